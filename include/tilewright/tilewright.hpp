@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// Everything of tilewright::kernels. tilewright/nn/nn.hpp adds layers, losses, optimizers and data.
+#pragma once
+
+#include "tilewright/activations.hpp"
+#include "tilewright/error.hpp"
+#include "tilewright/gemm.hpp"
+#include "tilewright/isa.hpp"
+#include "tilewright/losses.hpp"
+#include "tilewright/matrix.hpp"
+#include "tilewright/random.hpp"
+#include "tilewright/threads.hpp"
+#include "tilewright/updates.hpp"
+#include "tilewright/version.hpp"
