@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// The border between baseline code and ISA code: plain structs, raw pointers and constant tables of function pointers, one table per
+// ISA. Everything in a table is an inner loop: it does not allocate, throw, check or start threads.
+#pragma once
+
+#include "tilewright/activations.hpp"
+#include "tilewright/export.hpp"
+#include "tilewright/isa.hpp"
+
+namespace tilewright::detail {
+
+inline constexpr int kMaxTileRows = 14;
+inline constexpr int kTileVectors = 2;  // registers across a tile of C
+
+/// One tile of C: c[i][j] = keep_c * c[i][j] + alpha * sum_p a[i][p] * b[p][j], for the rows of the chosen micro-kernel.
+template <class T>
+struct Tile {
+  const T* a;
+  Index a_row_stride;  // ignored by packed kernels: 1
+  Index a_k_stride;    // ignored by packed kernels: tile_rows
+  const T* b;          // columns next to each other
+  Index b_k_stride;
+  Index k;
+  T* c;  // columns next to each other
+  Index c_row_stride;
+  Index cols;  // 1 .. registers * lanes
+  T alpha;
+  T keep_c;  // 0: c is not read
+};
+
+/// The last touch of a finished part of C: c = f(c + bias), c before f also to `pre` unless that is null.
+template <class T>
+struct Finish {
+  T* c;
+  Index c_row_stride;
+  Index rows, cols;
+  const T* bias;  // or null
+  bool bias_per_row;
+  T* pre;
+  Index pre_row_stride;
+  T parameter;
+};
+
+template <class T>
+struct GemmKernels {
+  using Micro = void (*)(const Tile<T>&) noexcept;
+  /// Registers as (rows, vectors): a micro-kernel for every count up to (tile_rows, kTileVectors).
+  int tile_rows;
+  int tile_cols;
+  int lanes;
+  /// A and B packed; B's panels are tile_cols wide and padded with zeros.
+  Micro packed[kTileVectors][kMaxTileRows];
+  /// A and B where they are. `ragged` reads B's last register partially.
+  Micro direct[kTileVectors][kMaxTileRows];
+  Micro direct_ragged[kTileVectors][kMaxTileRows];
+  /// panel[p * width + w] = source[w * w_stride + p * k_stride] for w < count and 0 up to width, p < k. width is tile_rows or tile_cols.
+  void (*pack_a)(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept;
+  void (*pack_b)(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept;
+  void (*finish[kActivationKinds])(const Finish<T>&) noexcept;
+  void (*add_column_sums)(const T* x, Index row_stride, Index rows, Index cols, T* sums) noexcept;
+};
+
+template <class T>
+struct MapKernels {
+  void (*forward[kActivationKinds])(const T* x, T* y, Index n, T parameter) noexcept;
+  void (*backward[kActivationKinds])(const T* saved, const T* dy, T* dx, Index n, T parameter) noexcept;
+};
+
+struct LossKernels {
+  float (*squared_error)(const float* x, const float* target, float* dx, Index n, float scale) noexcept;
+  float (*logistic)(const float* x, const float* target, float* dx, Index n, float scale) noexcept;
+  float (*cross_entropy_row)(const float* x, float* dx, Index n, Index target, float scale) noexcept;
+};
+
+struct SgdNumbers {
+  float lr, momentum, one_minus_dampening, weight_decay;
+  bool has_momentum, first, nesterov;
+};
+
+struct AdamNumbers {
+  float step_size, beta2, one_minus_beta1, one_minus_beta2, eps, inverse_root_correction2, coupled_decay, keep_weights;
+};
+
+struct UpdateKernels {
+  void (*sgd)(float* p, const float* g, float* b, Index n, const SgdNumbers& numbers) noexcept;
+  void (*adam)(float* p, const float* g, float* m, float* v, Index n, const AdamNumbers& numbers) noexcept;
+};
+
+struct KernelTable {
+  Isa isa;
+  GemmKernels<float> gemm_f32;
+  GemmKernels<double> gemm_f64;
+  MapKernels<float> map_f32;
+  MapKernels<double> map_f64;
+  LossKernels loss;
+  UpdateKernels update;
+
+  template <class T>
+  const auto& gemm() const {
+    if constexpr (sizeof(T) == 4)
+      return gemm_f32;
+    else
+      return gemm_f64;
+  }
+  template <class T>
+  const auto& map() const {
+    if constexpr (sizeof(T) == 4)
+      return map_f32;
+    else
+      return map_f64;
+  }
+};
+
+/// The tables; only those of this build exist.
+extern const KernelTable kTableSse2;
+extern const KernelTable kTableAvx2;
+extern const KernelTable kTableAvx512;
+extern const KernelTable kTableNeon;
+
+/// The table that calls use now. Throws ValueError when TILEWRIGHT_ISA is not a name.
+const KernelTable& active_table();
+
+}  // namespace tilewright::detail

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Elementary functions on batches, for float and double from one text. The polynomials are in coefficients.hpp, with the
+// script that fits them. Only exact and correctly rounded operations are used, so avx2, avx512 and neon agree to the bit.
+// They assume the rounding mode that C++ programs start with (to nearest).
+#pragma once
+
+#include <limits>
+
+#include "kernels/simd/coefficients.hpp"
+#include "kernels/simd/simd.hpp"
+
+namespace tilewright::detail {
+
+template <class T>
+struct Constants;
+
+template <>
+struct Constants<float> {
+  static constexpr float kRound = 0x1.8p23F;  // adding it rounds to an integer, which then stands in the low bits
+  static constexpr float kLog2e = 0x1.715476p0F;
+  static constexpr float kLn2High = 0x1.62e4p-1F;  // 15 bits: its product with any exponent is exact
+  static constexpr float kLn2Low = 0x1.7f7d1cp-20F;
+  static constexpr float kExpHigh = 89;    // exp overflows from 88.73
+  static constexpr float kExpLow = -120;   // silu needs exp(x) * x down to x = -108
+  static constexpr int kMantissaBits = 23;
+  static constexpr int kBias = 127;
+};
+
+template <>
+struct Constants<double> {
+  static constexpr double kRound = 0x1.8p52;
+  static constexpr double kLog2e = 0x1.71547652b82fep0;
+  static constexpr double kLn2High = 0x1.62e42fee00000p-1;
+  static constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
+  static constexpr double kExpHigh = 710;  // exp overflows from 709.79
+  static constexpr double kExpLow = -760;
+  static constexpr int kMantissaBits = 52;
+  static constexpr int kBias = 1023;
+};
+
+namespace simd {
+
+/// sum of c[i] x^i, Horner.
+template <class T, class A, int N>
+TILEWRIGHT_INLINE Vec<T, A> polynomial(Vec<T, A> x, const T (&c)[N]) {
+  Vec<T, A> sum = simd::set<T, A>(c[N - 1]);
+#pragma GCC unroll 32
+  for (int i = N - 2; i >= 0; --i) sum = simd::fma(sum, x, simd::set<T, A>(c[i]));
+  return sum;
+}
+
+/// exp(x) = value * scale1 * scale2, value in [0.7, 1.42), the scales powers of two. Multiplying something else by value first and
+/// by the scales last rounds a subnormal result once.
+template <class T, class A>
+struct ScaledExp {
+  Vec<T, A> value, scale1, scale2;
+};
+
+/// exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2 (Cody and Waite), then
+/// 1 + r + r^2 p(r). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes through.
+template <class T, class A>
+TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) {
+  using V = Vec<T, A>;
+  using K = Constants<T>;
+  const V high = simd::set<T, A>(K::kExpHigh);
+  const V low = simd::set<T, A>(K::kExpLow);
+  const V clamped = simd::select(high < x, high, simd::select(x < low, low, x));
+  const V round = simd::set<T, A>(K::kRound);
+  const V n = simd::fma(clamped, simd::set<T, A>(K::kLog2e), round) - round;
+  V r = simd::fma(n, simd::set<T, A>(-K::kLn2High), clamped);
+  r = simd::fma(n, simd::set<T, A>(-K::kLn2Low), r) + correction;
+  const V value = simd::set<T, A>(1) + simd::fma(r * r, simd::polynomial(r, Coefficients<T>::kExp), r);
+  // 2^n as two factors, each a normal number whatever n is.
+  const V half = simd::fma(n, simd::set<T, A>(T(0.5)), round);
+  const V rest = (n - (half - round)) + round;
+  const Vec<Bits<T>, A> one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
+  return {value, simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
+          simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(rest)) + one)};
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
+  const ScaledExp<T, A> e = simd::scaled_exp(x, simd::set<T, A>(0));
+  return e.value * e.scale1 * e.scale2;
+}
+
+/// log(1 + u) for 0 <= u <= 1: 2 atanh(s) with s = u / (2 + u).
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
+  const Vec<T, A> s = simd::div(u, simd::set<T, A>(2) + u);
+  const Vec<T, A> z = s * s;
+  const Vec<T, A> twice = s + s;
+  return simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), twice);
+}
+
+/// log(x) for normal positive x; infinity and NaN go through. x = 2^n m with m in [sqrt(1/2), sqrt(2)), then 2 atanh((m-1)/(m+1)).
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  using K = Constants<T>;
+  using I = Vec<Bits<T>, A>;
+  constexpr Bits<T> mantissa = (Bits<T>(1) << K::kMantissaBits) - 1;
+  const I bits = simd::to_bits(x);
+  const I field = simd::from_exponent<T, A>(bits & I(static_cast<Bits<T>>(~kSignBit<T>)));
+  const V round = simd::set<T, A>(K::kRound);
+  V n = simd::from_bits<T, A>(field | simd::to_bits(round)) - round - simd::set<T, A>(T(K::kBias));
+  V m = simd::from_bits<T, A>((bits & I(mantissa)) | I(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits)));
+  const auto large = simd::set<T, A>(T(1.41421356237309504880)) < m;
+  m = simd::select(large, m * simd::set<T, A>(T(0.5)), m);
+  n = simd::select(large, n + simd::set<T, A>(1), n);
+  const V s = simd::div(m - simd::set<T, A>(1), m + simd::set<T, A>(1));
+  const V z = s * s;
+  const V twice = s + s;
+  const V log_m = simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog), twice);
+  const V result = simd::fma(n, simd::set<T, A>(K::kLn2High), simd::fma(n, simd::set<T, A>(K::kLn2Low), log_m));
+  const V infinity = simd::set<T, A>(std::numeric_limits<T>::infinity());
+  return simd::select(x < infinity, result, x);
+}
+
+/// The logistic function in the form that neither overflows nor cancels: with e = exp(-|x|), 1/(1+e) above 0 and e/(1+e) below.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
+  const ScaledExp<T, A> e = simd::scaled_exp(simd::set<T, A>(0) - simd::abs(x), simd::set<T, A>(0));
+  const Vec<T, A> one = simd::set<T, A>(1);
+  const Vec<T, A> denominator = one + e.value * e.scale1 * e.scale2;
+  const auto negative = x < simd::set<T, A>(0);
+  const Vec<T, A> quotient = simd::div(simd::select(negative, e.value, one), denominator);
+  return simd::select(negative, quotient * e.scale1 * e.scale2, quotient);
+}
+
+/// Odd polynomial up to 5/8, then 1 - 2 / (exp(2|x|) + 1).
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> tanh(Vec<T, A> x) {
+  const Vec<T, A> a = simd::abs(x);
+  const Vec<T, A> z = x * x;
+  const Vec<T, A> small = simd::fma(a * z, simd::polynomial(z, Coefficients<T>::kTanh), a);
+  const Vec<T, A> large = simd::set<T, A>(1) - simd::div(simd::set<T, A>(2), simd::exp(a + a) + simd::set<T, A>(1));
+  return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.625)), small, large), x);
+}
+
+/// The normal distribution at x: density exp(-x^2/2)/sqrt(2 pi) and both tails, each with full relative accuracy.
+/// tail = upper * scale1 * scale2 is the probability beyond |x|.
+template <class T, class A>
+struct NormalTail {
+  Vec<T, A> upper, exponential, scale1, scale2;
+};
+
+template <class T, class A>
+TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  // Beyond `end` both density and tail, even times x, are zero in T; clamping keeps infinity out of x^2.
+  const V end = simd::set<T, A>(sizeof(T) == 4 ? T(16) : T(40));
+  const V a = simd::abs(x);
+  const V c = simd::select(end < a, end, a);
+  const V square = c * c;
+  const V square_error = simd::fma(c, c, simd::set<T, A>(0) - square);
+  const V half = simd::set<T, A>(T(-0.5));
+  const ScaledExp<T, A> e = simd::scaled_exp(square * half, square_error * half);
+  // Mills' ratio R = Q(t) / (a + 4), t = (a - 4) / (a + 4) = 1 - 8 / (a + 4).
+  const V d = simd::div(simd::set<T, A>(1), c + simd::set<T, A>(4));
+  const V t = simd::fma(simd::set<T, A>(-8), d, simd::set<T, A>(1));
+  return {e.value * (simd::polynomial(t, Coefficients<T>::kMills) * d), e.value, e.scale1, e.scale2};
+}
+
+}  // namespace simd
+}  // namespace tilewright::detail

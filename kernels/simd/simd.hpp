@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+// The shim: the only file that includes xsimd or an intrinsic. Everything above it is written in this vocabulary, for any
+// element type T (float, double) and architecture tag A.
+//
+// Why not plain xsimd: Debian 12 has version 8.1, Debian 13 has 13.2, and they differ where results depend on it.
+//   - fma on AVX-512 is a multiply and an add in 8.1: the intrinsic is called instead.
+//   - float division and square root on neon64 are estimates in every version: the exact instructions are called.
+//   - the argument of bitwise_cast is the batch type in 8.1 and the element type since 11.
+//   - masked loads and stores exist since 14 only.
+// Every operation here is exact or correctly rounded (IEEE 754), so the FMA architectures agree to the bit. sse2 has no
+// fused multiply-add: fma is a multiply and an add there.
+//
+// Everything is a template on A and inlined always: see the ODR contract in docs/design.md.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+#include <xsimd/xsimd.hpp>
+
+#define TILEWRIGHT_INLINE [[gnu::always_inline]] static inline
+
+namespace tilewright::detail {
+
+using Index = std::int64_t;
+
+template <class T, class A>
+using Vec = xsimd::batch<T, A>;
+
+/// The integer that has T's size.
+template <class T>
+using Bits = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+
+template <class T, class A>
+inline constexpr int kLanes = static_cast<int>(Vec<T, A>::size);
+
+template <class A>
+inline constexpr bool kIsAvx512 = std::is_same_v<A, xsimd::avx512bw>;
+template <class A>
+inline constexpr bool kIsAvx2 = std::is_same_v<A, xsimd::fma3<xsimd::avx2>>;
+template <class A>
+inline constexpr bool kIsNeon = std::is_same_v<A, xsimd::neon64>;
+
+// Called by qualified name, simd::fma(a, b, c): an unqualified call would find xsimd's functions, too.
+namespace simd {
+
+// ---- memory ------------------------------------------------------------------------------------------------------------
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> set(T value) {
+  return Vec<T, A>(value);
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> load(const T* p) {
+  return Vec<T, A>::load_unaligned(p);
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE void store(T* p, Vec<T, A> v) {
+  v.store_unaligned(p);
+}
+
+/// Chooses the first `count` lanes, 0 <= count <= lanes. Nothing outside them is touched in memory.
+template <class T, class A>
+struct Lanes {
+  Index count;
+};
+
+#if defined(__AVX512F__)
+template <class T>
+struct Lanes<T, xsimd::avx512bw> {
+  std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8> mask;
+};
+#endif
+#if defined(__AVX2__)
+template <class T>
+struct Lanes<T, xsimd::fma3<xsimd::avx2>> {
+  __m256i mask;
+};
+#endif
+
+template <class T, class A>
+TILEWRIGHT_INLINE Lanes<T, A> first_lanes(Index count) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) return {static_cast<decltype(Lanes<T, A>::mask)>((1U << count) - 1)};
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) {
+    if constexpr (sizeof(T) == 4)
+      return {_mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
+    else
+      return {_mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3))};
+  }
+#endif
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) return {count};
+}
+
+/// Lanes outside the choice are zero.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> load(const T* p, Lanes<T, A> lanes) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) {
+    if constexpr (sizeof(T) == 4)
+      return _mm512_maskz_loadu_ps(lanes.mask, p);
+    else
+      return _mm512_maskz_loadu_pd(lanes.mask, p);
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) {
+    if constexpr (sizeof(T) == 4)
+      return _mm256_maskload_ps(p, lanes.mask);
+    else
+      return _mm256_maskload_pd(p, lanes.mask);
+  }
+#endif
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
+    T buffer[kLanes<T, A>] = {};
+    for (Index i = 0; i < lanes.count; ++i) buffer[i] = p[i];
+    return simd::load<T, A>(buffer);
+  }
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE void store(T* p, Vec<T, A> v, Lanes<T, A> lanes) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) {
+    if constexpr (sizeof(T) == 4)
+      _mm512_mask_storeu_ps(p, lanes.mask, v.data);
+    else
+      _mm512_mask_storeu_pd(p, lanes.mask, v.data);
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) {
+    if constexpr (sizeof(T) == 4)
+      _mm256_maskstore_ps(p, lanes.mask, v.data);
+    else
+      _mm256_maskstore_pd(p, lanes.mask, v.data);
+  }
+#endif
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
+    T buffer[kLanes<T, A>];
+    simd::store(buffer, v);
+    for (Index i = 0; i < lanes.count; ++i) p[i] = buffer[i];
+  }
+}
+
+/// Calls body(offset) for whole registers and body(offset, lanes) for the rest.
+template <class T, class A, class Body>
+TILEWRIGHT_INLINE void for_registers(Index n, Body body) {
+  constexpr int lanes = kLanes<T, A>;
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) body(i);
+  if (i < n) body(i, simd::first_lanes<T, A>(n - i));
+}
+
+/// Lane i is a's for i < count and b's otherwise.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> keep(Vec<T, A> a, Vec<T, A> b, Index count) {
+  alignas(64) static constexpr T kIndices[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return xsimd::select(simd::load<T, A>(kIndices) < simd::set<T, A>(static_cast<T>(count)), a, b);
+}
+
+// ---- arithmetic --------------------------------------------------------------------------------------------------------
+
+/// a * b + c, rounded once (sse2: twice).
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> fma(Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) {
+    if constexpr (sizeof(T) == 4)
+      return _mm512_fmadd_ps(a.data, b.data, c.data);
+    else
+      return _mm512_fmadd_pd(a.data, b.data, c.data);
+  }
+#endif
+  if constexpr (!kIsAvx512<A>) return xsimd::fma(a, b, c);
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> div(Vec<T, A> a, Vec<T, A> b) {
+#if defined(__aarch64__)
+  if constexpr (kIsNeon<A> && sizeof(T) == 4) return vdivq_f32(a.data, b.data);
+#endif
+  if constexpr (!(kIsNeon<A> && sizeof(T) == 4)) return a / b;
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> sqrt(Vec<T, A> a) {
+#if defined(__aarch64__)
+  if constexpr (kIsNeon<A> && sizeof(T) == 4) return vsqrtq_f32(a.data);
+#endif
+  if constexpr (!(kIsNeon<A> && sizeof(T) == 4)) return xsimd::sqrt(a);
+}
+
+/// condition ? yes : no, lane by lane. Conditions come from <, <=, == on batches, false where an operand is NaN.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> select(xsimd::batch_bool<T, A> condition, Vec<T, A> yes, Vec<T, A> no) {
+  return xsimd::select(condition, yes, no);
+}
+
+// ---- bits --------------------------------------------------------------------------------------------------------------
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<Bits<T>, A> to_bits(Vec<T, A> v) {
+#if XSIMD_VERSION_MAJOR < 11
+  return xsimd::bitwise_cast<Vec<Bits<T>, A>>(v);
+#else
+  return xsimd::bitwise_cast<Bits<T>>(v);
+#endif
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> from_bits(Vec<Bits<T>, A> v) {
+#if XSIMD_VERSION_MAJOR < 11
+  return xsimd::bitwise_cast<Vec<T, A>>(v);
+#else
+  return xsimd::bitwise_cast<T>(v);
+#endif
+}
+
+template <class T>
+inline constexpr Bits<T> kSignBit = sizeof(T) == 4 ? Bits<T>(INT32_MIN) : Bits<T>(INT64_MIN);
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> abs(Vec<T, A> v) {
+  return simd::from_bits<T, A>(simd::to_bits(v) & Vec<Bits<T>, A>(static_cast<Bits<T>>(~kSignBit<T>)));
+}
+
+/// |magnitude| with the sign of `sign`; magnitude must not be negative.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> with_sign(Vec<T, A> magnitude, Vec<T, A> sign) {
+  return simd::from_bits<T, A>(simd::to_bits(magnitude) | (simd::to_bits(sign) & Vec<Bits<T>, A>(kSignBit<T>)));
+}
+
+/// The bits of v moved left by the size of T's mantissa: turns the low bits of an integer into an exponent.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<Bits<T>, A> to_exponent(Vec<Bits<T>, A> v) {
+  return v << (sizeof(T) == 4 ? 23 : 52);
+}
+
+/// The exponent field of v in the low bits; v must not be negative.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<Bits<T>, A> from_exponent(Vec<Bits<T>, A> v) {
+  using U = std::make_unsigned_t<Bits<T>>;
+#if XSIMD_VERSION_MAJOR < 11
+  return xsimd::bitwise_cast<Vec<Bits<T>, A>>(xsimd::bitwise_cast<Vec<U, A>>(v) >> (sizeof(T) == 4 ? 23 : 52));
+#else
+  return xsimd::bitwise_cast<Bits<T>>(xsimd::bitwise_cast<U>(v) >> (sizeof(T) == 4 ? 23 : 52));
+#endif
+}
+
+// ---- register transposition --------------------------------------------------------------------------------------------
+
+/// One butterfly of a transposition: a and b exchange the elements whose index has bit D set in a and clear in b.
+template <int D, class T, class A, std::size_t... J>
+TILEWRIGHT_INLINE void exchange(Vec<T, A>& a, Vec<T, A>& b, std::index_sequence<J...>) {
+  constexpr int n = static_cast<int>(sizeof...(J));
+  typedef T Native __attribute__((vector_size(sizeof...(J) * sizeof(T))));
+  const Native x = (Native)a.data;
+  const Native y = (Native)b.data;
+  const Native low = __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) - D : static_cast<int>(J))...);
+  const Native high = __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) : static_cast<int>(J) + D)...);
+  a = Vec<T, A>((typename Vec<T, A>::register_type)low);
+  b = Vec<T, A>((typename Vec<T, A>::register_type)high);
+}
+
+template <int D, class T, class A>
+TILEWRIGHT_INLINE void transpose_stages(Vec<T, A>* rows) {
+  constexpr int n = kLanes<T, A>;
+  if constexpr (D < n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i)
+      if (!(i & D)) simd::exchange<D, T, A>(rows[i], rows[i + D], std::make_index_sequence<n>());
+    simd::transpose_stages<D * 2, T, A>(rows);
+  }
+}
+
+/// rows[i][j] <-> rows[j][i] for a square of registers, in log2(lanes) rounds of two-operand shuffles.
+template <class T, class A>
+TILEWRIGHT_INLINE void transpose(Vec<T, A>* rows) {
+  simd::transpose_stages<1, T, A>(rows);
+}
+
+}  // namespace simd
+}  // namespace tilewright::detail
