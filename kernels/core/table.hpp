@@ -11,6 +11,7 @@ namespace tilewright::detail {
 
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
+inline constexpr int kMaxTileCols = 32;
 
 /// One tile of C: c[i][j] = keep_c * c[i][j] + alpha * sum_p a[i][p] * b[p][j], for the rows of the chosen micro-kernel.
 template <class T>

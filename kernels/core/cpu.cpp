@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#include "kernels/core/cpu.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <string>
+
+namespace tilewright::detail {
+namespace {
+
+constexpr int kUnknownCores = 1;
+constexpr int kUnlimited = 1 << 30;
+
+/// The first line of a small file, or nothing.
+std::string first_line(const std::string& path) {
+  char buffer[256] = "";
+  if (std::FILE* file = std::fopen(path.c_str(), "re")) {
+    if (std::fgets(buffer, sizeof buffer, file) == nullptr) buffer[0] = 0;
+    std::fclose(file);
+  }
+  buffer[std::strcspn(buffer, "\n")] = 0;
+  return buffer;
+}
+
+CacheSizes read_cache_sizes() {
+  CacheSizes sizes{32 << 10, 1 << 20, 32 << 20};
+  for (int index = 0; index < 8; ++index) {
+    const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
+    const std::string size = first_line(folder + "size");
+    if (size.empty()) break;
+    long value = 0;
+    char unit = 0;
+    if (std::sscanf(size.c_str(), "%ld%c", &value, &unit) < 1 || value <= 0) continue;
+    const Index bytes = value * (unit == 'M' ? 1 << 20 : unit == 'K' ? 1 << 10 : 1);
+    const std::string level = first_line(folder + "level");
+    const bool data = first_line(folder + "type") != "Instruction";
+    if (level == "1" && data) sizes.l1_bytes = bytes;
+    if (level == "2") sizes.l2_bytes = bytes;
+    if (level == "3") sizes.l3_bytes = bytes;
+  }
+  return sizes;
+}
+
+int affinity_cores() {
+  // Fixed-size masks end at 1024 CPUs; a larger machine simply answers with an error.
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return kUnknownCores;
+  std::set<std::string> cores;
+  int count = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &mask)) continue;
+    ++count;
+    // Threads of one core name the same siblings.
+    const std::string siblings =
+        first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
+  }
+  return std::max(1, std::min(count, static_cast<int>(cores.size())));
+}
+
+/// The path of this process in the cgroup hierarchy that `controller` names ("" for version 2).
+std::string cgroup_path(const std::string& controller) {
+  std::string path;
+  if (std::FILE* file = std::fopen("/proc/self/cgroup", "re")) {
+    char line[1024];
+    while (std::fgets(line, sizeof line, file) != nullptr) {
+      line[std::strcspn(line, "\n")] = 0;
+      const char* names = std::strchr(line, ':');
+      const char* place = names == nullptr ? nullptr : std::strchr(names + 1, ':');
+      if (place == nullptr) continue;
+      const std::string list = "," + std::string(names + 1, place) + ",";
+      if (controller.empty() ? list == ",," : list.find("," + controller + ",") != std::string::npos) path = place + 1;
+    }
+    std::fclose(file);
+  }
+  return path;
+}
+
+/// CPUs that the quota allows, rounded up; a large number when there is none. Every level up to the root counts.
+int quota_cores() {
+  int cores = kUnlimited;
+  const auto limit = [&](double quota, double period) {
+    if (quota > 0 && period > 0) cores = std::min(cores, std::max(1, static_cast<int>((quota + period - 1) / period)));
+  };
+  const auto walk = [](std::string path, auto&& visit) {
+    for (;;) {
+      visit(path == "/" ? std::string() : path);
+      const auto slash = path.rfind('/');
+      if (slash == std::string::npos || path.size() <= 1) return;
+      path.resize(slash);
+    }
+  };
+  walk(cgroup_path(""), [&](const std::string& path) {
+    double quota = 0, period = 0;
+    if (std::sscanf(first_line("/sys/fs/cgroup" + path + "/cpu.max").c_str(), "%lf %lf", &quota, &period) == 2)
+      limit(quota, period);
+  });
+  walk(cgroup_path("cpu"), [&](const std::string& path) {
+    const std::string folder = "/sys/fs/cgroup/cpu" + path;
+    const double quota = std::atof(first_line(folder + "/cpu.cfs_quota_us").c_str());
+    limit(quota, std::atof(first_line(folder + "/cpu.cfs_period_us").c_str()));
+  });
+  return cores;
+}
+
+}  // namespace
+
+const CacheSizes& cache_sizes() noexcept {
+  static const CacheSizes sizes = read_cache_sizes();
+  return sizes;
+}
+
+int usable_cores() noexcept { return std::min(affinity_cores(), quota_cores()); }
+
+}  // namespace tilewright::detail

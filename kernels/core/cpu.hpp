@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// What the machine is: cores that may be used, and cache sizes. Read once; nothing is ever written.
+#pragma once
+
+#include "tilewright/export.hpp"
+
+namespace tilewright::detail {
+
+struct CacheSizes {
+  Index l1_bytes;  // data, per core
+  Index l2_bytes;  // per core
+  Index l3_bytes;  // shared; 0 when there is none
+};
+
+/// From sysfs; where that is silent, the sizes of a common server core (32 KiB, 1 MiB, 32 MiB).
+const CacheSizes& cache_sizes() noexcept;
+
+/// Physical cores in the affinity mask, at most the cgroup's CPU quota, at least 1.
+int usable_cores() noexcept;
+
+}  // namespace tilewright::detail

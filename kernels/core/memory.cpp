@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+#include "kernels/core/memory.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+namespace tilewright {
+namespace {
+
+constexpr std::size_t kLine = 64;
+/// From this size on, aligning to it lets the kernel back the block with huge pages (asked for with madvise, which is a hint only): packed panels
+/// are walked with strides that would miss the small TLB.
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+}  // namespace
+
+void* allocate_aligned(std::size_t bytes) {
+  const std::size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
+  const std::size_t size = (std::max<std::size_t>(bytes, 1) + kLine - 1) / kLine * kLine;
+  void* memory = size < bytes ? nullptr : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  if (memory == nullptr) throw std::bad_alloc();
+  if (alignment == kHugePage) (void)madvise(memory, size, MADV_HUGEPAGE);
+  return memory;
+}
+
+void deallocate_aligned(void* memory) noexcept { std::free(memory); }
+
+namespace detail {
+
+void* scratch_bytes(std::size_t bytes) {
+  thread_local std::unique_ptr<void, Deallocate> block;
+  thread_local std::size_t capacity = 0;
+  if (bytes > capacity) {
+    block.reset();
+    capacity = 0;
+    block.reset(allocate_aligned(bytes));
+    capacity = bytes;
+  }
+  return block.get();
+}
+
+}  // namespace detail
+}  // namespace tilewright
