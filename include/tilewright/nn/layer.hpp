@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// What a layer is: it says which parameters it has and how wide its output is, and computes forward and backward passes over views that the model gives it.
+// A layer owns no memory for data; the model plans it (sequential.hpp).
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tilewright/activations.hpp"
+#include "tilewright/matrix.hpp"
+#include "tilewright/random.hpp"
+
+namespace tilewright::nn {
+
+/// A named part of a model's parameter block, and the same part of its gradient block. Names and shapes are PyTorch's: "0.weight" is out x in.
+struct Parameter {
+  std::string name;
+  Shape shape;
+  std::span<float> value;
+  std::span<float> gradient;
+
+  /// The last extent as columns.
+  MatrixView<float> value_matrix() const { return matrix(value); }
+  MatrixView<float> gradient_matrix() const { return matrix(gradient); }
+
+ private:
+  MatrixView<float> matrix(std::span<float> data) const {
+    const Index cols = shape.rank() == 0 ? 1 : shape[shape.rank() - 1];
+    return {data.data(), cols == 0 ? 0 : static_cast<Index>(data.size()) / cols, cols};
+  }
+};
+
+struct ParameterSpec {
+  std::string name;
+  Shape shape;
+};
+
+struct ForwardPass {
+  std::span<const Parameter> parameters;
+  MatrixView<const float> x;  // batch x in_features
+  MatrixView<float> y;        // batch x out_features
+  MatrixView<float> saved;    // batch x saved_features, kept for the backward pass
+};
+
+struct BackwardPass {
+  std::span<const Parameter> parameters;
+  MatrixView<const float> x, y, saved;  // as the forward pass left them
+  MatrixView<float> dy;                 // gradient by y; may be overwritten
+  MatrixView<float> dx;                 // gradient by x to fill, or empty when nobody needs it
+  bool accumulate;                      // add to the parameters' gradients, or overwrite them
+};
+
+class TILEWRIGHT_API Layer {
+ public:
+  virtual ~Layer();
+  /// "Linear(in_features=10, out_features=5)"
+  virtual std::string describe() const = 0;
+  /// Throws ShapeError when the layer cannot take this many input features.
+  virtual Index out_features(Index in_features) const = 0;
+  /// Features an input must have, or 0 when any number will do.
+  virtual Index in_features() const { return 0; }
+  /// Floats per sample that forward wants kept besides x and y.
+  virtual Index saved_features(Index) const { return 0; }
+  virtual std::vector<ParameterSpec> parameters() const { return {}; }
+  /// Fills fresh parameters; `stream` is the layer's own.
+  virtual void reset_parameters(std::span<const Parameter>, RandomStream) const {}
+  virtual void forward(const ForwardPass& pass) const = 0;
+  virtual void backward(const BackwardPass& pass) const = 0;
+  /// Takes the activation that follows into this layer; false when it cannot.
+  virtual bool fuse(Activation) { return false; }
+  /// The function this layer is when it is nothing but an activation.
+  virtual const Activation* activation() const { return nullptr; }
+};
+
+/// y = x W^T + b, W out x in. Followed by an activation in a Sequential, both run as one product with an epilogue.
+/// Parameters: weight (out x in) and bias (out), from U(-1/sqrt(in), 1/sqrt(in)).
+class TILEWRIGHT_API Linear final : public Layer {
+ public:
+  /// Throws ValueError unless both are positive.
+  Linear(Index in_features, Index out_features, bool bias = true);
+  std::string describe() const override;
+  Index out_features(Index in_features) const override;
+  Index in_features() const override { return in_; }
+  Index saved_features(Index in_features) const override;
+  std::vector<ParameterSpec> parameters() const override;
+  void reset_parameters(std::span<const Parameter> parameters, RandomStream stream) const override;
+  void forward(const ForwardPass& pass) const override;
+  void backward(const BackwardPass& pass) const override;
+  bool fuse(Activation activation) override;
+
+ private:
+  Index in_, out_;
+  bool bias_;
+  Activation activation_;
+};
+
+/// Any of the functions of activations.hpp as a layer.
+class TILEWRIGHT_API ActivationLayer : public Layer {
+ public:
+  ActivationLayer(Activation activation) : activation_(activation) {}
+  std::string describe() const override;
+  Index out_features(Index in_features) const override { return in_features; }
+  void forward(const ForwardPass& pass) const override;
+  void backward(const BackwardPass& pass) const override;
+  const Activation* activation() const override { return &activation_; }
+
+ private:
+  Activation activation_;
+};
+
+struct ReLU : ActivationLayer {
+  ReLU() : ActivationLayer(ActivationKind::relu) {}
+};
+struct LeakyReLU : ActivationLayer {
+  explicit LeakyReLU(double negative_slope = 0.01) : ActivationLayer(Activation::leaky_relu(negative_slope)) {}
+};
+struct Sigmoid : ActivationLayer {
+  Sigmoid() : ActivationLayer(ActivationKind::sigmoid) {}
+};
+struct Tanh : ActivationLayer {
+  Tanh() : ActivationLayer(ActivationKind::tanh) {}
+};
+struct SiLU : ActivationLayer {
+  SiLU() : ActivationLayer(ActivationKind::silu) {}
+};
+/// approximate: "none" (erf) or "tanh"; anything else throws ValueError.
+struct TILEWRIGHT_API GELU : ActivationLayer {
+  explicit GELU(std::string_view approximate = "none");
+};
+
+}  // namespace tilewright::nn

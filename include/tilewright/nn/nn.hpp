@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+// Everything of tilewright::nn.
+#pragma once
+
+#include "tilewright/nn/data.hpp"
+#include "tilewright/nn/layer.hpp"
+#include "tilewright/nn/loss.hpp"
+#include "tilewright/nn/optim.hpp"
+#include "tilewright/nn/sequential.hpp"
+#include "tilewright/tilewright.hpp"

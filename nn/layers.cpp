@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include <cmath>
+
+#include "tilewright/gemm.hpp"
+#include "tilewright/nn/layer.hpp"
+
+namespace tilewright::nn {
+namespace {
+
+std::string describe_activation(const Activation& f) {
+  switch (f.kind) {
+    case ActivationKind::identity: return "Identity()";
+    case ActivationKind::relu: return "ReLU()";
+    case ActivationKind::leaky_relu: return "LeakyReLU(negative_slope=" + std::to_string(f.slope) + ")";
+    case ActivationKind::sigmoid: return "Sigmoid()";
+    case ActivationKind::tanh: return "Tanh()";
+    case ActivationKind::gelu: return "GELU(approximate=none)";
+    case ActivationKind::gelu_tanh: return "GELU(approximate=tanh)";
+    case ActivationKind::silu: return "SiLU()";
+  }
+  return "?";
+}
+
+}  // namespace
+
+Layer::~Layer() = default;
+
+Linear::Linear(Index in_features, Index out_features, bool bias) : in_(in_features), out_(out_features), bias_(bias) {
+  if (in_ < 1 || out_ < 1)
+    throw ValueError("Linear: in_features " + std::to_string(in_) + " and out_features " + std::to_string(out_) + " must be positive");
+}
+
+std::string Linear::describe() const {
+  std::string text = "Linear(in_features=" + std::to_string(in_) + ", out_features=" + std::to_string(out_);
+  text += bias_ ? ")" : ", bias=false)";
+  if (activation_.kind != ActivationKind::identity) text += " + " + describe_activation(activation_);
+  return text;
+}
+
+Index Linear::out_features(Index in_features) const {
+  if (in_features != in_)
+    throw ShapeError("Linear: expects " + std::to_string(in_) + " features but gets " + std::to_string(in_features));
+  return out_;
+}
+
+Index Linear::saved_features(Index) const { return saves_input(activation_.kind) ? out_ : 0; }
+
+std::vector<ParameterSpec> Linear::parameters() const {
+  std::vector<ParameterSpec> specs{{"weight", {out_, in_}}};
+  if (bias_) specs.push_back({"bias", {out_}});
+  return specs;
+}
+
+void Linear::reset_parameters(std::span<const Parameter> parameters, RandomStream stream) const {
+  // PyTorch's kaiming_uniform_ with a = sqrt(5), which is this bound for the weights and the bias alike.
+  const float bound = static_cast<float>(1 / std::sqrt(static_cast<double>(in_)));
+  for (const Parameter& p : parameters) {
+    fill_uniform(p.value, stream, -bound, bound);
+    ++stream.stream;
+  }
+}
+
+bool Linear::fuse(Activation activation) {
+  if (activation_.kind != ActivationKind::identity) return false;
+  activation_ = activation;
+  return true;
+}
+
+void Linear::forward(const ForwardPass& pass) const {
+  GemmOptions<float> options;
+  if (bias_) options.bias = pass.parameters[1].value;
+  options.activation = activation_;
+  if (saves_input(activation_.kind)) options.pre_activation = pass.saved;
+  gemm(pass.x, pass.parameters[0].value_matrix().t(), pass.y, options);
+}
+
+void Linear::backward(const BackwardPass& pass) const {
+  // dz = dy * f'(.), in place; dW (+)= dz^T x; db (+)= column sums of dz; dx = dz W.
+  if (activation_.kind != ActivationKind::identity)
+    activation_backward(activation_, saves_input(activation_.kind) ? pass.saved : pass.y, pass.dy, pass.dy);
+  GemmOptions<float> options;
+  options.beta = pass.accumulate ? 1.0F : 0.0F;
+  gemm(pass.dy.t(), pass.x, pass.parameters[0].gradient_matrix(), options);
+  if (bias_) column_sums(pass.dy, pass.parameters[1].gradient, pass.accumulate);
+  if (pass.dx.data != nullptr) gemm(pass.dy, pass.parameters[0].value_matrix(), pass.dx);
+}
+
+std::string ActivationLayer::describe() const { return describe_activation(activation_); }
+
+void ActivationLayer::forward(const ForwardPass& pass) const { activation_forward(activation_, pass.x, pass.y); }
+
+void ActivationLayer::backward(const BackwardPass& pass) const {
+  if (pass.dx.data != nullptr)
+    activation_backward(activation_, saves_input(activation_.kind) ? pass.x : pass.y, pass.dy, pass.dx);
+}
+
+GELU::GELU(std::string_view approximate)
+    : ActivationLayer(approximate == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu) {
+  if (approximate != "none" && approximate != "tanh")
+    throw ValueError("GELU: approximate is \"" + std::string(approximate) + "\", expected none or tanh");
+}
+
+}  // namespace tilewright::nn
