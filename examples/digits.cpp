@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A digit classifier: 784-128-10, ReLU, cross-entropy, Adam, mini-batches.
+// A digit classifier: 784-512-10, ReLU, cross-entropy, Adam, mini-batches.
 //
 //   digits [--images FILE --labels FILE] [--train N] [--test N] [--epochs N] [--batch N] [--hidden N] [--seed N] [--require ACCURACY]
 //
@@ -24,8 +24,8 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 std::map<std::string, std::string> parse(int argc, char** argv) {
-  std::map<std::string, std::string> options{{"--images", ""}, {"--labels", ""},     {"--train", "9000"}, {"--test", "1000"}, {"--epochs", "10"},
-                                             {"--batch", "64"}, {"--hidden", "128"}, {"--seed", "1"},     {"--require", "0"}};
+  std::map<std::string, std::string> options{{"--images", ""}, {"--labels", ""},     {"--train", "9000"}, {"--test", "1000"}, {"--epochs", "12"},
+                                             {"--batch", "32"}, {"--hidden", "512"}, {"--seed", "1"},     {"--require", "0"}};
   for (int i = 1; i < argc; i += 2) {
     if (!options.contains(argv[i]) || i + 1 == argc) throw ValueError(std::string("digits: unknown or incomplete option ") + argv[i]);
     options[argv[i]] = argv[i + 1];

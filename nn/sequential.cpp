@@ -58,7 +58,7 @@ void Sequential::build(std::vector<std::unique_ptr<Layer>> layers) {
     if (in_ == 0) in_ = layer->in_features();
   }
   if (in_ == 0) throw ValueError("Sequential: no layer says how many input features there are");
-  Index features = in_, offset = 0;
+  Index features = in_;
   std::vector<ParameterSpec> specs;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     if (!steps_.empty() && layers[i]->activation() != nullptr && steps_.back().layer->fuse(*layers[i]->activation())) continue;
@@ -71,13 +71,10 @@ void Sequential::build(std::vector<std::unique_ptr<Layer>> layers) {
   }
   for (Step& step : steps_) {  // after fusing, which decides what is saved
     step.saved = step.layer->saved_features(step.in);
-    step.y_offset = offset;
-    offset += step.out;
-    step.saved_offset = offset;
-    offset += step.saved;
+    floats_per_sample_ += step.out + step.saved;
     widest_ = std::max({widest_, step.out, step.in});
   }
-  floats_per_sample_ = offset;
+  floats_per_sample_ += 2 * widest_;
   block_ = ParameterBlock(specs);
   reset_parameters(0);
 }
@@ -95,33 +92,46 @@ std::span<const Parameter> Sequential::parameters_of(const Step& step) const {
 void Sequential::reserve(Index batch) {
   if (batch < 0) throw ValueError("Sequential: batch " + std::to_string(batch) + " is negative");
   if (batch <= capacity_) return;
-  // Every part of the arena may begin up to a line later than the sum of those before it.
+  // place() rounds every part up to whole lines.
   const Index parts = 2 * static_cast<Index>(steps_.size()) + 2;
   arena_ = Matrix<float>();
   capacity_ = 0;
-  arena_ = Matrix<float>(1, batch * (floats_per_sample_ + 2 * widest_) + parts * kLine);
+  arena_ = Matrix<float>(1, batch * floats_per_sample_ + parts * kLine);
   capacity_ = batch;
 }
 
-/// The part of the arena that starts after `offset` floats per sample.
-MatrixView<float> Sequential::arena_view(Index offset, Index cols) const {
-  return {arena_.data() + whole_lines(batch_ * offset), batch_, cols};
+/// Lays the parts of the arena out for a batch, each from a line of its own.
+void Sequential::place(Index batch) {
+  reserve(batch);
+  batch_ = batch;
+  Index at = 0;
+  const auto take = [&](Index features) {
+    const Index here = at;
+    at += whole_lines(batch * features);
+    return here;
+  };
+  for (Step& step : steps_) {
+    step.y_at = take(step.out);
+    step.saved_at = take(step.saved);
+  }
+  for (Index& gradient : gradient_at_) gradient = take(widest_);
 }
 
+MatrixView<float> Sequential::arena_view(Index at, Index cols) const { return {arena_.data() + at, batch_, cols}; }
+
 MatrixView<const float> Sequential::input_of(std::size_t step) const {
-  return step == 0 ? x_ : MatrixView<const float>(arena_view(steps_[step - 1].y_offset, steps_[step - 1].out));
+  return step == 0 ? x_ : MatrixView<const float>(arena_view(steps_[step - 1].y_at, steps_[step - 1].out));
 }
 
 MatrixView<const float> Sequential::forward(MatrixView<const float> x) {
   if (x.cols != in_) throw ShapeError("Sequential: x is " + shape_of(x) + " but the model takes " + std::to_string(in_) + " features");
-  reserve(x.rows);
-  batch_ = x.rows;
+  place(x.rows);
   x_ = x;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const Step& s = steps_[i];
-    s.layer->forward({parameters_of(s), input_of(i), arena_view(s.y_offset, s.out), arena_view(s.saved_offset, s.saved)});
+    s.layer->forward({parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved)});
   }
-  return arena_view(steps_.back().y_offset, steps_.back().out);
+  return arena_view(steps_.back().y_at, steps_.back().out);
 }
 
 void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
@@ -131,7 +141,7 @@ void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   if (dx.data != nullptr && (dx.rows != batch_ || dx.cols != in_))
     throw ShapeError("Sequential: dx is " + shape_of(dx) + " but the input was " + shape_of(x_));
   const bool accumulate = !block_.gradients_are_zero();
-  const auto gradient = [&](std::size_t of, Index cols) { return arena_view(floats_per_sample_ + static_cast<Index>(of % 2) * widest_, cols); };
+  const auto gradient = [&](std::size_t of, Index cols) { return arena_view(gradient_at_[of % 2], cols); };
   // The last layer may overwrite its dy, so the caller's is copied.
   MatrixView<float> upper = gradient(steps_.size(), out_features());
   for (Index i = 0; i < batch_; ++i)
@@ -139,7 +149,7 @@ void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   for (std::size_t i = steps_.size(); i-- > 0;) {
     const Step& s = steps_[i];
     const MatrixView<float> lower = i > 0 ? gradient(i, s.in) : dx;
-    s.layer->backward({parameters_of(s), input_of(i), arena_view(s.y_offset, s.out), arena_view(s.saved_offset, s.saved), upper, lower, accumulate});
+    s.layer->backward({parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper, lower, accumulate});
     upper = lower;
   }
   block_.mark_gradients_written();

@@ -113,7 +113,7 @@ struct GeluTanh {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
     const Parts<T, A> p = parts<T, A>(x);
-    return gate<T, A>(p.negative, p.x, p.e, simd::set<T, A>(1) + p.e.value * p.e.scale1 * p.e.scale2);
+    return simd::times_sigmoid(p.x, p.negative, p.e);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Vec<T, A>) {
@@ -122,8 +122,9 @@ struct GeluTanh {
     return dy * gate_derivative<T, A>(p.negative, p.bounded * slope, p.e);
   }
 
-  static constexpr double kLinear = 1.59576912160573071176;   // 2 sqrt(2/pi)
-  static constexpr double kCubic = 0.0713548162726002527220;  // 0.044715 times that
+  // 2 sqrt(2/pi), and 0.044715 times that: to double, and the rest.
+  static constexpr double kLinear = 0x1.9884533d43651p+0, kLinearRest = -9.96930880911092e-17;
+  static constexpr double kCubic = 0x1.2444f2a4d8b4bp-4, kCubicRest = -6.175149918155315e-19;
 
   template <class T, class A>
   struct Parts {
@@ -142,8 +143,8 @@ struct GeluTanh {
     const V high = simd::set<T, A>(sizeof(T) == 4 ? T(12) : T(24));
     const V b = simd::select(high < a, high, a);
     constexpr T linear = T(kLinear), cubic = T(kCubic);
-    const V linear_low = simd::set<T, A>(T(kLinear - double(linear)));
-    const V cubic_low = simd::set<T, A>(T(kCubic - double(cubic)));
+    const V linear_low = simd::set<T, A>(T(kLinear - double(linear) + kLinearRest));
+    const V cubic_low = simd::set<T, A>(T(kCubic - double(cubic) + kCubicRest));
     const V square = b * b;
     const V square_low = simd::fma(b, b, simd::set<T, A>(0) - square);
     const V product = square * simd::set<T, A>(cubic);
@@ -160,19 +161,12 @@ struct GeluTanh {
     return {c, simd::with_sign(b, x), x < zero, simd::scaled_exp(zero - u, zero - u_low)};
   }
 
-  /// x * sigmoid, given e = exp(-|u|) and 1 + e: x / (1+e) above 0, x e / (1+e) below.
-  template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> gate(xsimd::batch_bool<T, A> negative, Vec<T, A> x, simd::ScaledExp<T, A> e, Vec<T, A> denominator) {
-    const Vec<T, A> quotient = simd::div(simd::select(negative, x * e.value, x), denominator);
-    return simd::select(negative, quotient * e.scale1 * e.scale2, quotient);
-  }
-
   /// s + s (1 - s) w, where w = x u': s and 1 - s are 1/(1+e) and e/(1+e), in the order that the sign of u gives.
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> gate_derivative(xsimd::batch_bool<T, A> negative, Vec<T, A> w, simd::ScaledExp<T, A> e) {
     using V = Vec<T, A>;
     const V one = simd::set<T, A>(1);
-    const V small = e.value * e.scale1 * e.scale2;
+    const V small = e.rounded();
     const V major = simd::div(one, one + small);
     const V minor = small * major;
     // below 0: minor (1 + major w), and minor carries the scales last; above 0: major (1 + minor w)
@@ -187,8 +181,7 @@ struct Silu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
     const Vec<T, A> c = clamp<T, A>(x);
-    const simd::ScaledExp<T, A> e = decay<T, A>(c);
-    return GeluTanh::gate<T, A>(x < simd::set<T, A>(0), c, e, simd::set<T, A>(1) + e.value * e.scale1 * e.scale2);
+    return simd::times_sigmoid(c, x < simd::set<T, A>(0), decay<T, A>(c));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Vec<T, A>) {

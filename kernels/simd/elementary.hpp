@@ -49,11 +49,12 @@ TILEWRIGHT_INLINE Vec<T, A> polynomial(Vec<T, A> x, const T (&c)[N]) {
   return sum;
 }
 
-/// exp(x) = value * scale1 * scale2, value in [0.7, 1.42), the scales powers of two. Multiplying something else by value first and
-/// by the scales last rounds a subnormal result once.
+/// exp(x) = (value + error) * scale1 * scale2: value in [0.7, 1.42), error what its rounding lost, the scales powers of two. Multiplying something else by
+/// value first and by the scales last rounds a subnormal result once.
 template <class T, class A>
 struct ScaledExp {
-  Vec<T, A> value, scale1, scale2;
+  Vec<T, A> value, error, scale1, scale2;
+  [[gnu::always_inline]] Vec<T, A> rounded() const { return value * scale1 * scale2; }
 };
 
 /// exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2 (Cody and Waite), then
@@ -69,27 +70,27 @@ TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) 
   const V n = simd::fma(clamped, simd::set<T, A>(K::kLog2e), round) - round;
   V r = simd::fma(n, simd::set<T, A>(-K::kLn2High), clamped);
   r = simd::fma(n, simd::set<T, A>(-K::kLn2Low), r) + correction;
-  const V value = simd::set<T, A>(1) + simd::fma(r * r, simd::polynomial(r, Coefficients<T>::kExp), r);
+  const V above_one = simd::fma(r * r, simd::polynomial(r, Coefficients<T>::kExp), r);
+  const V value = simd::set<T, A>(1) + above_one;
+  const V error = above_one - (value - simd::set<T, A>(1));
   // 2^n as two factors, each a normal number whatever n is.
   const V half = simd::fma(n, simd::set<T, A>(T(0.5)), round);
   const V rest = (n - (half - round)) + round;
   const Vec<Bits<T>, A> one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
-  return {value, simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
+  return {value, error, simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
           simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(rest)) + one)};
 }
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
-  const ScaledExp<T, A> e = simd::scaled_exp(x, simd::set<T, A>(0));
-  return e.value * e.scale1 * e.scale2;
+  return simd::scaled_exp(x, simd::set<T, A>(0)).rounded();
 }
 
-/// log(1 + u) for 0 <= u <= 1: 2 atanh(s) with s = u / (2 + u).
+/// log(1 + u) for 0 <= u <= 1: 2 atanh(s) with 2 s = 2 u / (2 + u).
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
-  const Vec<T, A> s = simd::div(u, simd::set<T, A>(2) + u);
-  const Vec<T, A> z = s * s;
-  const Vec<T, A> twice = s + s;
+  const Vec<T, A> twice = simd::div(u + u, simd::set<T, A>(2) + u);
+  const Vec<T, A> z = twice * twice * simd::set<T, A>(T(0.25));
   return simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), twice);
 }
 
@@ -117,24 +118,49 @@ TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
   return simd::select(x < infinity, result, x);
 }
 
-/// The logistic function in the form that neither overflows nor cancels: with e = exp(-|x|), 1/(1+e) above 0 and e/(1+e) below.
+/// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither overflows nor cancels; the quotient gets
+/// one step of correction with what the roundings of e, of 1 + e and of the product lost, so half a unit of the division is most of the error.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
-  const ScaledExp<T, A> e = simd::scaled_exp(simd::set<T, A>(0) - simd::abs(x), simd::set<T, A>(0));
-  const Vec<T, A> one = simd::set<T, A>(1);
-  const Vec<T, A> denominator = one + e.value * e.scale1 * e.scale2;
-  const auto negative = x < simd::set<T, A>(0);
-  const Vec<T, A> quotient = simd::div(simd::select(negative, e.value, one), denominator);
-  return simd::select(negative, quotient * e.scale1 * e.scale2, quotient);
+TILEWRIGHT_INLINE Vec<T, A> times_sigmoid(Vec<T, A> factor, xsimd::batch_bool<T, A> negative, ScaledExp<T, A> e) {
+  using V = Vec<T, A>;
+  const V one = simd::set<T, A>(1), zero = simd::set<T, A>(0);
+  const V small = e.rounded();
+  const V denominator = one + small;
+  const V denominator_low = small - (denominator - one);
+  const V product = factor * e.value;
+  const V product_low = simd::fma(factor, e.error, simd::fma(factor, e.value, zero - product));
+  const V numerator = simd::select(negative, product, factor);
+  const V numerator_low = simd::select(negative, product_low, zero);
+  const V quotient = simd::div(numerator, denominator);
+  const V minus_quotient = zero - quotient;
+  const V rest = simd::fma(minus_quotient, denominator, numerator) + simd::fma(minus_quotient, denominator_low, numerator_low);
+  // 1 / denominator to an eighth, which is plenty for a correction.
+  const V inverse = simd::fma(simd::set<T, A>(T(-0.5)), denominator, simd::set<T, A>(T(1.5)));
+  const V corrected = simd::fma(rest, inverse, quotient);
+  const V result = simd::select(rest == rest, corrected, quotient);  // an infinite factor has no rest
+  return simd::select(negative, result * e.scale1 * e.scale2, result);
 }
 
-/// Odd polynomial up to 5/8, then 1 - 2 / (exp(2|x|) + 1).
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
+  const Vec<T, A> zero = simd::set<T, A>(0);
+  return simd::times_sigmoid(simd::set<T, A>(1), x < zero, simd::scaled_exp(zero - simd::abs(x), zero));
+}
+
+/// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E and of E + 1 lost.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> tanh(Vec<T, A> x) {
-  const Vec<T, A> a = simd::abs(x);
-  const Vec<T, A> z = x * x;
-  const Vec<T, A> small = simd::fma(a * z, simd::polynomial(z, Coefficients<T>::kTanh), a);
-  const Vec<T, A> large = simd::set<T, A>(1) - simd::div(simd::set<T, A>(2), simd::exp(a + a) + simd::set<T, A>(1));
+  using V = Vec<T, A>;
+  const V a = simd::abs(x), one = simd::set<T, A>(1), limit = simd::set<T, A>(20);  // tanh is 1 from there on
+  const V z = x * x;
+  const V small = simd::fma(a * z, simd::polynomial(z, Coefficients<T>::kTanh), a);
+  const V bounded = simd::select(limit < a, limit, a);
+  const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, simd::set<T, A>(0));
+  const V power = e.rounded();
+  const V denominator = power + one;
+  const V lost = (one - (denominator - power)) + e.error * e.scale1 * e.scale2;
+  const V q = simd::div(simd::set<T, A>(2), denominator);
+  const V large = one - simd::fma(q * q * lost, simd::set<T, A>(T(-0.5)), q);
   return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.625)), small, large), x);
 }
 
@@ -152,14 +178,23 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const V end = simd::set<T, A>(sizeof(T) == 4 ? T(16) : T(40));
   const V a = simd::abs(x);
   const V c = simd::select(end < a, end, a);
+  const V zero = simd::set<T, A>(0);
   const V square = c * c;
-  const V square_error = simd::fma(c, c, simd::set<T, A>(0) - square);
+  const V square_error = simd::fma(c, c, zero - square);
   const V half = simd::set<T, A>(T(-0.5));
   const ScaledExp<T, A> e = simd::scaled_exp(square * half, square_error * half);
-  // Mills' ratio R = Q(t) / (a + 4), t = (a - 4) / (a + 4) = 1 - 8 / (a + 4).
-  const V d = simd::div(simd::set<T, A>(1), c + simd::set<T, A>(4));
-  const V t = simd::fma(simd::set<T, A>(-8), d, simd::set<T, A>(1));
-  return {e.value * (simd::polynomial(t, Coefficients<T>::kMills) * d), e.value, e.scale1, e.scale2};
+  // Mills' ratio R = Q(t) / (a + 4), t = (a - 4) / (a + 4) = 1 - 8 / (a + 4). The rounded d stands for another place, a - shift;
+  // R' = a R - 1/sqrt(2 pi) brings the value back.
+  const V one = simd::set<T, A>(1), four = simd::set<T, A>(4);
+  const V denominator = c + four;
+  const V part = denominator - c;
+  const V denominator_low = (c - (denominator - part)) + (four - part);
+  const V d = simd::div(one, denominator);
+  const V shift = simd::fma(zero - denominator, simd::fma(zero - d, denominator, one), denominator_low);
+  const V t = simd::fma(simd::set<T, A>(-8), d, one);
+  const V rough = simd::polynomial(t, Coefficients<T>::kMills) * d;
+  const V ratio = simd::fma(shift, simd::fma(c, rough, simd::set<T, A>(T(-0.398942280401432677940))), rough);
+  return {simd::fma(e.error, ratio, e.value * ratio), e.value, e.scale1, e.scale2};
 }
 
 }  // namespace simd

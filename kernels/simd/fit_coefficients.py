@@ -73,7 +73,7 @@ def mills_of_t(t):
 
 
 DEGREES = {  # exp, tanh, log, log1p, mills
-    "float": (4, 5, 3, 7, 11),
+    "float": (5, 5, 3, 7, 11),
     "double": (9, 11, 7, 16, 27),
 }
 MILLS_END = {"float": 15, "double": 39}  # beyond, the tail underflows

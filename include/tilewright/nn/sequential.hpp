@@ -74,25 +74,28 @@ class TILEWRIGHT_API Sequential {
   std::string describe() const;
 
  private:
-  /// A layer (with the activation that it took in) and its place in the arena, per sample.
+  /// A layer (with the activation that it took in), its widths, and its places in the arena and among the parameters.
   struct Step {
     std::unique_ptr<Layer> layer;
     Index index;  // of the layer, in the user's counting
     Index in, out, saved;
-    Index y_offset, saved_offset;
+    Index y_at, saved_at;
     Index first_parameter, parameter_count;
   };
   void build(std::vector<std::unique_ptr<Layer>> layers);
   std::span<const Parameter> parameters_of(const Step& step) const;
-  MatrixView<float> arena_view(Index offset, Index cols) const;
+  void place(Index batch);
+  MatrixView<float> arena_view(Index at, Index cols) const;
   MatrixView<const float> input_of(std::size_t step) const;
 
   std::vector<Step> steps_;
   std::vector<std::string> described_;
   ParameterBlock block_;
   Index in_ = 0;
-  Index floats_per_sample_ = 0;   // forward: outputs and saved values
-  Index widest_ = 0;              // backward: two gradients of at most this width
+  // The arena: outputs and saved values of every step, and two gradients of the widest step, used in turn.
+  Index floats_per_sample_ = 0;
+  Index widest_ = 0;
+  std::array<Index, 2> gradient_at_{};
   mutable Matrix<float> arena_;
   Index capacity_ = 0, batch_ = 0;
   MatrixView<const float> x_;

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// Runs the suite on the ISA that TILEWRIGHT_ISA names. Ends with 77 (skipped) when this machine does not have it, so that nobody takes
+// a fallback for a pass.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "tilewright/isa.hpp"
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (const char* wish = std::getenv("TILEWRIGHT_ISA")) {
+    const auto isa = tilewright::isa_from_string(wish);
+    const auto have = tilewright::available_isas();
+    if (isa && std::find(have.begin(), have.end(), *isa) == have.end()) {
+      std::printf("%s is not available here: skipped\n", wish);
+      return 77;
+    }
+  }
+  return RUN_ALL_TESTS();
+}

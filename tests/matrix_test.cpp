@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+#include "tests/support.hpp"
+
+namespace tilewright {
+namespace {
+
+using test::message_of;
+
+TEST(MatrixView, StridesTransposeAndBlocks) {
+  Matrix<float> m(3, 4);
+  for (Index i = 0; i < 3; ++i)
+    for (Index j = 0; j < 4; ++j) m(i, j) = static_cast<float>(10 * i + j);
+  EXPECT_EQ(m.t()(3, 2), 23);
+  EXPECT_EQ(m.view().block(1, 2, 2, 2)(1, 0), 22);
+  EXPECT_EQ(m.view().row(2)(0, 3), 23);
+  EXPECT_EQ(m.view().col(1)(2, 0), 21);
+  EXPECT_EQ(m.row_block(1, 2)(0, 0), 10);
+  EXPECT_TRUE(m.view().contiguous());
+  EXPECT_FALSE(m.t().contiguous());
+  EXPECT_FALSE(m.view().block(0, 0, 2, 2).contiguous());
+  EXPECT_EQ(message_of<ShapeError>([&] { (void)m.view().block(1, 1, 3, 1); }), "block: 3x1 at (1, 1) is outside 3x4");
+}
+
+TEST(Matrix, OwnsAlignedZeroedMemory) {
+  for (const Index n : {1, 7, 100, 600000}) {
+    Matrix<double> m(1, n);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(m.data()) % 64, 0U);
+    EXPECT_EQ(m(0, n - 1), 0);
+  }
+  Matrix<float> a(2, 2);
+  a(1, 1) = 5;
+  Matrix<float> b = a;
+  b(1, 1) = 6;
+  EXPECT_EQ(a(1, 1), 5);
+  const Matrix<float> c = std::move(b);
+  EXPECT_EQ(c(1, 1), 6);
+  EXPECT_EQ(b.size(), 0);  // NOLINT(bugprone-use-after-move): moved-from is empty
+  EXPECT_EQ(Matrix<float>(a.t()).view()(1, 1), 5);
+  EXPECT_EQ(message_of<ShapeError>([] { Matrix<float>(-1, 2); }), "Matrix: -1x2 is negative or has too many elements");
+  EXPECT_THROW(Matrix<float>(Index{1} << 40, Index{1} << 40), ShapeError);
+}
+
+TEST(Tensor, ShapeAndMatrix) {
+  Tensor<float> t({2, 3, 4});
+  EXPECT_EQ(t.size(), 24);
+  EXPECT_EQ(t.matrix().rows, 6);
+  EXPECT_EQ(t.matrix().cols, 4);
+  EXPECT_EQ(t.shape().to_string(), "2x3x4");
+  EXPECT_EQ(Tensor<float>().size(), 1);
+  EXPECT_EQ(message_of<ShapeError>([] { Shape{2, -3}; }), "Shape: extent -3 is negative");
+  EXPECT_THROW((Shape{Index{1} << 40, Index{1} << 40}), ShapeError);
+  EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1, 1}), ShapeError);
+}
+
+}  // namespace
+}  // namespace tilewright
