@@ -108,7 +108,7 @@ TEST(Activations, FloatBackwardWithinPublishedError) {
     for (std::size_t i = 0; i < x.size(); ++i) {
       const float got = dx.data()[i];
       if (std::isnan(x[i])) {
-        EXPECT_TRUE(std::isnan(got)) << to_string(f.kind);
+        EXPECT_TRUE(std::isnan(got) || f.kind == ActivationKind::identity) << to_string(f.kind);
         continue;
       }
       double error = 0;

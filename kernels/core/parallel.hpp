@@ -8,10 +8,11 @@
 
 namespace tilewright::detail {
 
-/// One member of a team that runs a parallel section. The team may be smaller than asked for: split by `size`.
+/// One member of a team that runs a parallel section. `size` members work; those from rank `size` on have empty shares and only keep the barriers.
 struct Member {
   int rank;
   int size;
+  bool alone;
 
   /// Waits for the whole team.
   void barrier() const noexcept;
@@ -22,21 +23,30 @@ struct Member {
   }
 };
 
-void run_team(int threads, void (*body)(void* context, Member member), void* context) noexcept;
+/// `team` threads are called, `working` of them get work. The team is as large as the caller allows or absent: OpenMP runtimes allocate whenever the size of a
+/// team changes, and the library promises not to.
+struct Threads {
+  int team = 1;
+  int working = 1;
+};
 
-/// Calls body(Member) on up to `threads` threads and waits for all. body must not throw.
+void run_team(Threads threads, void (*body)(void* context, Member member), void* context) noexcept;
+
+/// Calls body(Member) on a team (which may turn out smaller) and waits for all. body must not throw.
 template <class Body>
-void parallel(int threads, Body&& body) noexcept {
-  if (threads <= 1) return body(Member{0, 1});
+void parallel(Threads threads, Body&& body) noexcept {
+  if (threads.team <= 1) return body(Member{0, 1, true});
   run_team(
       threads, [](void* context, Member member) { (*static_cast<std::remove_reference_t<Body>*>(context))(member); }, &body);
 }
 
-/// How many threads to use for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside the host's
-/// own parallel region, and no more than have kThreadWork each.
-int plan_threads(int requested, double nanoseconds) noexcept;
+/// Threads for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside the host's own parallel region, and no more than
+/// have kThreadWork each.
+Threads plan_threads(int requested, double nanoseconds) noexcept;
 
 /// Waking a team and joining it takes 2 to 5 microseconds; a thread that has at least this much to do pays for itself.
 inline constexpr double kThreadWork = 8000;
+/// What every further member of a team adds to waking and joining it.
+inline constexpr double kMemberCost = 200;
 
 }  // namespace tilewright::detail

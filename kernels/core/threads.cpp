@@ -50,34 +50,34 @@ void set_num_threads(int count) {
 
 namespace detail {
 
-int plan_threads(int requested, double nanoseconds) noexcept {
-  const int allowed = requested > 0 ? requested : num_threads();
-  if (allowed <= 1 || nanoseconds < 2 * kThreadWork) return 1;
+Threads plan_threads(int requested, double nanoseconds) noexcept {
 #if defined(_OPENMP)
-  if (omp_in_parallel()) return 1;
-  return static_cast<int>(std::min<double>(allowed, nanoseconds / kThreadWork));
+  const int allowed = requested > 0 ? requested : num_threads();
+  if (allowed <= 1 || nanoseconds < 2 * kThreadWork + kMemberCost * (allowed - 2) || omp_in_parallel()) return {};
+  return {allowed, static_cast<int>(std::min<double>(allowed, nanoseconds / kThreadWork))};
 #else
-  return 1;
+  (void)requested, (void)nanoseconds;
+  return {};
 #endif
 }
 
 #if defined(_OPENMP)
 
 void Member::barrier() const noexcept {
-  if (size > 1) {
+  if (!alone) {
 #pragma omp barrier
   }
 }
 
-void run_team(int threads, void (*body)(void*, Member), void* context) noexcept {
-#pragma omp parallel num_threads(threads)
-  body(context, Member{omp_get_thread_num(), omp_get_num_threads()});
+void run_team(Threads threads, void (*body)(void*, Member), void* context) noexcept {
+#pragma omp parallel num_threads(threads.team)
+  body(context, Member{omp_get_thread_num(), std::min(threads.working, omp_get_num_threads()), false});
 }
 
 #else
 
 void Member::barrier() const noexcept {}
-void run_team(int, void (*body)(void*, Member), void* context) noexcept { body(context, Member{0, 1}); }
+void run_team(Threads, void (*body)(void*, Member), void* context) noexcept { body(context, Member{0, 1, true}); }
 
 #endif
 

@@ -184,8 +184,8 @@ void packed_product(const Problem<T>& p, Member member, const Blocking& block, c
     const Index nc = std::min(block.nc, n - j0);
     const Grid grid = gemm_grid(member.size, (m + mr - 1) / mr, (nc + nr - 1) / nr);
     const bool works = member.rank < grid.rows * grid.cols;
-    const auto [i_first, i_end] = Member{member.rank / grid.cols, grid.rows}.share(works ? m : 0, mr);
-    const auto [j_first, j_end] = Member{member.rank % grid.cols, grid.cols}.share(works ? nc : 0, nr);
+    const auto [i_first, i_end] = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0, mr);
+    const auto [j_first, j_end] = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
       member.barrier();  // nobody reads the previous block any more
       pack_b_share(p, member, k0, kc, j0, nc, b);
@@ -231,12 +231,12 @@ void run(const Problem<T>& p, int requested) {
   const double flops = 2.0 * static_cast<double>(p.c.rows) * static_cast<double>(p.c.cols) * static_cast<double>(p.a.cols);
   // Per nanosecond and thread: a fused multiply-add on every lane of one register in a cycle of 3 GHz.
   const double rate = 2.0 * p.kernels->lanes * 3.0;
-  const int threads = plan_threads(requested, flops / rate);
+  const Threads threads = plan_threads(requested, flops / rate);
   if (is_small(p)) return parallel(threads, [&](Member member) { small_product(p, member); });
   const Blocking block =
       gemm_blocking(p.c.rows, p.c.cols, p.a.cols, p.kernels->tile_rows, p.kernels->tile_cols, sizeof(T), cache_sizes());
   const PackedBuffers sizes = packed_buffers(p, block);
-  T* buffer = scratch<T>(sizes.b + threads * sizes.a_each);
+  T* buffer = scratch<T>(sizes.b + threads.working * sizes.a_each);
   parallel(threads, [&](Member member) { packed_product(p, member, block, sizes, buffer); });
 }
 

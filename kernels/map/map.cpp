@@ -19,7 +19,7 @@ void for_pieces(Index rows, Index cols, bool contiguous, int requested, double n
     cols *= rows;
     rows = cols == 0 ? 0 : 1;
   }
-  const int threads = plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
+  const Threads threads = plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
   parallel(threads, [&](Member member) {
     // Cut the longer side; pieces of 1024 keep threads out of each other's cache lines.
     if (rows >= member.size) {

@@ -24,8 +24,8 @@ void check_gradient(const char* operation, const MatrixView<const float>& x, con
 
 /// part(i) for i in [0, parts), in parallel; the sum of its results in ascending order.
 template <class Part>
-double ordered_sum(Index parts, int threads, Part&& part) {
-  if (threads <= 1) {
+double ordered_sum(Index parts, Threads threads, Part&& part) {
+  if (threads.team <= 1) {
     double total = 0;
     for (Index i = 0; i < parts; ++i) total += part(i);
     return total;
@@ -76,7 +76,7 @@ double pointwise(const char* operation, PointwiseKernel kernel, const PointwiseO
   const Index n = o.x.size();
   if (n == 0) return std::numeric_limits<double>::quiet_NaN();
   const float scale = static_cast<float>(1.0 / static_cast<double>(n));
-  const int threads = plan_threads(requested, static_cast<double>(n) * nanoseconds_per_element);
+  const Threads threads = plan_threads(requested, static_cast<double>(n) * nanoseconds_per_element);
   const double sum = ordered_sum((n + kLossBlock - 1) / kLossBlock, threads, [&](Index block) {
     const Index first = block * kLossBlock;
     return static_cast<double>(run_block(kernel, o, first, std::min(kLossBlock, n - first), scale));
