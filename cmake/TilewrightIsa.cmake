@@ -2,7 +2,10 @@
 # -O2 in every configuration: at -O0 every inline function would become a weak symbol that the linker may pick for all ISAs.
 # The uninitialized warnings are raised inside GCC 12's own AVX-512 header.
 function(tilewright_add_isas target)
-  set(common -O2 -ffp-contract=off -fno-exceptions -fno-lto -fvisibility=hidden -Wno-uninitialized -Wno-maybe-uninitialized)
+  set(common -O2 -ffp-contract=off -fno-exceptions -fno-lto -fvisibility=hidden)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    list(APPEND common -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     set(isas sse2 avx2 avx512)
     set(flags_sse2 "")

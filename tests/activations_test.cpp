@@ -60,16 +60,23 @@ const Formula kFormulas[] = {
      [](L x) { return std::isinf(x) ? L(x > 0) : logistic(x) + std::fabs(x) * logistic(x) * logistic(-x); }, {1, 4.5}, {2, 4.5}},
 };
 
+/// long double is emulated in software on aarch64, and the processor with it in our tests; the bits are compared elsewhere.
+#if defined(__aarch64__)
+constexpr int kSparser = 29;
+#else
+constexpr int kSparser = 1;
+#endif
+
 /// Inputs over the whole range of float: every exponent, with the corners.
 std::vector<float> float_inputs() {
   std::vector<float> x;
-  for (std::uint64_t bits = 0; bits < 0x100000000; bits += 10007) {
+  for (std::uint64_t bits = 0; bits < 0x100000000; bits += 10007 * kSparser) {
     const float v = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
     if (!std::isnan(v)) x.push_back(v);
   }
   // Where something happens: dense from -20 to 20, and the thresholds of under- and overflow.
-  for (int i = -20000; i <= 20000; ++i) x.push_back(static_cast<float>(i) * 1e-3F);
-  for (int i = -12000; i <= 12000; ++i) x.push_back(static_cast<float>(i) * 1e-2F);
+  for (int i = -20000; i <= 20000; i += kSparser) x.push_back(static_cast<float>(i) * 1e-3F);
+  for (int i = -12000; i <= 12000; i += kSparser) x.push_back(static_cast<float>(i) * 1e-2F);
   const float infinity = INFINITY, tiny = 1e-45F;
   for (const float v : {0.0F, -0.0F, tiny, -tiny, infinity, -infinity, NAN, 0.625F, -0.625F}) x.push_back(v);
   return x;
@@ -132,8 +139,8 @@ TEST(Activations, FloatBackwardWithinPublishedError) {
 
 TEST(Activations, DoubleWithinAFewUnits) {
   std::vector<double> x;
-  for (int i = -76000; i <= 76000; ++i) x.push_back(i * 0.01);
-  for (int i = -40000; i <= 40000; ++i) x.push_back(i * 5e-4);
+  for (int i = -76000; i <= 76000; i += kSparser) x.push_back(i * 0.01);
+  for (int i = -40000; i <= 40000; i += kSparser) x.push_back(i * 5e-4);
   for (const double v : {0.0, -0.0, 1e-310, -1e-310, 1e300, -1e300, static_cast<double>(INFINITY), -static_cast<double>(INFINITY), std::nan("")}) x.push_back(v);
   Matrix<double> in(1, static_cast<Index>(x.size())), out(1, in.cols()), dy(1, in.cols()), dx(1, in.cols());
   std::ranges::copy(x, in.data());

@@ -8,6 +8,11 @@
 
 namespace tilewright::detail {
 
+/// Items [first, end).
+struct Range {
+  Index first, end;
+};
+
 /// One member of a team that runs a parallel section. `size` members work; those from rank `size` on have empty shares and only keep the barriers.
 struct Member {
   int rank;
@@ -16,8 +21,8 @@ struct Member {
 
   /// Waits for the whole team.
   void barrier() const noexcept;
-  /// This member's share [first, last) of `count` items, in whole multiples of `unit` except at the end.
-  std::pair<Index, Index> share(Index count, Index unit = 1) const noexcept {
+  /// This member's share of `count` items, in whole multiples of `unit` except at the end.
+  Range share(Index count, Index unit = 1) const noexcept {
     const Index units = (count + unit - 1) / unit;
     return {std::min(count, units * rank / size * unit), std::min(count, units * (rank + 1) / size * unit)};
   }

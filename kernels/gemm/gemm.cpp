@@ -121,9 +121,9 @@ void small_product(const Problem<T>& p, Member member) {
   const Index m = p.c.rows, n = p.c.cols;
   const Index m_tiles = (m + kernels.tile_rows - 1) / kernels.tile_rows;
   const Index n_tiles = (n + kernels.tile_cols - 1) / kernels.tile_cols;
-  const auto [first, end] = member.share(m_tiles * n_tiles);
+  const Range tiles = member.share(m_tiles * n_tiles);
   for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index length, T keep, bool last) {
-    for (Index t = first; t < end; ++t) {
+    for (Index t = tiles.first; t < tiles.end; ++t) {
       const Index row_tile = t % m_tiles, j = t / m_tiles * kernels.tile_cols;
       const Index i = m * row_tile / m_tiles;
       const Index rows = m * (row_tile + 1) / m_tiles - i;
@@ -157,15 +157,15 @@ void pack_b_share(const Problem<T>& p, Member member, Index k0, Index kc, Index 
                       std::min(nr, nc - j), kc, to + j * kc);
 }
 
-/// The macro-kernel: packed rows [i0, i0 + mc) of a times columns [first, end) of the packed block of b.
+/// The macro-kernel: packed rows [i0, i0 + mc) of a times `columns` of the packed block of b.
 template <class T>
-void multiply_block(const Problem<T>& p, Index i0, Index mc, Index j0, Index first, Index end, Index kc, const T* a, const T* b, T keep,
+void multiply_block(const Problem<T>& p, Index i0, Index mc, Index j0, Range columns, Index kc, const T* a, const T* b, T keep,
                     bool last) {
   const GemmKernels<T>& kernels = *p.kernels;
-  for (Index j = first; j < end; j += kernels.tile_cols) {    // second loop: a panel of b
+  for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {    // second loop: a panel of b
     for (Index i = 0; i < mc; i += kernels.tile_rows) {       // first loop: a panel of a
       const Index rows = std::min<Index>(kernels.tile_rows, mc - i);
-      const Index cols = std::min<Index>(kernels.tile_cols, end - j);
+      const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
       Tile<T> tile{a + i * kc, 1, kernels.tile_rows, b + j * kc, kernels.tile_cols, kc, nullptr, 0, cols, p.alpha, keep};
       compute_tile(p, kernels.packed[(cols - 1) / kernels.lanes][rows - 1], tile, i0 + i, j0 + j, rows, last);
     }
@@ -184,18 +184,18 @@ void packed_product(const Problem<T>& p, Member member, const Blocking& block, c
     const Index nc = std::min(block.nc, n - j0);
     const Grid grid = gemm_grid(member.size, (m + mr - 1) / mr, (nc + nr - 1) / nr);
     const bool works = member.rank < grid.rows * grid.cols;
-    const auto [i_first, i_end] = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0, mr);
-    const auto [j_first, j_end] = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
+    const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0, mr);
+    const Range cols = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
       member.barrier();  // nobody reads the previous block any more
       pack_b_share(p, member, k0, kc, j0, nc, b);
       member.barrier();
-      for (Index i0 = i_first; i0 < i_end; i0 += block.mc) {  // third loop: second-level cache
-        const Index mc = std::min(block.mc, i_end - i0);
+      for (Index i0 = rows.first; i0 < rows.end; i0 += block.mc) {  // third loop: second-level cache
+        const Index mc = std::min(block.mc, rows.end - i0);
         for (Index i = 0; i < mc; i += mr)
           p.kernels->pack_a(p.a.data + (i0 + i) * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride, p.a.col_stride,
                             std::min(mr, mc - i), kc, a + i * kc);
-        multiply_block(p, i0, mc, j0, j_first, j_end, kc, a, b, keep, last);
+        multiply_block(p, i0, mc, j0, cols, kc, a, b, keep, last);
       }
     });
   }
