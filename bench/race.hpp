@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// How a benchmark is timed. Ours, the roof and the peer run in turn, so that whatever disturbs the machine disturbs all of them; the best of many samples counts. A
+// time alone means nothing on a shared machine: the counters are ratios within one race.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tilewright/tilewright.hpp"
+
+namespace tilewright::bench {
+
+using Call = std::function<void()>;
+
+struct Case {
+  std::string suite;  // gemm, map, rows, loss, update, train
+  std::string name;   // "f32/nn/m:64/n:64/k:64"
+  Isa isa;
+  int threads;
+  double flops = 0;  // per call; 0 when bytes tell the rate
+  double bytes = 0;
+};
+
+/// What stands against each other. Everything is set up, and its answer checked, by the time a Race exists.
+struct Race {
+  Call ours;
+  /// Runs the bounding resource for a while and says what one call of ours would need at that speed.
+  std::function<double()> roof_seconds;
+  /// The same work by a peer, when there is one: a call to race against, or its time when it runs in a program of its own.
+  Call peer;
+  double peer_seconds = 0;
+  std::string peer_name;
+  /// Set instead when the operands are wrong, or the answer is.
+  std::string error;
+};
+
+/// Registers a benchmark that sets `case.isa`, prepares and runs the race. Counters: FLOPS or bytes_per_second, roof (the bounding roof's time over ours),
+/// vs_peer (the peer's time over ours) with the peer's name as label.
+void add(const Case& c, std::function<Race()> prepare);
+
+/// How many benchmarks add() has registered.
+std::size_t registered();
+
+/// The roof of `flops` operations on elements of `bytes` bytes.
+std::function<double()> compute_roof(const Case& c, double flops, int bytes);
+/// The roof of a call that reads and writes so many arrays of n floats.
+std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n);
+
+/// 1, 2, 4 ... up to the limit, which is set before the suites are added.
+std::vector<int>& thread_counts();
+
+/// A CBLAS with its own threads, when one is on the machine.
+struct Blas {
+  std::string name;
+  void (*sgemm)(int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*, int);
+  void (*dgemm)(int, int, int, int, int, int, double, const double*, int, const double*, int, double, double*, int);
+  void (*set_threads)(int);
+};
+const Blas* openblas();
+
+void add_gemm();
+void add_map();
+void add_rows();
+void add_loss();
+void add_update();
+void add_train();
+
+}  // namespace tilewright::bench
