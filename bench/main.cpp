@@ -3,6 +3,8 @@
 //
 // Runs the suites (gemm, map, rows, loss, update, train; all of them by default) for 1, 2, 4 ... N threads, shows progress with time left, ends with one table,
 // and writes Google Benchmark's JSON.
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -44,7 +46,7 @@ std::string human_time(double seconds) {
   return text;
 }
 
-/// Shows a line per benchmark as it ends, and the table at the end.
+/// Shows progress on stderr and the table on stdout at the end.
 class Reporter : public benchmark::BenchmarkReporter {
  public:
   explicit Reporter(std::size_t total) : total_(total) {}
@@ -81,14 +83,14 @@ class Reporter : public benchmark::BenchmarkReporter {
       if (!run.report_label.empty()) at->peer = run.report_label;
       at->by_threads[threads] = r;
       const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-      std::printf("\r\033[K[%zu/%zu, %.0f s left] %s thr:%d  %s", done_, total_, elapsed / static_cast<double>(done_) * static_cast<double>(total_ - done_),
-                  key.c_str(), threads, human_rate(r).c_str());
-      std::fflush(stdout);
+      std::fprintf(stderr, "%s[%zu/%zu, %.0f s left] %s thr:%d  %s%s", terminal_ ? "\r\033[K" : "", done_, total_,
+                   elapsed / static_cast<double>(done_) * static_cast<double>(total_ - done_), key.c_str(), threads, human_rate(r).c_str(),
+                   terminal_ ? "" : "\n");
     }
   }
 
   void Finalize() override {
-    std::printf("\r\033[K");
+    if (terminal_) std::fprintf(stderr, "\r\033[K");
     std::string suite;
     for (const Row& row : rows_) {
       const std::string its_suite = row.name.substr(0, row.name.find('/'));
@@ -158,6 +160,7 @@ class Reporter : public benchmark::BenchmarkReporter {
   }
 
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  const bool terminal_ = isatty(STDERR_FILENO) != 0;  // progress on one line, or one line each
   std::size_t total_, done_ = 0, failed_ = 0;
   std::vector<Row> rows_;
 };

@@ -29,6 +29,14 @@ TEST(Isa, ForcedOneRuns) {
   EXPECT_EQ(z(0, 0), expected == Isa::sse2 ? 0x1p-22F : 0x1p-22F + 0x1p-46F);
 }
 
+/// Run by ./dev test on emulated CPUs, whose best ISA is known.
+TEST(Isa, BestOfThisCpu) {
+  const char* expected = std::getenv("TILEWRIGHT_EXPECT_ISA");
+  if (expected == nullptr) GTEST_SKIP() << "TILEWRIGHT_EXPECT_ISA is not set";
+  EXPECT_EQ(to_string(available_isas().back()), expected);
+  EXPECT_EQ(to_string(active_isa()), expected);
+}
+
 TEST(Isa, SetAndNames) {
   const Isa before = active_isa();
   for (const Isa isa : available_isas()) {

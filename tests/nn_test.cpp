@@ -204,17 +204,16 @@ TEST(Training, SimpleNetFollowsPyTorch) {
   std::printf("  largest relative difference from PyTorch's loss over 1000 epochs: %.2g\n", worst);
 }
 
-/// 200 steps of an MLP: outputs, gradients and weights have the same bits for any number of threads.
-std::uint64_t training_hash(int threads) {
+/// 200 steps of an MLP, with everything it computes: outputs, losses, gradients and weights.
+std::uint64_t training_hash(int threads, Index width, Index batch) {
   set_num_threads(threads);
-  nn::Sequential model(nn::Linear(90, 150), nn::GELU(), nn::Linear(150, 130), nn::ReLU(), nn::Linear(130, 70), nn::SiLU(), nn::Linear(70, 10));
+  nn::Sequential model(nn::Linear(90, width), nn::GELU(), nn::Linear(width, width - 20), nn::ReLU(), nn::Linear(width - 20, 33), nn::SiLU(), nn::Linear(33, 10));
   model.reset_parameters(3);
   nn::CrossEntropyLoss criterion;
   optim::Adam adam(model.parameters());
   optim::SGD sgd(model.parameters(), {.lr = 1e-2, .momentum = 0.9});
-  const Index batch = 257;
   Matrix<float> x(batch, 90), dx(batch, 90);
-  std::vector<Index> classes(257);
+  std::vector<Index> classes(static_cast<std::size_t>(batch));
   Hash hash;
   for (std::uint64_t step = 0; step < 200; ++step) {
     fill_normal(x.span(), {4, step});
@@ -233,14 +232,21 @@ std::uint64_t training_hash(int threads) {
   return hash.add(model.parameters().values()).value();
 }
 
-TEST(Training, BitsDoNotDependOnThreads) {
-  const auto expected = training_hash(1);
-  for (const int threads : test::kThreadCounts)
-    EXPECT_EQ(training_hash(threads), expected) << threads << " threads";
-  // avx2, avx512 and neon agree on this number; sse2 has its own.
+/// avx2, avx512 and neon agree on this number; sse2 has its own.
+TEST(Training, BitsAreFixed) {
+  const auto got = training_hash(1, 40, 31);
   if (active_isa() != Isa::sse2) {
-    EXPECT_EQ(expected, 16568376901933770791U);
+    EXPECT_EQ(got, 5U);
   }
+}
+
+/// Wide enough for 64 threads to get work.
+TEST(Training, BitsDoNotDependOnThreads) {
+#if defined(__aarch64__)
+  GTEST_SKIP() << "too long on an emulated processor";
+#endif
+  const auto expected = training_hash(1, 200, 257);
+  for (const int threads : test::kThreadCounts) EXPECT_EQ(training_hash(threads, 200, 257), expected) << threads << " threads";
 }
 
 TEST(Training, RowAloneEqualsRowInBatch) {
