@@ -21,7 +21,8 @@ struct Operands {
 template <class T>
 void fill(Matrix<T>& m, std::uint64_t stream) {
   const RandomStream random{1, stream};
-  for (Index i = 0; i < m.size(); ++i) m.data()[i] = static_cast<T>(random.uniform(static_cast<std::uint64_t>(i))) * 2 - 1;
+  for (Index i = 0; i < m.size(); ++i)
+    m.data()[i] = static_cast<T>(random.uniform(static_cast<std::uint64_t>(i))) * 2 - 1;
 }
 
 template <class T>
@@ -48,7 +49,9 @@ bool right(const Operands<T>& o) {
       want += term;
       size += std::fabs(term);
     }
-    if (!(std::fabs(static_cast<double>(o.c(i, j)) - want) <= 600 * static_cast<double>(std::numeric_limits<T>::epsilon()) * size)) return false;
+    if (!(std::fabs(static_cast<double>(o.c(i, j)) - want) <=
+          600 * static_cast<double>(std::numeric_limits<T>::epsilon()) * size))
+      return false;
   }
   return true;
 }
@@ -82,8 +85,8 @@ Race prepare(const Case& c, const Form& f) {
 template <class T>
 void add_form(const Form& f, Isa isa) {
   for (const int threads : thread_counts()) {
-    const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + "/m:" + std::to_string(f.m) + "/n:" + std::to_string(f.n) +
-                             "/k:" + std::to_string(f.k);
+    const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + "/m:" + std::to_string(f.m) +
+                             "/n:" + std::to_string(f.n) + "/k:" + std::to_string(f.k);
     Case c{"gemm", name, isa, threads};
     c.flops = 2.0 * static_cast<double>(f.m) * static_cast<double>(f.n) * static_cast<double>(f.k);
     add(c, [=] { return prepare<T>(c, f); });

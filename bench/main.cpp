@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // tilewright_bench [--suite NAME]... [--threads N] [--out FILE.json] [Google Benchmark's own options]
 //
-// Runs the suites (gemm, map, rows, loss, update, train; all of them by default) for 1, 2, 4 ... N threads, shows progress with time left, ends with one table,
-// and writes Google Benchmark's JSON.
+// Runs the suites (gemm, map, rows, loss, update, train; all of them by default) for 1, 2, 4 ... N threads, shows
+// progress with time left, ends with one table, and writes Google Benchmark's JSON.
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,9 +52,11 @@ class Reporter : public benchmark::BenchmarkReporter {
   explicit Reporter(std::size_t total) : total_(total) {}
 
   bool ReportContext(const Context&) override {
-    std::printf("tilewright %s, %s (%s), %d threads at most\n", TILEWRIGHT_VERSION, std::string(to_string(available_isas().back())).c_str(),
-                isa_reason().c_str(), thread_counts().back());
-    std::printf("best of many samples in turn with the roof and the peer; roof: share of what the machine gives in the same moment\n\n");
+    std::printf("tilewright %s, %s (%s), %d threads at most\n", TILEWRIGHT_VERSION,
+                std::string(to_string(available_isas().back())).c_str(), isa_reason().c_str(), thread_counts().back());
+    std::printf(
+        "best of many samples in turn with the roof and the peer; roof: share of what the machine gives in the same "
+        "moment\n\n");
     return true;
   }
 
@@ -72,7 +74,9 @@ class Reporter : public benchmark::BenchmarkReporter {
       const int threads = std::atoi(name.c_str() + thread_at + 5);
       const std::string key = name.substr(0, thread_at);
       Result r;
-      const auto counter = [&](const char* what) { return run.counters.count(what) > 0 ? run.counters.at(what).value : 0.0; };
+      const auto counter = [&](const char* what) {
+        return run.counters.count(what) > 0 ? run.counters.at(what).value : 0.0;
+      };
       r.flops = run.counters.count("FLOPS") > 0;
       r.rate = r.flops ? counter("FLOPS") : counter("bytes_per_second");
       r.roof = counter("roof");
@@ -84,8 +88,8 @@ class Reporter : public benchmark::BenchmarkReporter {
       at->by_threads[threads] = r;
       const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
       std::fprintf(stderr, "%s[%zu/%zu, %.0f s left] %s thr:%d  %s%s", terminal_ ? "\r\033[K" : "", done_, total_,
-                   elapsed / static_cast<double>(done_) * static_cast<double>(total_ - done_), key.c_str(), threads, human_rate(r).c_str(),
-                   terminal_ ? "" : "\n");
+                   elapsed / static_cast<double>(done_) * static_cast<double>(total_ - done_), key.c_str(), threads,
+                   human_rate(r).c_str(), terminal_ ? "" : "\n");
     }
   }
 
@@ -109,7 +113,8 @@ class Reporter : public benchmark::BenchmarkReporter {
  private:
   void head(const std::string& suite) const {
     std::printf("\n%-58s", suite.c_str());
-    for (const int t : thread_counts()) std::printf("%9s %-16s %5s %8s", (std::to_string(t) + " thr").c_str(), "", "roof", "vs peer");
+    for (const int t : thread_counts())
+      std::printf("%9s %-16s %5s %8s", (std::to_string(t) + " thr").c_str(), "", "roof", "vs peer");
     std::printf("  scaling\n");
   }
 
@@ -119,7 +124,8 @@ class Reporter : public benchmark::BenchmarkReporter {
       const auto r = row.by_threads.find(t);
       if (r == row.by_threads.end()) continue;
       const std::string versus = r->second.vs_peer > 0 ? std::to_string(r->second.vs_peer).substr(0, 5) : "-";
-      std::printf("%10s %-15s %4.0f%% %8s", human_time(r->second.seconds).c_str(), human_rate(r->second).c_str(), 100 * r->second.roof, versus.c_str());
+      std::printf("%10s %-15s %4.0f%% %8s", human_time(r->second.seconds).c_str(), human_rate(r->second).c_str(),
+                  100 * r->second.roof, versus.c_str());
     }
     const auto one = row.by_threads.find(1), most = row.by_threads.find(thread_counts().back());
     if (one != row.by_threads.end() && most != row.by_threads.end() && one != most)
@@ -130,7 +136,8 @@ class Reporter : public benchmark::BenchmarkReporter {
   /// Geometric means over each suite on the best ISA.
   void summary() const {
     const std::string best(to_string(available_isas().back()));
-    std::printf("\n%-10s %8s %8s %12s %14s %10s   (geometric means, %s)\n", "suite", "threads", "cases", "of the roof", "vs peer", "slowest", best.c_str());
+    std::printf("\n%-10s %8s %8s %12s %14s %10s   (geometric means, %s)\n", "suite", "threads", "cases", "of the roof",
+                "vs peer", "slowest", best.c_str());
     std::vector<std::string> suites;
     for (const Row& row : rows_) {
       const std::string suite = row.name.substr(0, row.name.find('/'));
@@ -186,11 +193,13 @@ int main(int argc, char** argv) {
     else
       rest.push_back(argv[i]);
   }
-  if (threads < 1 || threads > kMaxThreads) throw ValueError("bench: --threads must be 1.." + std::to_string(kMaxThreads));
+  if (threads < 1 || threads > kMaxThreads)
+    throw ValueError("bench: --threads must be 1.." + std::to_string(kMaxThreads));
   for (int t = 2; t <= threads; t *= 2) thread_counts().push_back(t);
   if (thread_counts().back() != threads) thread_counts().push_back(threads);
 
-  const std::pair<std::string, void (*)()> all[] = {{"gemm", add_gemm}, {"map", add_map}, {"rows", add_rows}, {"loss", add_loss}, {"update", add_update}, {"train", add_train}};
+  const std::pair<std::string, void (*)()> all[] = {{"gemm", add_gemm}, {"map", add_map},       {"rows", add_rows},
+                                                    {"loss", add_loss}, {"update", add_update}, {"train", add_train}};
   for (const std::string& s : suites)
     if (std::none_of(std::begin(all), std::end(all), [&](const auto& known) { return known.first == s; }))
       throw ValueError("bench: no suite \"" + s + "\"; there are gemm, map, rows, loss, update, train");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Suites map (activations forward and backward), rows (column sums), loss and update: all held against bare loops over the same streams.
+// Suites map (activations forward and backward), rows (column sums), loss and update: all held against bare loops over
+// the same streams.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -11,14 +12,22 @@ namespace {
 
 double reference(ActivationKind kind, double x) {
   switch (kind) {
-    case ActivationKind::identity: return x;
-    case ActivationKind::relu: return std::max(x, 0.0);
-    case ActivationKind::leaky_relu: return x > 0 ? x : 0.01 * x;
-    case ActivationKind::sigmoid: return 1 / (1 + std::exp(-x));
-    case ActivationKind::tanh: return std::tanh(x);
-    case ActivationKind::gelu: return x * std::erfc(-x / std::sqrt(2.0)) / 2;
-    case ActivationKind::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
-    case ActivationKind::silu: return x / (1 + std::exp(-x));
+    case ActivationKind::identity:
+      return x;
+    case ActivationKind::relu:
+      return std::max(x, 0.0);
+    case ActivationKind::leaky_relu:
+      return x > 0 ? x : 0.01 * x;
+    case ActivationKind::sigmoid:
+      return 1 / (1 + std::exp(-x));
+    case ActivationKind::tanh:
+      return std::tanh(x);
+    case ActivationKind::gelu:
+      return x * std::erfc(-x / std::sqrt(2.0)) / 2;
+    case ActivationKind::gelu_tanh:
+      return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    case ActivationKind::silu:
+      return x / (1 + std::exp(-x));
   }
   return NAN;
 }
@@ -36,7 +45,8 @@ std::shared_ptr<Arrays> arrays(std::size_t count, Index n) {
 }
 
 /// A case whose traffic is reads + writes arrays of n floats, for every thread count.
-void add_streaming(const std::string& suite, const std::string& name, Isa isa, int reads, int writes, Index n, const std::function<Race()>& prepare) {
+void add_streaming(const std::string& suite, const std::string& name, Isa isa, int reads, int writes, Index n,
+                   const std::function<Race()>& prepare) {
   for (const int threads : thread_counts()) {
     Case c{suite, name, isa, threads};
     c.bytes = 4.0 * static_cast<double>(reads + writes) * static_cast<double>(n);
@@ -70,7 +80,8 @@ Race backward_race(ActivationKind kind, Index n) {
   for (Index i = 0; i < n; i += std::max<Index>(1, n / 64)) {
     const double at = x(0, i), h = 1e-4;
     const double want = (*a)[1](0, i) * (reference(kind, at + h) - reference(kind, at - h)) / (2 * h);
-    if (std::fabs(at) > 2 * h && !(std::fabs((*a)[2](0, i) - want) <= 1e-4 * (1 + std::fabs(want)))) race.error = "wrong derivative";
+    if (std::fabs(at) > 2 * h && !(std::fabs((*a)[2](0, i) - want) <= 1e-4 * (1 + std::fabs(want))))
+      race.error = "wrong derivative";
   }
   return race;
 }
@@ -87,7 +98,9 @@ void add_map() {
       if (n <= 1 << 20) add_streaming("map", "backward" + tail, best, 2, 1, n, [=] { return backward_race(kind, n); });
     }
     for (const Isa isa : available_isas())
-      if (isa != best) add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16, [=] { return forward_race(kind, 1 << 16); });
+      if (isa != best)
+        add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16,
+                      [=] { return forward_race(kind, 1 << 16); });
   }
 }
 
@@ -95,21 +108,23 @@ void add_rows() {
   const Isa best = available_isas().back();
   const Index shapes[][2] = {{128, 10}, {128, 512}, {512, 768}, {4096, 1024}};
   for (const auto& [rows, cols] : shapes)
-    add_streaming("rows", "column_sums/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best, 1, 0, rows * cols, [rows = rows, cols = cols] {
-      const auto a = arrays(2, rows * cols);
-      const MatrixView<const float> x((*a)[0].data(), rows, cols);
-      const auto sums = (*a)[1].span().first(static_cast<std::size_t>(cols));
-      Race race;
-      race.ours = [=] {
-        (void)a;
-        column_sums(x, sums);
-      };
-      race.ours();
-      double want = 0;
-      for (Index i = 0; i < rows; ++i) want += x(i, cols - 1);
-      if (std::fabs(sums.back() - want) > 1e-3 * std::sqrt(static_cast<double>(rows))) race.error = "wrong sum";
-      return race;
-    });
+    add_streaming("rows", "column_sums/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best, 1, 0,
+                  rows * cols, [rows = rows, cols = cols] {
+                    const auto a = arrays(2, rows * cols);
+                    const MatrixView<const float> x((*a)[0].data(), rows, cols);
+                    const auto sums = (*a)[1].span().first(static_cast<std::size_t>(cols));
+                    Race race;
+                    race.ours = [=] {
+                      (void)a;
+                      column_sums(x, sums);
+                    };
+                    race.ours();
+                    double want = 0;
+                    for (Index i = 0; i < rows; ++i) want += x(i, cols - 1);
+                    if (std::fabs(sums.back() - want) > 1e-3 * std::sqrt(static_cast<double>(rows)))
+                      race.error = "wrong sum";
+                    return race;
+                  });
 }
 
 void add_loss() {
@@ -129,30 +144,32 @@ void add_loss() {
       Race race;
       race.ours = [=] { benchmark::DoNotOptimize(bce_with_logits_loss((*a)[0], (*a)[1], (*a)[2])); };
       race.ours();
-      const double want = (reference(ActivationKind::sigmoid, (*a)[0](0, n - 1)) - (*a)[1](0, n - 1)) / static_cast<double>(n);
+      const double want =
+          (reference(ActivationKind::sigmoid, (*a)[0](0, n - 1)) - (*a)[1](0, n - 1)) / static_cast<double>(n);
       if (std::fabs((*a)[2](0, n - 1) - want) > 1e-5 * std::fabs(want)) race.error = "wrong gradient";
       return race;
     });
   }
   const Index shapes[][2] = {{128, 10}, {256, 1000}, {64, 50257}};
   for (const auto& [rows, cols] : shapes)
-    add_streaming("loss", "cross_entropy/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best, 1, 1, rows * cols, [rows = rows, cols = cols] {
-      const auto a = arrays(2, rows * cols);
-      const auto classes = std::make_shared<std::vector<Index>>(static_cast<std::size_t>(rows), cols / 2);
-      const MatrixView<const float> x((*a)[0].data(), rows, cols);
-      const MatrixView<float> dx((*a)[1].data(), rows, cols);
-      Race race;
-      race.ours = [=] {
-        (void)a;
-        benchmark::DoNotOptimize(cross_entropy_loss(x, *classes, dx));
-      };
-      race.ours();
-      double sum = 0;
-      for (Index j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(x(0, j)));
-      const double want = std::exp(static_cast<double>(x(0, 0))) / sum / static_cast<double>(rows);
-      if (std::fabs(dx(0, 0) - want) > 1e-4 * want) race.error = "wrong gradient";
-      return race;
-    });
+    add_streaming("loss", "cross_entropy/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best, 1, 1,
+                  rows * cols, [rows = rows, cols = cols] {
+                    const auto a = arrays(2, rows * cols);
+                    const auto classes = std::make_shared<std::vector<Index>>(static_cast<std::size_t>(rows), cols / 2);
+                    const MatrixView<const float> x((*a)[0].data(), rows, cols);
+                    const MatrixView<float> dx((*a)[1].data(), rows, cols);
+                    Race race;
+                    race.ours = [=] {
+                      (void)a;
+                      benchmark::DoNotOptimize(cross_entropy_loss(x, *classes, dx));
+                    };
+                    race.ours();
+                    double sum = 0;
+                    for (Index j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(x(0, j)));
+                    const double want = std::exp(static_cast<double>(x(0, 0))) / sum / static_cast<double>(rows);
+                    if (std::fabs(dx(0, 0) - want) > 1e-4 * want) race.error = "wrong gradient";
+                    return race;
+                  });
 }
 
 void add_update() {

@@ -25,7 +25,8 @@ long calibrate(const Call& call, double seconds) {
   long n = 1;
   for (;;) {
     const double t = seconds_of(call, n);
-    if (t >= seconds / 2 || n > (1L << 40)) return std::max(1L, static_cast<long>(static_cast<double>(n) * seconds / std::max(t, 1e-9)));
+    if (t >= seconds / 2 || n > (1L << 40))
+      return std::max(1L, static_cast<long>(static_cast<double>(n) * seconds / std::max(t, 1e-9)));
     n = t < seconds / 100 ? n * 16 : n * 2;
   }
 }
@@ -36,7 +37,8 @@ constexpr double kSample = 2e-3;
 constexpr int kLeastSamples = 7;
 constexpr double kBudget = 0.12;  // seconds of samples of ours; long calls get kLeastSamples
 
-/// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must not run against them.
+/// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must
+/// not run against them.
 void settle(int threads, bool blas) {
   if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(blas ? 30 : 3));
 }
@@ -67,8 +69,12 @@ void run(benchmark::State& state, const Case& c, const std::function<Race()>& pr
     }
     state.SetIterationTime(ours);
   }
-  if (c.flops > 0) state.counters["FLOPS"] = benchmark::Counter(c.flops / ours, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
-  if (c.bytes > 0) state.counters["bytes_per_second"] = benchmark::Counter(c.bytes / ours, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
+  if (c.flops > 0)
+    state.counters["FLOPS"] =
+        benchmark::Counter(c.flops / ours, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
+  if (c.bytes > 0)
+    state.counters["bytes_per_second"] =
+        benchmark::Counter(c.bytes / ours, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
   if (race.roof_seconds) state.counters["roof"] = roof / ours;
   if (!race.peer_name.empty()) {
     state.counters["vs_peer"] = peer / ours;
@@ -82,7 +88,8 @@ std::size_t registered() { return registrations; }
 
 void add(const Case& c, std::function<Race()> prepare) {
   ++registrations;
-  const std::string name = c.suite + "/" + std::string(to_string(c.isa)) + "/" + c.name + "/thr:" + std::to_string(c.threads);
+  const std::string name =
+      c.suite + "/" + std::string(to_string(c.isa)) + "/" + c.name + "/thr:" + std::to_string(c.threads);
   benchmark::RegisterBenchmark(name.c_str(), [c, prepare](benchmark::State& state) { run(state, c, prepare); })
       ->UseManualTime()
       ->Iterations(1)

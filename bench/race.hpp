@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// How a benchmark is timed. Ours, the roof and the peer run in turn, so that whatever disturbs the machine disturbs all of them; the best of many samples counts. A
-// time alone means nothing on a shared machine: the counters are ratios within one race.
+// How a benchmark is timed. Ours, the roof and the peer run in turn, so that whatever disturbs the machine disturbs all
+// of them; the best of many samples counts. A time alone means nothing on a shared machine: the counters are ratios
+// within one race.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -29,7 +30,8 @@ struct Race {
   Call ours;
   /// Runs the bounding resource for a while and says what one call of ours would need at that speed.
   std::function<double()> roof_seconds;
-  /// The same work by a peer, when there is one: a call to race against, or its time when it runs in a program of its own.
+  /// The same work by a peer, when there is one: a call to race against, or its time when it runs in a program of its
+  /// own.
   Call peer;
   double peer_seconds = 0;
   std::string peer_name;
@@ -37,8 +39,8 @@ struct Race {
   std::string error;
 };
 
-/// Registers a benchmark that sets `case.isa`, prepares and runs the race. Counters: FLOPS or bytes_per_second, roof (the bounding roof's time over ours),
-/// vs_peer (the peer's time over ours) with the peer's name as label.
+/// Registers a benchmark that sets `case.isa`, prepares and runs the race. Counters: FLOPS or bytes_per_second, roof
+/// (the bounding roof's time over ours), vs_peer (the peer's time over ours) with the peer's name as label.
 void add(const Case& c, std::function<Race()> prepare);
 
 /// How many benchmarks add() has registered.

@@ -5,7 +5,8 @@
 
 #include <stdexcept>
 
-// Registers by the compiler's vector types; a * b + c is contracted to one instruction where the target has it (bench/CMakeLists.txt).
+// Registers by the compiler's vector types; a * b + c is contracted to one instruction where the target has it
+// (bench/CMakeLists.txt).
 #if defined(__x86_64__)
 #define TILEWRIGHT_BENCH_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -49,7 +50,9 @@ typedef float Line __attribute__((vector_size(64), aligned(4)));
 TILEWRIGHT_BENCH_CLONES void run_stream(int reads, int writes, float** p, Index first, Index end) {
   Line a;
   for (int i = 0; i < 16; ++i) a[i] = 1.0001F;
-  const auto at = [p](int array, Index i) __attribute__((always_inline)) { return reinterpret_cast<Line*>(p[array] + i); };
+  const auto at = [p](int array, Index i) __attribute__((always_inline)) {
+    return reinterpret_cast<Line*>(p[array] + i);
+  };
   Index i = first;
   if (reads == 1 && writes == 1) {
     for (; i + 16 <= end; i += 16) *at(1, i) = *at(0, i) * a;

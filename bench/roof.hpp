@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The machine's roofs, measured beside each benchmark: fused multiply-adds on registers, and bare loops that move the same streams. Nothing here uses
-// the library.
+// The machine's roofs, measured beside each benchmark: fused multiply-adds on registers, and bare loops that move the
+// same streams. Nothing here uses the library.
 #pragma once
 
 #include <functional>
@@ -10,11 +10,12 @@
 
 namespace tilewright::bench {
 
-/// One run of multiply-adds on registers for an element type of `bytes` on the ISA, on `threads` threads; returns the operations done (2 per multiply-add).
+/// One run of multiply-adds on registers for an element type of `bytes` on the ISA, on `threads` threads; returns the
+/// operations done (2 per multiply-add).
 double fma_burst(Isa isa, int bytes, int threads);
 
-/// Reads `reads` arrays of n floats and writes `writes` arrays (all different), on `threads` threads: what any kernel with this traffic must do at least.
-/// Supported: (1,0) (1,1) (2,0) (2,1) (3,2) (4,3). The arrays are kept and grow.
+/// Reads `reads` arrays of n floats and writes `writes` arrays (all different), on `threads` threads: what any kernel
+/// with this traffic must do at least. Supported: (1,0) (1,1) (2,0) (2,1) (3,2) (4,3). The arrays are kept and grow.
 std::function<void()> stream(int reads, int writes, Index n, int threads);
 
 }  // namespace tilewright::bench

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Suite train: one whole step (zero, forward, loss, backward, optimizer). The roof is the step's products at the multiply-add peak. The peer of the
-// tutorial's network is PyTorch in Python, when it is on the machine.
+// Suite train: one whole step (zero, forward, loss, backward, optimizer). The roof is the step's products at the
+// multiply-add peak. The peer of the tutorial's network is PyTorch in Python, when it is on the machine.
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -37,7 +37,8 @@ struct Training {
 };
 
 std::shared_ptr<Training> simplenet() {
-  std::shared_ptr<Training> t(new Training{nn::Sequential(nn::Linear(10, 5), nn::Sigmoid(), nn::Linear(5, 1), nn::Sigmoid())});
+  std::shared_ptr<Training> t(
+      new Training{nn::Sequential(nn::Linear(10, 5), nn::Sigmoid(), nn::Linear(5, 1), nn::Sigmoid())});
   t->x = Matrix<float>(100, 10);
   t->target = Matrix<float>(100, 1);
   fill_normal(t->target.span(), {1, 2});
@@ -45,7 +46,8 @@ std::shared_ptr<Training> simplenet() {
 }
 
 std::shared_ptr<Training> mlp() {
-  std::shared_ptr<Training> t(new Training{nn::Sequential(nn::Linear(784, 512), nn::ReLU(), nn::Linear(512, 256), nn::ReLU(), nn::Linear(256, 10))});
+  std::shared_ptr<Training> t(new Training{
+      nn::Sequential(nn::Linear(784, 512), nn::ReLU(), nn::Linear(512, 256), nn::ReLU(), nn::Linear(256, 10))});
   t->x = Matrix<float>(128, 784);
   t->classes.resize(128);
   for (std::size_t i = 0; i < 128; ++i) t->classes[i] = static_cast<Index>(i % 10);
@@ -53,7 +55,8 @@ std::shared_ptr<Training> mlp() {
 }
 
 std::shared_ptr<Training> wide_mlp() {
-  std::shared_ptr<Training> t(new Training{nn::Sequential(nn::Linear(1024, 4096), nn::GELU(), nn::Linear(4096, 4096), nn::GELU(), nn::Linear(4096, 1024))});
+  std::shared_ptr<Training> t(new Training{
+      nn::Sequential(nn::Linear(1024, 4096), nn::GELU(), nn::Linear(4096, 4096), nn::GELU(), nn::Linear(4096, 1024))});
   t->x = Matrix<float>(256, 1024);
   t->target = Matrix<float>(256, 1024);
   fill_normal(t->target.span(), {1, 2});
@@ -62,7 +65,8 @@ std::shared_ptr<Training> wide_mlp() {
 
 /// Seconds of one step of the tutorial's network in PyTorch, or 0 when it is not there.
 double torch_step_seconds(int threads) {
-  const std::string command = "python3 " TILEWRIGHT_BENCH_SOURCE "/simplenet_torch.py " + std::to_string(threads) + " 2>/dev/null";
+  const std::string command =
+      "python3 " TILEWRIGHT_BENCH_SOURCE "/simplenet_torch.py " + std::to_string(threads) + " 2>/dev/null";
   double seconds = 0;
   if (std::FILE* pipe = popen(command.c_str(), "r")) {
     if (std::fscanf(pipe, "%lf", &seconds) != 1) seconds = 0;
@@ -79,7 +83,8 @@ double step_flops(const std::vector<Index>& widths, Index batch) {
   return 2 * products * static_cast<double>(batch);
 }
 
-void add_training(const std::string& name, const std::vector<Index>& widths, Index batch, std::shared_ptr<Training> (*make)(), bool torch) {
+void add_training(const std::string& name, const std::vector<Index>& widths, Index batch,
+                  std::shared_ptr<Training> (*make)(), bool torch) {
   for (const int threads : thread_counts()) {
     Case c{"train", name, available_isas().back(), threads};
     c.flops = step_flops(widths, batch);

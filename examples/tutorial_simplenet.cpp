@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The tutorial's PyTorch network: Linear(10, 5), sigmoid, Linear(5, 1), sigmoid, mean squared error, Adam with its defaults, 1000 epochs.
+// The tutorial's PyTorch network: Linear(10, 5), sigmoid, Linear(5, 1), sigmoid, mean squared error, Adam with its
+// defaults, 1000 epochs.
 #include <chrono>
 #include <cstdio>
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -16,7 +16,9 @@
 namespace tilewright::nn {
 namespace {
 
-[[noreturn]] void fail(const std::string& path, const std::string& what) { throw FileError("read_idx: " + path + ": " + what); }
+[[noreturn]] void fail(const std::string& path, const std::string& what) {
+  throw FileError("read_idx: " + path + ": " + what);
+}
 
 /// A file read from front to back, decompressed when it is gzip.
 class Reader {
@@ -73,17 +75,25 @@ ByteArray read_idx(const std::string& path) {
   std::size_t expected = 1;
   for (std::size_t axis = 0; axis < magic[3]; ++axis) {
     std::array<std::uint8_t, 4> big{};
-    if (file.read(big.data(), big.size()) != big.size()) fail(path, "byte " + std::to_string(4 + 4 * axis) + ": the header ends too early");
+    if (file.read(big.data(), big.size()) != big.size())
+      fail(path, "byte " + std::to_string(4 + 4 * axis) + ": the header ends too early");
     extent[axis] = Index{big[0]} << 24 | Index{big[1]} << 16 | Index{big[2]} << 8 | Index{big[3]};
     if (__builtin_mul_overflow(expected, static_cast<std::size_t>(extent[axis]), &expected) || expected > SIZE_MAX / 2)
       fail(path, "byte " + std::to_string(4 + 4 * axis) + ": the extents multiply to too large a number");
   }
   ByteArray array;
   switch (magic[3]) {
-    case 1: array.shape = {extent[0]}; break;
-    case 2: array.shape = {extent[0], extent[1]}; break;
-    case 3: array.shape = {extent[0], extent[1], extent[2]}; break;
-    default: array.shape = {extent[0], extent[1], extent[2], extent[3]};
+    case 1:
+      array.shape = {extent[0]};
+      break;
+    case 2:
+      array.shape = {extent[0], extent[1]};
+      break;
+    case 3:
+      array.shape = {extent[0], extent[1], extent[2]};
+      break;
+    default:
+      array.shape = {extent[0], extent[1], extent[2], extent[3]};
   }
   constexpr std::size_t kChunk = std::size_t{1} << 20;
   const std::size_t start = 4 + 4 * std::size_t{magic[3]};
@@ -92,8 +102,8 @@ ByteArray read_idx(const std::string& path) {
     array.data.resize(have + want);
     const std::size_t got = file.read(array.data.data() + have, want);
     if (got < want)
-      fail(path, "byte " + std::to_string(start + have + got) + ": the file ends, but its header promises " + array.shape.to_string() + " = " +
-                     std::to_string(expected) + " bytes of data");
+      fail(path, "byte " + std::to_string(start + have + got) + ": the file ends, but its header promises " +
+                     array.shape.to_string() + " = " + std::to_string(expected) + " bytes of data");
   }
   std::uint8_t extra = 0;
   if (file.read(&extra, 1) != 0)
@@ -103,11 +113,15 @@ ByteArray read_idx(const std::string& path) {
 
 LabelledImages read_idx_images(const std::string& images_path, const std::string& labels_path) {
   const ByteArray images = read_idx(images_path), labels = read_idx(labels_path);
-  if (images.shape.rank() != 3) fail(images_path, "is " + images.shape.to_string() + ", expected count x height x width");
+  if (images.shape.rank() != 3)
+    fail(images_path, "is " + images.shape.to_string() + ", expected count x height x width");
   if (labels.shape.rank() != 1 || labels.shape[0] != images.shape[0])
-    fail(labels_path, "is " + labels.shape.to_string() + " but there are " + std::to_string(images.shape[0]) + " images in " + images_path);
-  LabelledImages out{Matrix<float>(images.shape[0], images.shape[1] * images.shape[2]), {labels.data.begin(), labels.data.end()}};
-  std::ranges::transform(images.data, out.images.data(), [](std::uint8_t pixel) { return static_cast<float>(pixel) / 255; });
+    fail(labels_path, "is " + labels.shape.to_string() + " but there are " + std::to_string(images.shape[0]) +
+                          " images in " + images_path);
+  LabelledImages out{Matrix<float>(images.shape[0], images.shape[1] * images.shape[2]),
+                     {labels.data.begin(), labels.data.end()}};
+  std::ranges::transform(images.data, out.images.data(),
+                         [](std::uint8_t pixel) { return static_cast<float>(pixel) / 255; });
   return out;
 }
 
@@ -120,16 +134,100 @@ using Stroke = std::vector<Point>;
 
 /// The strokes of each digit on the unit square, y downwards; round parts are polygons.
 const std::vector<Stroke> kDigits[10] = {
-    {{{0.5F, 0.1F}, {0.64F, 0.154F}, {0.742F, 0.3F}, {0.78F, 0.5F}, {0.742F, 0.7F}, {0.64F, 0.846F}, {0.5F, 0.9F}, {0.36F, 0.846F}, {0.258F, 0.7F}, {0.22F, 0.5F}, {0.258F, 0.3F}, {0.36F, 0.154F}, {0.5F, 0.1F}}},
+    {{{0.5F, 0.1F},
+      {0.64F, 0.154F},
+      {0.742F, 0.3F},
+      {0.78F, 0.5F},
+      {0.742F, 0.7F},
+      {0.64F, 0.846F},
+      {0.5F, 0.9F},
+      {0.36F, 0.846F},
+      {0.258F, 0.7F},
+      {0.22F, 0.5F},
+      {0.258F, 0.3F},
+      {0.36F, 0.154F},
+      {0.5F, 0.1F}}},
     {{{0.36F, 0.24F}, {0.54F, 0.1F}, {0.54F, 0.9F}}},
-    {{{0.244F, 0.282F}, {0.306F, 0.174F}, {0.425F, 0.109F}, {0.567F, 0.107F}, {0.689F, 0.169F}, {0.755F, 0.276F}, {0.744F, 0.395F}, {0.25F, 0.9F}, {0.78F, 0.9F}}},
-    {{{0.216F, 0.232F}, {0.33F, 0.127F}, {0.505F, 0.103F}, {0.659F, 0.171F}, {0.72F, 0.3F}, {0.659F, 0.429F}, {0.46F, 0.48F}}, {{0.46F, 0.48F}, {0.64F, 0.529F}, {0.736F, 0.654F}, {0.702F, 0.795F}, {0.556F, 0.887F}, {0.364F, 0.887F}, {0.218F, 0.795F}}},
+    {{{0.244F, 0.282F},
+      {0.306F, 0.174F},
+      {0.425F, 0.109F},
+      {0.567F, 0.107F},
+      {0.689F, 0.169F},
+      {0.755F, 0.276F},
+      {0.744F, 0.395F},
+      {0.25F, 0.9F},
+      {0.78F, 0.9F}}},
+    {{{0.216F, 0.232F},
+      {0.33F, 0.127F},
+      {0.505F, 0.103F},
+      {0.659F, 0.171F},
+      {0.72F, 0.3F},
+      {0.659F, 0.429F},
+      {0.46F, 0.48F}},
+     {{0.46F, 0.48F},
+      {0.64F, 0.529F},
+      {0.736F, 0.654F},
+      {0.702F, 0.795F},
+      {0.556F, 0.887F},
+      {0.364F, 0.887F},
+      {0.218F, 0.795F}}},
     {{{0.62F, 0.9F}, {0.62F, 0.1F}, {0.2F, 0.65F}, {0.82F, 0.65F}}},
-    {{{0.74F, 0.1F}, {0.34F, 0.1F}, {0.3F, 0.46F}, {0.266F, 0.506F}, {0.438F, 0.423F}, {0.632F, 0.458F}, {0.75F, 0.595F}, {0.732F, 0.764F}, {0.589F, 0.881F}, {0.391F, 0.888F}, {0.238F, 0.78F}}},
-    {{{0.66F, 0.1F}, {0.4F, 0.34F}, {0.244F, 0.63F}, {0.333F, 0.494F}, {0.5F, 0.44F}, {0.667F, 0.494F}, {0.756F, 0.63F}, {0.725F, 0.785F}, {0.589F, 0.886F}, {0.411F, 0.886F}, {0.275F, 0.785F}, {0.244F, 0.63F}}},
+    {{{0.74F, 0.1F},
+      {0.34F, 0.1F},
+      {0.3F, 0.46F},
+      {0.266F, 0.506F},
+      {0.438F, 0.423F},
+      {0.632F, 0.458F},
+      {0.75F, 0.595F},
+      {0.732F, 0.764F},
+      {0.589F, 0.881F},
+      {0.391F, 0.888F},
+      {0.238F, 0.78F}}},
+    {{{0.66F, 0.1F},
+      {0.4F, 0.34F},
+      {0.244F, 0.63F},
+      {0.333F, 0.494F},
+      {0.5F, 0.44F},
+      {0.667F, 0.494F},
+      {0.756F, 0.63F},
+      {0.725F, 0.785F},
+      {0.589F, 0.886F},
+      {0.411F, 0.886F},
+      {0.275F, 0.785F},
+      {0.244F, 0.63F}}},
     {{{0.22F, 0.1F}, {0.78F, 0.1F}, {0.42F, 0.9F}}},
-    {{{0.5F, 0.48F}, {0.359F, 0.436F}, {0.283F, 0.323F}, {0.309F, 0.195F}, {0.425F, 0.111F}, {0.575F, 0.111F}, {0.691F, 0.195F}, {0.717F, 0.323F}, {0.641F, 0.436F}, {0.5F, 0.48F}}, {{0.5F, 0.48F}, {0.674F, 0.529F}, {0.766F, 0.654F}, {0.734F, 0.795F}, {0.592F, 0.887F}, {0.408F, 0.887F}, {0.266F, 0.795F}, {0.234F, 0.654F}, {0.326F, 0.529F}, {0.5F, 0.48F}}},
-    {{{0.726F, 0.358F}, {0.641F, 0.489F}, {0.48F, 0.54F}, {0.319F, 0.489F}, {0.234F, 0.358F}, {0.263F, 0.21F}, {0.394F, 0.113F}, {0.566F, 0.113F}, {0.697F, 0.21F}, {0.726F, 0.358F}, {0.68F, 0.62F}, {0.56F, 0.9F}}},
+    {{{0.5F, 0.48F},
+      {0.359F, 0.436F},
+      {0.283F, 0.323F},
+      {0.309F, 0.195F},
+      {0.425F, 0.111F},
+      {0.575F, 0.111F},
+      {0.691F, 0.195F},
+      {0.717F, 0.323F},
+      {0.641F, 0.436F},
+      {0.5F, 0.48F}},
+     {{0.5F, 0.48F},
+      {0.674F, 0.529F},
+      {0.766F, 0.654F},
+      {0.734F, 0.795F},
+      {0.592F, 0.887F},
+      {0.408F, 0.887F},
+      {0.266F, 0.795F},
+      {0.234F, 0.654F},
+      {0.326F, 0.529F},
+      {0.5F, 0.48F}}},
+    {{{0.726F, 0.358F},
+      {0.641F, 0.489F},
+      {0.48F, 0.54F},
+      {0.319F, 0.489F},
+      {0.234F, 0.358F},
+      {0.263F, 0.21F},
+      {0.394F, 0.113F},
+      {0.566F, 0.113F},
+      {0.697F, 0.21F},
+      {0.726F, 0.358F},
+      {0.68F, 0.62F},
+      {0.56F, 0.9F}}},
 };
 
 float distance_to_segment(Point p, Point a, Point b) {
@@ -146,7 +244,8 @@ void draw_digit(Index digit, RandomStream stream, float* pixels) {
   std::uint64_t drawn = 0;
   const auto uniform = [&](float low, float high) { return low + (high - low) * stream.uniform(drawn++); };
   // (x, y) -> centre + M (x - 1/2, y - 1/2): scale, slant, a little rotation, shift; in pixels.
-  const float width = uniform(15, 22), height = uniform(17, 23), slant = uniform(-0.35F, 0.35F), turn = uniform(-0.15F, 0.15F);
+  const float width = uniform(15, 22), height = uniform(17, 23), slant = uniform(-0.35F, 0.35F),
+              turn = uniform(-0.15F, 0.15F);
   const Point centre{14 + uniform(-2, 2), 14 + uniform(-2, 2)};
   const float thickness = uniform(0.7F, 1.7F);
   std::vector<Stroke> strokes = kDigits[digit];
@@ -160,7 +259,8 @@ void draw_digit(Index digit, RandomStream stream, float* pixels) {
       const Point here{static_cast<float>(col) + 0.5F, static_cast<float>(row) + 0.5F};
       float nearest = 1e9F;
       for (const Stroke& stroke : strokes)
-        for (std::size_t i = 0; i + 1 < stroke.size(); ++i) nearest = std::min(nearest, distance_to_segment(here, stroke[i], stroke[i + 1]));
+        for (std::size_t i = 0; i + 1 < stroke.size(); ++i)
+          nearest = std::min(nearest, distance_to_segment(here, stroke[i], stroke[i + 1]));
       const float ink = std::clamp(thickness + 0.5F - nearest, 0.0F, 1.0F);
       pixels[row * kSide + col] = std::clamp(ink + uniform(-0.08F, 0.08F), 0.0F, 1.0F);
     }

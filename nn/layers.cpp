@@ -9,14 +9,22 @@ namespace {
 
 std::string describe_activation(const Activation& f) {
   switch (f.kind) {
-    case ActivationKind::identity: return "Identity()";
-    case ActivationKind::relu: return "ReLU()";
-    case ActivationKind::leaky_relu: return "LeakyReLU(negative_slope=" + std::to_string(f.slope) + ")";
-    case ActivationKind::sigmoid: return "Sigmoid()";
-    case ActivationKind::tanh: return "Tanh()";
-    case ActivationKind::gelu: return "GELU(approximate=none)";
-    case ActivationKind::gelu_tanh: return "GELU(approximate=tanh)";
-    case ActivationKind::silu: return "SiLU()";
+    case ActivationKind::identity:
+      return "Identity()";
+    case ActivationKind::relu:
+      return "ReLU()";
+    case ActivationKind::leaky_relu:
+      return "LeakyReLU(negative_slope=" + std::to_string(f.slope) + ")";
+    case ActivationKind::sigmoid:
+      return "Sigmoid()";
+    case ActivationKind::tanh:
+      return "Tanh()";
+    case ActivationKind::gelu:
+      return "GELU(approximate=none)";
+    case ActivationKind::gelu_tanh:
+      return "GELU(approximate=tanh)";
+    case ActivationKind::silu:
+      return "SiLU()";
   }
   return "?";
 }
@@ -27,7 +35,8 @@ Layer::~Layer() = default;
 
 Linear::Linear(Index in_features, Index out_features, bool bias) : in_(in_features), out_(out_features), bias_(bias) {
   if (in_ < 1 || out_ < 1)
-    throw ValueError("Linear: in_features " + std::to_string(in_) + " and out_features " + std::to_string(out_) + " must be positive");
+    throw ValueError("Linear: in_features " + std::to_string(in_) + " and out_features " + std::to_string(out_) +
+                     " must be positive");
 }
 
 std::string Linear::describe() const {

@@ -6,7 +6,9 @@
 namespace tilewright::optim {
 
 SGD::SGD(nn::ParameterBlock& block, SGDOptions chosen)
-    : options(chosen), block_(&block), buffer_(1, chosen.momentum != 0 ? static_cast<Index>(block.values().size()) : 0) {}
+    : options(chosen),
+      block_(&block),
+      buffer_(1, chosen.momentum != 0 ? static_cast<Index>(block.values().size()) : 0) {}
 
 void SGD::step() {
   // momentum may have been switched on since

@@ -22,7 +22,8 @@ ParameterBlock::ParameterBlock(const std::vector<ParameterSpec>& specs) {
   Index offset = 0;
   for (const auto& spec : specs) {
     const auto first = static_cast<std::size_t>(offset), size = static_cast<std::size_t>(spec.shape.size());
-    parameters_.push_back({spec.name, spec.shape, values_.span().subspan(first, size), gradients_.span().subspan(first, size)});
+    parameters_.push_back(
+        {spec.name, spec.shape, values_.span().subspan(first, size), gradients_.span().subspan(first, size)});
     offset += whole_lines(spec.shape.size());
   }
 }
@@ -61,7 +62,8 @@ void Sequential::build(std::vector<std::unique_ptr<Layer>> layers) {
   Index features = in_;
   std::vector<ParameterSpec> specs;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    if (!steps_.empty() && layers[i]->activation() != nullptr && steps_.back().layer->fuse(*layers[i]->activation())) continue;
+    if (!steps_.empty() && layers[i]->activation() != nullptr && steps_.back().layer->fuse(*layers[i]->activation()))
+      continue;
     Step step{std::move(layers[i]), static_cast<Index>(i), features, 0, 0, 0, 0, static_cast<Index>(specs.size()), 0};
     step.out = step.layer->out_features(features);
     for (auto& spec : step.layer->parameters()) specs.push_back({std::to_string(i) + "." + spec.name, spec.shape});
@@ -86,7 +88,8 @@ void Sequential::reset_parameters(std::uint64_t seed) {
 }
 
 std::span<const Parameter> Sequential::parameters_of(const Step& step) const {
-  return block_.parameters().subspan(static_cast<std::size_t>(step.first_parameter), static_cast<std::size_t>(step.parameter_count));
+  return block_.parameters().subspan(static_cast<std::size_t>(step.first_parameter),
+                                     static_cast<std::size_t>(step.parameter_count));
 }
 
 void Sequential::reserve(Index batch) {
@@ -124,7 +127,8 @@ MatrixView<const float> Sequential::input_of(std::size_t step) const {
 }
 
 MatrixView<const float> Sequential::forward(MatrixView<const float> x) {
-  if (x.cols != in_) throw ShapeError("Sequential: x is " + shape_of(x) + " but the model takes " + std::to_string(in_) + " features");
+  if (x.cols != in_)
+    throw ShapeError("Sequential: x is " + shape_of(x) + " but the model takes " + std::to_string(in_) + " features");
   place(x.rows);
   x_ = x;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -137,7 +141,8 @@ MatrixView<const float> Sequential::forward(MatrixView<const float> x) {
 void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   if (x_.data == nullptr) throw Error("Sequential: backward before forward");
   if (dy.rows != batch_ || dy.cols != out_features())
-    throw ShapeError("Sequential: dy is " + shape_of(dy) + " but the output was " + std::to_string(batch_) + "x" + std::to_string(out_features()));
+    throw ShapeError("Sequential: dy is " + shape_of(dy) + " but the output was " + std::to_string(batch_) + "x" +
+                     std::to_string(out_features()));
   if (dx.data != nullptr && (dx.rows != batch_ || dx.cols != in_))
     throw ShapeError("Sequential: dx is " + shape_of(dx) + " but the input was " + shape_of(x_));
   const bool accumulate = !block_.gradients_are_zero();
@@ -149,7 +154,8 @@ void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   for (std::size_t i = steps_.size(); i-- > 0;) {
     const Step& s = steps_[i];
     const MatrixView<float> lower = i > 0 ? gradient(i, s.in) : dx;
-    s.layer->backward({parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper, lower, accumulate});
+    s.layer->backward({parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper,
+                       lower, accumulate});
     upper = lower;
   }
   block_.mark_gradients_written();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// After the first step of a shape, training and inference allocate nothing. A program of its own: it replaces the C library's allocation functions
-// by counting ones.
+// After the first step of a shape, training and inference allocate nothing. A program of its own: it replaces the C
+// library's allocation functions by counting ones.
 #include <malloc.h>
 
 #include <atomic>

@@ -32,7 +32,8 @@ class Idx : public testing::Test {
     EXPECT_EQ(text.substr(0, start.size()), start);
     return text.substr(start.size());
   }
-  const std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("tilewright-test-" + std::to_string(getpid()));
+  const std::filesystem::path folder_ =
+      std::filesystem::temp_directory_path() / ("tilewright-test-" + std::to_string(getpid()));
   const std::string path_ = (folder_ / "file").string();
 };
 
@@ -57,15 +58,20 @@ TEST_F(Idx, ReadsPlainAndGzip) {
 
 TEST_F(Idx, MalformedFilesAreNamed) {
   EXPECT_EQ(error_of(""), "shorter than the 4 bytes of an IDX header");
-  EXPECT_EQ(error_of(bytes({0, 0, 9, 1, 0, 0, 0, 0})), "byte 0: expected the magic number 00 00 08 and 1 to 4 dimensions");
+  EXPECT_EQ(error_of(bytes({0, 0, 9, 1, 0, 0, 0, 0})),
+            "byte 0: expected the magic number 00 00 08 and 1 to 4 dimensions");
   EXPECT_EQ(error_of(bytes({0, 0, 8, 5})), "byte 0: expected the magic number 00 00 08 and 1 to 4 dimensions");
   EXPECT_EQ(error_of(bytes({0, 0, 8, 2, 0, 0, 0, 1, 0, 0})), "byte 8: the header ends too early");
-  EXPECT_EQ(error_of(bytes({0, 0, 8, 1, 0, 0, 0, 3, 1})), "byte 9: the file ends, but its header promises 3 = 3 bytes of data");
+  EXPECT_EQ(error_of(bytes({0, 0, 8, 1, 0, 0, 0, 3, 1})),
+            "byte 9: the file ends, but its header promises 3 = 3 bytes of data");
   EXPECT_EQ(error_of(bytes({0, 0, 8, 1, 0, 0, 0, 1, 1, 2})), "byte 9: more data than the header's 1");
   // Promises 2^62 bytes: must fail by what is there, not by running out of memory.
-  EXPECT_EQ(error_of(bytes({0, 0, 8, 2, 127, 0, 0, 0, 127, 0, 0, 0, 1})).substr(0, 34), "byte 13: the file ends, but its he");
-  EXPECT_EQ(error_of(bytes({0, 0, 8, 3, 255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0})), "byte 8: the extents multiply to too large a number");
-  EXPECT_EQ(message_of<FileError>([] { (void)nn::read_idx("/nonexistent/file"); }), "read_idx: /nonexistent/file: cannot open: No such file or directory");
+  EXPECT_EQ(error_of(bytes({0, 0, 8, 2, 127, 0, 0, 0, 127, 0, 0, 0, 1})).substr(0, 34),
+            "byte 13: the file ends, but its he");
+  EXPECT_EQ(error_of(bytes({0, 0, 8, 3, 255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0})),
+            "byte 8: the extents multiply to too large a number");
+  EXPECT_EQ(message_of<FileError>([] { (void)nn::read_idx("/nonexistent/file"); }),
+            "read_idx: /nonexistent/file: cannot open: No such file or directory");
 }
 
 TEST_F(Idx, ImagesAndLabelsBelongTogether) {
@@ -77,7 +83,8 @@ TEST_F(Idx, ImagesAndLabelsBelongTogether) {
   EXPECT_EQ(data.images(0, 1), 1);
   EXPECT_EQ(data.labels, std::vector<Index>{7});
   std::ofstream(labels, std::ios::binary) << bytes({0, 0, 8, 1, 0, 0, 0, 2, 7, 8});
-  EXPECT_EQ(message_of<FileError>([&] { nn::read_idx_images(images, labels); }), "read_idx: " + labels + ": is 2 but there are 1 images in " + images);
+  EXPECT_EQ(message_of<FileError>([&] { nn::read_idx_images(images, labels); }),
+            "read_idx: " + labels + ": is 2 but there are 1 images in " + images);
 }
 
 TEST(GenerateDigits, DependsOnSeedAndIndexOnly) {

@@ -41,12 +41,14 @@ template <class T>
 long double bound(Index k, long double magnitude) {
   const auto eps = static_cast<long double>(std::numeric_limits<T>::epsilon());
   const Index chain = std::min(k, kSumBlock) * (active_isa() == Isa::sse2 ? 2 : 1);
-  return (static_cast<long double>(chain + k / kSumBlock + 3)) * eps * magnitude + static_cast<long double>(std::numeric_limits<T>::min());
+  return (static_cast<long double>(chain + k / kSumBlock + 3)) * eps * magnitude +
+         static_cast<long double>(std::numeric_limits<T>::min());
 }
 
 struct Case {
   Index m, n, k;
-  int form = 0;     // bit 0: a column-major, 1: b column-major, 2: c column-major, 3: a and b with two strides, 4: c with two strides
+  int form = 0;  // bit 0: a column-major, 1: b column-major, 2: c column-major, 3: a and b with two strides, 4: c with
+                 // two strides
   double alpha = 1, beta = 0;
   int threads = 1;
 };
@@ -71,15 +73,17 @@ void check(const Case& t) {
   options.beta = beta;
   options.num_threads = t.threads;
   gemm(a.view(), b.view(), c.view(), options);
-  const std::string name = std::to_string(t.m) + "x" + std::to_string(t.n) + "x" + std::to_string(t.k) + " form " + std::to_string(t.form) +
-                           " alpha " + std::to_string(t.alpha) + " beta " + std::to_string(t.beta) + " threads " + std::to_string(t.threads);
+  const std::string name = std::to_string(t.m) + "x" + std::to_string(t.n) + "x" + std::to_string(t.k) + " form " +
+                           std::to_string(t.form) + " alpha " + std::to_string(t.alpha) + " beta " +
+                           std::to_string(t.beta) + " threads " + std::to_string(t.threads);
   ASSERT_TRUE(c.padding_intact()) << name;
   // All elements of small results; of large ones a grid that meets every tile and its edges.
   const Index step_i = t.m > 64 ? 7 : 1, step_j = t.n > 64 ? 5 : 1;
   for (Index i = 0; i < t.m; i += step_i)
     for (Index j = 0; j < t.n; j += step_j) {
       const Reference<T> r(a.view(), b.view(), i, j, alpha, beta, t.beta != 0 ? before(i, j) : T(0));
-      ASSERT_LE(std::fabs(static_cast<long double>(c(i, j)) - r.value), bound<T>(t.k, r.magnitude)) << name << " at " << i << ", " << j;
+      ASSERT_LE(std::fabs(static_cast<long double>(c(i, j)) - r.value), bound<T>(t.k, r.magnitude))
+          << name << " at " << i << ", " << j;
     }
 }
 
@@ -161,11 +165,13 @@ TYPED_TEST(Gemm, EpilogueEqualsSeparateSteps) {
     for (int kind = 0; kind < kActivationKinds; ++kind)
       for (const auto order : {Order<T>::row_major, Order<T>::column_major, Order<T>::both_strided}) {
         const Activation f = static_cast<ActivationKind>(kind);
-        Guarded<T> a(m, k, Order<T>::row_major), b(k, n, Order<T>::column_major), c(m, n, order), pre(m, n, order), plain(m, n, order);
+        Guarded<T> a(m, k, Order<T>::row_major), b(k, n, Order<T>::column_major), c(m, n, order), pre(m, n, order),
+            plain(m, n, order);
         a.fill_uniform(4);
         b.fill_uniform(5);
         std::vector<T> bias(static_cast<std::size_t>(n));
-        for (std::size_t j = 0; j < bias.size(); ++j) bias[j] = static_cast<T>(0.1) * static_cast<T>(j % 7) - static_cast<T>(0.3);
+        for (std::size_t j = 0; j < bias.size(); ++j)
+          bias[j] = static_cast<T>(0.1) * static_cast<T>(j % 7) - static_cast<T>(0.3);
         GemmOptions<T> options;
         options.bias = bias;
         options.activation = f;
@@ -179,7 +185,8 @@ TYPED_TEST(Gemm, EpilogueEqualsSeparateSteps) {
           }
         activation_forward(f, plain.view(), plain.view());
         for (Index i = 0; i < m; ++i)
-          for (Index j = 0; j < n; ++j) ASSERT_EQ(c(i, j), plain(i, j)) << to_string(f.kind) << " " << m << "x" << n << "x" << k;
+          for (Index j = 0; j < n; ++j)
+            ASSERT_EQ(c(i, j), plain(i, j)) << to_string(f.kind) << " " << m << "x" << n << "x" << k;
         ASSERT_TRUE(c.padding_intact() && pre.padding_intact());
       }
 }
@@ -187,10 +194,13 @@ TYPED_TEST(Gemm, EpilogueEqualsSeparateSteps) {
 /// Same bits for any number of threads, any strides, and for a row alone and inside a batch.
 TYPED_TEST(Gemm, BitsDependOnValuesOnly) {
   using T = TypeParam;
-  for (const auto [m, n, k] : {std::array<Index, 3>{300, 300, 300}, {150, 140, 1300}, {15, 2000, 600}, {2000, 15, 600}}) {
+  for (const auto [m, n, k] :
+       {std::array<Index, 3>{300, 300, 300}, {150, 140, 1300}, {15, 2000, 600}, {2000, 15, 600}}) {
     Matrix<T> a(m, k), b(k, n), c(m, n);
-    for (Index i = 0; i < m * k; ++i) a.data()[i] = static_cast<T>(RandomStream{1, 1}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
-    for (Index i = 0; i < n * k; ++i) b.data()[i] = static_cast<T>(RandomStream{1, 2}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
+    for (Index i = 0; i < m * k; ++i)
+      a.data()[i] = static_cast<T>(RandomStream{1, 1}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
+    for (Index i = 0; i < n * k; ++i)
+      b.data()[i] = static_cast<T>(RandomStream{1, 2}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
     gemm(a, b, c, {.num_threads = 1});
     const auto expected = Hash().add<T>(c).value();
     for (const int threads : test::kThreadCounts) {
@@ -223,7 +233,8 @@ TYPED_TEST(Gemm, FmaIsasAgreeToTheBit) {
     if (isa == Isa::sse2) continue;
     const test::UseIsa use(isa);
     Hash hash;
-    for (const auto [m, n, k] : {std::array<Index, 3>{1, 1, 1}, {9, 17, 5}, {100, 5, 10}, {100, 101, 1030}, {260, 270, 280}}) {
+    for (const auto [m, n, k] :
+         {std::array<Index, 3>{1, 1, 1}, {9, 17, 5}, {100, 5, 10}, {100, 101, 1030}, {260, 270, 280}}) {
       Guarded<T> a(m, k, Order<T>::row_major), b(k, n, Order<T>::column_major), c(m, n, Order<T>::row_major);
       a.fill_uniform(8);
       b.fill_uniform(9);
@@ -238,7 +249,8 @@ TYPED_TEST(Gemm, FmaIsasAgreeToTheBit) {
     hashes.push_back(hash.value());
   }
   for (const auto h : hashes) EXPECT_EQ(h, hashes.front());
-  // Holds for NEON, too, whose run has nothing beside it to compare with. A new value means that the numerics changed: say so in CHANGELOG.md.
+  // Holds for NEON, too, whose run has nothing beside it to compare with. A new value means that the numerics changed:
+  // say so in CHANGELOG.md.
   const std::uint64_t fixed = sizeof(T) == 4 ? 4669396352679138280U : 16196021666840149594U;
   for (const auto h : hashes) EXPECT_EQ(h, fixed);
 }
@@ -252,11 +264,14 @@ TYPED_TEST(Gemm, ErrorsNameTheShapes) {
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c2, {.bias = bias}); }), "gemm: bias has 3 elements but c is 3x2");
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.activation = Activation::leaky_relu(-1)}); }),
             "gemm: slope is -1.000000, expected a finite number >= 0");
-  EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.num_threads = -2}); }), "gemm: num_threads is -2, expected 0..1024");
+  EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.num_threads = -2}); }),
+            "gemm: num_threads is -2, expected 0..1024");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, MatrixView<T>(c2.data(), 3, 2, 1, 1)); }),
             "gemm: c is 3x2 with strides 1, 1: elements overlap");
-  EXPECT_EQ(message_of<ValueError>([&] { gemm(MatrixView<T>(nullptr, 3, 4), b4, c2); }), "gemm: a is 3x4 but its data is null");
-  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c2, {.pre_activation = c}); }), "gemm: pre_activation is 3x3 but c is 3x2");
+  EXPECT_EQ(message_of<ValueError>([&] { gemm(MatrixView<T>(nullptr, 3, 4), b4, c2); }),
+            "gemm: a is 3x4 but its data is null");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c2, {.pre_activation = c}); }),
+            "gemm: pre_activation is 3x3 but c is 3x2");
 }
 
 TYPED_TEST(Gemm, ColumnSums) {
@@ -270,7 +285,8 @@ TYPED_TEST(Gemm, ColumnSums) {
       column_sums(x.view(), again, true, 7);
       for (Index j = 0; j < cols; ++j) {
         long double expected = 0, magnitude = 0;
-        for (Index i = 0; i < rows; ++i) expected += static_cast<long double>(x(i, j)), magnitude += std::fabs(static_cast<long double>(x(i, j)));
+        for (Index i = 0; i < rows; ++i)
+          expected += static_cast<long double>(x(i, j)), magnitude += std::fabs(static_cast<long double>(x(i, j)));
         const auto column = static_cast<std::size_t>(j);
         ASSERT_LE(std::fabs(static_cast<long double>(sums[column]) - expected), bound<T>(rows, magnitude));
         ASSERT_LE(std::fabs(static_cast<long double>(again[column]) - expected - 100), bound<T>(rows, magnitude + 100));

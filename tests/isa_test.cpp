@@ -62,8 +62,10 @@ TEST(Threads, CountIsCheckedAndKept) {
   EXPECT_EQ(num_threads(), 3);
   set_num_threads(0);
   EXPECT_EQ(num_threads(), before);
-  EXPECT_EQ(message_of<ValueError>([] { set_num_threads(-1); }), "set_num_threads: num_threads is -1, expected 0..1024");
-  EXPECT_EQ(message_of<ValueError>([] { set_num_threads(1025); }), "set_num_threads: num_threads is 1025, expected 0..1024");
+  EXPECT_EQ(message_of<ValueError>([] { set_num_threads(-1); }),
+            "set_num_threads: num_threads is -1, expected 0..1024");
+  EXPECT_EQ(message_of<ValueError>([] { set_num_threads(1025); }),
+            "set_num_threads: num_threads is 1025, expected 0..1024");
 }
 
 }  // namespace

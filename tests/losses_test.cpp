@@ -63,7 +63,8 @@ TEST(Losses, BceWithLogitsMatchesReferenceAndKeepsItsDigits) {
 }
 
 TEST(Losses, CrossEntropyMatchesReference) {
-  for (const auto [rows, cols] : {std::array<Index, 2>{1, 1}, {5, 2}, {128, 10}, {33, 63}, {16, 64}, {9, 65}, {20, 1000}, {3, 5003}}) {
+  for (const auto [rows, cols] :
+       {std::array<Index, 2>{1, 1}, {5, 2}, {128, 10}, {33, 63}, {16, 64}, {9, 65}, {20, 1000}, {3, 5003}}) {
     Guarded<float> x(rows, cols, Order::row_major), dx(rows, cols, Order::row_major);
     x.fill_uniform(1, -20, 20);
     std::vector<Index> classes(static_cast<std::size_t>(rows));
@@ -83,7 +84,8 @@ TEST(Losses, CrossEntropyMatchesReference) {
         ASSERT_NEAR(dx(i, j), (p - (j == c)) / static_cast<double>(rows), tolerance) << rows << "x" << cols;
       }
     }
-    EXPECT_NEAR(value, total / static_cast<double>(rows), (10 + static_cast<double>(cols) / 64) * kEps * (size + 1) / static_cast<double>(rows));
+    EXPECT_NEAR(value, total / static_cast<double>(rows),
+                (10 + static_cast<double>(cols) / 64) * kEps * (size + 1) / static_cast<double>(rows));
     EXPECT_TRUE(dx.padding_intact());
     // In place.
     EXPECT_EQ(cross_entropy_loss(x.view(), classes, x.view()), value);
@@ -143,14 +145,17 @@ TEST(Losses, Errors) {
   EXPECT_EQ(message_of<ShapeError>([&] { mse_loss(x, t, {}); }), "mse_loss: target is 3x2 but x is 2x3");
   EXPECT_EQ(message_of<ShapeError>([&] { mse_loss(x, x, t); }), "mse_loss: dx is 3x2 but x is 2x3");
   const std::vector<Index> classes{0, 3};
-  EXPECT_EQ(message_of<ValueError>([&] { cross_entropy_loss(x, classes, {}); }), "cross_entropy_loss: classes[1] is 3, expected 0..2");
-  EXPECT_EQ(message_of<ShapeError>([&] { cross_entropy_loss(t, classes, {}); }), "cross_entropy_loss: x is 3x2 but there are 2 classes");
+  EXPECT_EQ(message_of<ValueError>([&] { cross_entropy_loss(x, classes, {}); }),
+            "cross_entropy_loss: classes[1] is 3, expected 0..2");
+  EXPECT_EQ(message_of<ShapeError>([&] { cross_entropy_loss(t, classes, {}); }),
+            "cross_entropy_loss: x is 3x2 but there are 2 classes");
 }
 
 /// PyTorch's formulas, one element at a time in double.
 TEST(Updates, SgdMatchesReference) {
   for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{17}, std::size_t{1000}})
-    for (const SgdStep& option : {SgdStep{.lr = 0.1}, SgdStep{.lr = 0.1, .momentum = 0.9}, SgdStep{.lr = 0.05, .momentum = 0.8, .dampening = 0.3, .weight_decay = 0.01},
+    for (const SgdStep& option : {SgdStep{.lr = 0.1}, SgdStep{.lr = 0.1, .momentum = 0.9},
+                                  SgdStep{.lr = 0.05, .momentum = 0.8, .dampening = 0.3, .weight_decay = 0.01},
                                   SgdStep{.lr = 0.05, .momentum = 0.8, .weight_decay = 0.02, .nesterov = true}}) {
       std::vector<float> p(n), g(n), b(n);
       fill_uniform(p, {1, 1}, -1, 1);
@@ -172,8 +177,9 @@ TEST(Updates, SgdMatchesReference) {
 
 TEST(Updates, AdamMatchesReference) {
   for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{33}, std::size_t{1000}})
-    for (const AdamStep& option : {AdamStep{}, AdamStep{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-6, .weight_decay = 0.1},
-                                   AdamStep{.lr = 0.01, .weight_decay = 0.1, .decoupled = true}}) {
+    for (const AdamStep& option :
+         {AdamStep{}, AdamStep{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-6, .weight_decay = 0.1},
+          AdamStep{.lr = 0.01, .weight_decay = 0.1, .decoupled = true}}) {
       std::vector<float> p(n), g(n), m(n), v(n);
       fill_uniform(p, {1, 1}, -1, 1);
       std::vector<double> p64(p.begin(), p.end()), m64(n), v64(n);
@@ -214,11 +220,16 @@ TEST(Updates, BitsDoNotDependOnThreads) {
 
 TEST(Updates, Errors) {
   std::vector<float> three(3), two(2);
-  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, two, three, three, {}); }), "adam_update: gradients has 2 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { adam_update(three, three, three, three, {.beta1 = 1}); }), "adam_update: beta1 is 1.000000, expected 0 <= beta1 < 1");
-  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.lr = NAN}); }), "sgd_update: lr is nan, expected a finite number >= 0");
-  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(three, three, {}, {.momentum = 0.9}); }), "sgd_update: buffer has 0 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.nesterov = true}); }), "sgd_update: nesterov needs momentum > 0 and dampening 0");
+  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, two, three, three, {}); }),
+            "adam_update: gradients has 2 elements but parameters has 3");
+  EXPECT_EQ(message_of<ValueError>([&] { adam_update(three, three, three, three, {.beta1 = 1}); }),
+            "adam_update: beta1 is 1.000000, expected 0 <= beta1 < 1");
+  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.lr = NAN}); }),
+            "sgd_update: lr is nan, expected a finite number >= 0");
+  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(three, three, {}, {.momentum = 0.9}); }),
+            "sgd_update: buffer has 0 elements but parameters has 3");
+  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.nesterov = true}); }),
+            "sgd_update: nesterov needs momentum > 0 and dampening 0");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Runs the suite on the ISA that TILEWRIGHT_ISA names. Ends with 77 (skipped) when this machine does not have it, so that nobody takes
-// a fallback for a pass.
+// Runs the suite on the ISA that TILEWRIGHT_ISA names. Ends with 77 (skipped) when this machine does not have it, so
+// that nobody takes a fallback for a pass.
 #include <gtest/gtest.h>
 
 #include <algorithm>

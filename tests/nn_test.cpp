@@ -25,14 +25,22 @@ struct ReferenceModel {
 
   static double apply(ActivationKind kind, double x) {
     switch (kind) {
-      case ActivationKind::identity: return x;
-      case ActivationKind::relu: return std::max(x, 0.0);
-      case ActivationKind::leaky_relu: return x > 0 ? x : 0.01 * x;
-      case ActivationKind::sigmoid: return 1 / (1 + std::exp(-x));
-      case ActivationKind::tanh: return std::tanh(x);
-      case ActivationKind::gelu: return x * std::erfc(-x / std::sqrt(2.0)) / 2;
-      case ActivationKind::gelu_tanh: return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
-      case ActivationKind::silu: return x / (1 + std::exp(-x));
+      case ActivationKind::identity:
+        return x;
+      case ActivationKind::relu:
+        return std::max(x, 0.0);
+      case ActivationKind::leaky_relu:
+        return x > 0 ? x : 0.01 * x;
+      case ActivationKind::sigmoid:
+        return 1 / (1 + std::exp(-x));
+      case ActivationKind::tanh:
+        return std::tanh(x);
+      case ActivationKind::gelu:
+        return x * std::erfc(-x / std::sqrt(2.0)) / 2;
+      case ActivationKind::gelu_tanh:
+        return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+      case ActivationKind::silu:
+        return x / (1 + std::exp(-x));
     }
     return NAN;
   }
@@ -42,7 +50,8 @@ struct ReferenceModel {
       for (Index i = 0; i < batch; ++i)
         for (Index o = 0; o < l.out; ++o) {
           double sum = l.bias.empty() ? 0 : l.bias[static_cast<std::size_t>(o)];
-          for (Index k = 0; k < l.in; ++k) sum += x[static_cast<std::size_t>(i * l.in + k)] * l.weight[static_cast<std::size_t>(o * l.in + k)];
+          for (Index k = 0; k < l.in; ++k)
+            sum += x[static_cast<std::size_t>(i * l.in + k)] * l.weight[static_cast<std::size_t>(o * l.in + k)];
           y[static_cast<std::size_t>(i * l.out + o)] = apply(l.activation, sum);
         }
       x = std::move(y);
@@ -62,7 +71,8 @@ TEST(Sequential, GradientsMatchFiniteDifferences) {
   const Index batch = 7;
   for (int kind = 0; kind < kActivationKinds; ++kind) {
     const auto activation = static_cast<ActivationKind>(kind);
-    nn::Sequential model(nn::Linear(6, 9), nn::ActivationLayer(activation), nn::Linear(9, 4, false), nn::ActivationLayer(activation), nn::Linear(4, 3));
+    nn::Sequential model(nn::Linear(6, 9), nn::ActivationLayer(activation), nn::Linear(9, 4, false),
+                         nn::ActivationLayer(activation), nn::Linear(4, 3));
     model.reset_parameters(static_cast<std::uint64_t>(kind) + 5);
     Matrix<float> x(batch, 6), c(batch, 3), dx(batch, 6);
     fill_uniform(x.span(), {2, 1}, -2, 2);
@@ -73,12 +83,15 @@ TEST(Sequential, GradientsMatchFiniteDifferences) {
       const auto v = model.parameters()[name].value;
       return std::vector<double>(v.begin(), v.end());
     };
-    reference.layers = {{6, 9, copy("0.weight"), copy("0.bias"), activation}, {9, 4, copy("2.weight"), {}, activation}, {4, 3, copy("4.weight"), copy("4.bias")}};
+    reference.layers = {{6, 9, copy("0.weight"), copy("0.bias"), activation},
+                        {9, 4, copy("2.weight"), {}, activation},
+                        {4, 3, copy("4.weight"), copy("4.bias")}};
     std::vector<double> x64(x.data(), x.data() + x.size());
 
     const auto y = model.forward(x);
     const auto y64 = reference.forward(x64, batch);
-    for (Index i = 0; i < y.size(); ++i) ASSERT_NEAR(y.data[i], y64[static_cast<std::size_t>(i)], 1e-5) << to_string(activation);
+    for (Index i = 0; i < y.size(); ++i)
+      ASSERT_NEAR(y.data[i], y64[static_cast<std::size_t>(i)], 1e-5) << to_string(activation);
     model.parameters().zero_grad();
     model.backward(c, dx);
 
@@ -95,7 +108,8 @@ TEST(Sequential, GradientsMatchFiniteDifferences) {
     const auto compare = [&](std::vector<double>& places, std::span<const float> got, const char* name) {
       for (std::size_t i = 0; i < places.size(); ++i) {
         const double want = slope(places[i]);
-        ASSERT_NEAR(static_cast<double>(got[i]), want, 2e-5 * (1 + std::fabs(want))) << to_string(activation) << " " << name << "[" << i << "]";
+        ASSERT_NEAR(static_cast<double>(got[i]), want, 2e-5 * (1 + std::fabs(want)))
+            << to_string(activation) << " " << name << "[" << i << "]";
       }
     };
     compare(reference.layers[0].weight, model.parameters()["0.weight"].gradient, "0.weight");
@@ -107,7 +121,8 @@ TEST(Sequential, GradientsMatchFiniteDifferences) {
   }
 }
 
-/// An activation that stands first, or second in a row, is a step of its own; with a Linear before it both become one. The results agree.
+/// An activation that stands first, or second in a row, is a step of its own; with a Linear before it both become one.
+/// The results agree.
 TEST(Sequential, ActivationsNotFused) {
   nn::Sequential model(nn::SiLU(), nn::Linear(3, 3), nn::Tanh(), nn::GELU("tanh"));
   nn::Sequential first(nn::Linear(3, 3), nn::Tanh());
@@ -160,12 +175,15 @@ TEST(Sequential, ParametersAreOneBlockWithPyTorchsNames) {
     for (const float v : p.value) EXPECT_TRUE(v >= -bound && v <= bound && v != 0) << p.name;
   }
   EXPECT_EQ(model.describe(),
-            "Sequential(\n  (0): Linear(in_features=10, out_features=5)\n  (1): Sigmoid()\n  (2): Linear(in_features=5, out_features=1)\n  (3): Sigmoid()\n)");
+            "Sequential(\n  (0): Linear(in_features=10, out_features=5)\n  (1): Sigmoid()\n  (2): "
+            "Linear(in_features=5, out_features=1)\n  (3): Sigmoid()\n)");
 }
 
 TEST(Sequential, Errors) {
-  EXPECT_EQ(message_of<ShapeError>([] { nn::Sequential(nn::Linear(3, 4), nn::ReLU(), nn::Linear(5, 1)); }), "Linear: expects 5 features but gets 4");
-  EXPECT_EQ(message_of<ValueError>([] { nn::Linear(0, 4); }), "Linear: in_features 0 and out_features 4 must be positive");
+  EXPECT_EQ(message_of<ShapeError>([] { nn::Sequential(nn::Linear(3, 4), nn::ReLU(), nn::Linear(5, 1)); }),
+            "Linear: expects 5 features but gets 4");
+  EXPECT_EQ(message_of<ValueError>([] { nn::Linear(0, 4); }),
+            "Linear: in_features 0 and out_features 4 must be positive");
   EXPECT_EQ(message_of<ValueError>([] { nn::GELU("fast"); }), "GELU: approximate is \"fast\", expected none or tanh");
   nn::Sequential model(nn::Linear(3, 2));
   Matrix<float> x(4, 2), right(4, 3), dy(4, 3);
@@ -173,7 +191,8 @@ TEST(Sequential, Errors) {
   EXPECT_EQ(message_of<ShapeError>([&] { model.forward(x); }), "Sequential: x is 4x2 but the model takes 3 features");
   model.forward(right);
   EXPECT_EQ(message_of<ShapeError>([&] { model.backward(dy); }), "Sequential: dy is 4x3 but the output was 4x2");
-  EXPECT_EQ(message_of<ValueError>([&] { (void)model.parameters()["1.weight"]; }), "ParameterBlock: no \"1.weight\"; there are: 0.weight 0.bias");
+  EXPECT_EQ(message_of<ValueError>([&] { (void)model.parameters()["1.weight"]; }),
+            "ParameterBlock: no \"1.weight\"; there are: 0.weight 0.bias");
 }
 
 /// From PyTorch's weights our curve follows PyTorch's for the tutorial's 1000 epochs (tests/data/make_simplenet.py).
@@ -207,7 +226,8 @@ TEST(Training, SimpleNetFollowsPyTorch) {
 /// 200 steps of an MLP, with everything it computes: outputs, losses, gradients and weights.
 std::uint64_t training_hash(int threads, Index width, Index batch) {
   set_num_threads(threads);
-  nn::Sequential model(nn::Linear(90, width), nn::GELU(), nn::Linear(width, width - 20), nn::ReLU(), nn::Linear(width - 20, 33), nn::SiLU(), nn::Linear(33, 10));
+  nn::Sequential model(nn::Linear(90, width), nn::GELU(), nn::Linear(width, width - 20), nn::ReLU(),
+                       nn::Linear(width - 20, 33), nn::SiLU(), nn::Linear(33, 10));
   model.reset_parameters(3);
   nn::CrossEntropyLoss criterion;
   optim::Adam adam(model.parameters());
@@ -217,7 +237,8 @@ std::uint64_t training_hash(int threads, Index width, Index batch) {
   Hash hash;
   for (std::uint64_t step = 0; step < 200; ++step) {
     fill_normal(x.span(), {4, step});
-    for (std::size_t i = 0; i < classes.size(); ++i) classes[i] = static_cast<Index>(RandomStream{5, step}.below(i, 10));
+    for (std::size_t i = 0; i < classes.size(); ++i)
+      classes[i] = static_cast<Index>(RandomStream{5, step}.below(i, 10));
     adam.zero_grad();
     const auto y = model.forward(x);
     hash.add(y).add(criterion(y, classes));
@@ -246,7 +267,8 @@ TEST(Training, BitsDoNotDependOnThreads) {
   GTEST_SKIP() << "too long on an emulated processor";
 #endif
   const auto expected = training_hash(1, 200, 257);
-  for (const int threads : test::kThreadCounts) EXPECT_EQ(training_hash(threads, 200, 257), expected) << threads << " threads";
+  for (const int threads : test::kThreadCounts)
+    EXPECT_EQ(training_hash(threads, 200, 257), expected) << threads << " threads";
 }
 
 TEST(Training, RowAloneEqualsRowInBatch) {

@@ -16,8 +16,8 @@
 
 namespace tilewright::test {
 
-/// rows x cols inside a larger buffer whose every other place holds NaN, with any strides: whoever reads padding poisons the result, and
-/// padding_intact() finds whoever writes it.
+/// rows x cols inside a larger buffer whose every other place holds NaN, with any strides: whoever reads padding
+/// poisons the result, and padding_intact() finds whoever writes it.
 template <class T>
 class Guarded {
  public:
@@ -43,7 +43,8 @@ class Guarded {
     const RandomStream random{99, stream};
     for (Index i = 0; i < view_.rows; ++i)
       for (Index j = 0; j < view_.cols; ++j)
-        view_(i, j) = low + (high - low) * static_cast<T>(random.uniform(static_cast<std::uint64_t>(i * view_.cols + j)));
+        view_(i, j) =
+            low + (high - low) * static_cast<T>(random.uniform(static_cast<std::uint64_t>(i * view_.cols + j)));
     return *this;
   }
   /// Every place outside the view still has the poison's bits.
@@ -75,7 +76,9 @@ class Hash {
       for (Index j = 0; j < view.cols; ++j) add_bytes(&view(i, j), sizeof(T));
     return *this;
   }
-  Hash& add(std::span<const float> values) { return add(MatrixView<const float>(values.data(), 1, static_cast<Index>(values.size()))); }
+  Hash& add(std::span<const float> values) {
+    return add(MatrixView<const float>(values.data(), 1, static_cast<Index>(values.size())));
+  }
   Hash& add(double value) {
     add_bytes(&value, sizeof value);
     return *this;
@@ -90,7 +93,8 @@ class Hash {
   std::uint64_t state_ = 0xcbf29ce484222325;
 };
 
-/// |got - want| in units of the last place of want in T (of the smallest subnormal's, near zero). NaN matches NaN, infinity itself.
+/// |got - want| in units of the last place of want in T (of the smallest subnormal's, near zero). NaN matches NaN,
+/// infinity itself.
 template <class T>
 double ulp_error(T got, long double want) {
   if (std::isnan(want)) return std::isnan(got) ? 0 : INFINITY;

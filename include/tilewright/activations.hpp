@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Element-wise activation functions and their derivatives. The same formula, to the bit, runs here, in the epilogue of gemm
-// and in nn's layers.
+// Element-wise activation functions and their derivatives. The same formula, to the bit, runs here, in the epilogue of
+// gemm and in nn's layers.
 #pragma once
 
 #include <string_view>
@@ -39,15 +39,17 @@ struct Activation {
 
 TILEWRIGHT_API std::string_view to_string(ActivationKind kind) noexcept;
 
-/// What the backward pass needs: the output y for relu, leaky_relu, sigmoid, tanh and identity, the input x for the others.
+/// What the backward pass needs: the output y for relu, leaky_relu, sigmoid, tanh and identity, the input x for the
+/// others.
 TILEWRIGHT_API bool saves_input(ActivationKind kind) noexcept;
 
 /// y(i,j) = f(x(i,j)).
 ///
-/// Shapes: x and y the same; any strides. y may be x; otherwise they must not overlap. num_threads: 0 means num_threads().
-/// Throws ShapeError, or ValueError for a slope that is negative or not finite.
-/// Errors: docs/kernels.md gives the largest error seen of every function in units in the last place. NaN gives NaN.
-TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y, int num_threads = 0);
+/// Shapes: x and y the same; any strides. y may be x; otherwise they must not overlap. num_threads: 0 means
+/// num_threads(). Throws ShapeError, or ValueError for a slope that is negative or not finite. Errors: docs/kernels.md
+/// gives the largest error seen of every function in units in the last place. NaN gives NaN.
+TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y,
+                                       int num_threads = 0);
 TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const double> x, MatrixView<double> y,
                                        int num_threads = 0);
 

@@ -3,8 +3,8 @@
 // bits at the first call. The environment variable TILEWRIGHT_ISA caps the choice: a name the CPU is too old for falls
 // back to the best below it, an unknown name makes the first call throw ValueError. isa_reason() says what was decided.
 //
-// avx2, avx512 and neon give the same bits as each other. sse2 has no fused multiply-add: its results differ in the last
-// bits, and are the same for any number of threads.
+// avx2, avx512 and neon give the same bits as each other. sse2 has no fused multiply-add: its results differ in the
+// last bits, and are the same for any number of threads.
 #pragma once
 
 #include <optional>

@@ -23,13 +23,15 @@ TILEWRIGHT_API void deallocate_aligned(void* memory) noexcept;
 
 namespace detail {
 [[noreturn]] TILEWRIGHT_API void throw_bad_extent(const char* what, Index rows, Index cols);
-[[noreturn]] TILEWRIGHT_API void throw_bad_block(Index i, Index j, Index rows, Index cols, Index of_rows, Index of_cols);
+[[noreturn]] TILEWRIGHT_API void throw_bad_block(Index i, Index j, Index rows, Index cols, Index of_rows,
+                                                 Index of_cols);
 struct Deallocate {
   void operator()(void* memory) const noexcept { deallocate_aligned(memory); }
 };
 }  // namespace detail
 
-/// Element (i, j) is data[i * row_stride + j * col_stride]; strides are in elements and may be negative or zero (inputs).
+/// Element (i, j) is data[i * row_stride + j * col_stride]; strides are in elements and may be negative or zero
+/// (inputs).
 template <class T>
 struct MatrixView {
   T* data = nullptr;
@@ -43,9 +45,7 @@ struct MatrixView {
   constexpr MatrixView(T* data_, Index rows_, Index cols_) : MatrixView(data_, rows_, cols_, cols_) {}
   constexpr MatrixView(T* data_, Index rows_, Index cols_, Index row_stride_, Index col_stride_ = 1)
       : data(data_), rows(rows_), cols(cols_), row_stride(row_stride_), col_stride(col_stride_) {}
-  constexpr operator MatrixView<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  constexpr operator MatrixView<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, cols, row_stride, col_stride};
   }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011). Number i of a stream depends on (seed, stream, i) only, so any split of the work gives the same numbers, on every
-// machine.
+// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2,
+// 3", SC 2011). Number i of a stream depends on (seed, stream, i) only, so any split of the work gives the same
+// numbers, on every machine.
 #pragma once
 
 #include <array>

@@ -18,7 +18,8 @@ struct SgdStep {
   bool first = false;
 };
 
-/// g = gradient + weight_decay * p;  b = first ? g : momentum * b + (1 - dampening) * g;  p -= lr * (nesterov ? g + momentum * b : b).
+/// g = gradient + weight_decay * p;  b = first ? g : momentum * b + (1 - dampening) * g;  p -= lr * (nesterov ? g +
+/// momentum * b : b).
 ///
 /// `buffer` may be empty when momentum is 0; otherwise all have the same length (ShapeError) and do not overlap.
 /// Element-wise: any number of threads gives the same bits.
@@ -39,7 +40,8 @@ struct AdamStep {
   double bias_correction2 = 1;
 };
 
-/// m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;  p -= lr / bias_correction1 * m / (sqrt(v) / sqrt(bias_correction2) + eps).
+/// m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;  p -= lr / bias_correction1 * m / (sqrt(v) /
+/// sqrt(bias_correction2) + eps).
 ///
 /// All four have the same length (ShapeError) and do not overlap.
 TILEWRIGHT_API void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,

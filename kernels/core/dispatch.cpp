@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Chooses the kernel table. CPU features come from __builtin_cpu_supports, which asks the CPU and the operating system for the
-// features themselves, never for a vendor, family or model.
+// Chooses the kernel table. CPU features come from __builtin_cpu_supports, which asks the CPU and the operating system
+// for the features themselves, never for a vendor, family or model.
 #include <atomic>
 #include <cstdlib>
 
@@ -59,7 +59,8 @@ const KernelTable& choose() {
   Source why = Source::automatic;
   if (wish != nullptr && *wish != 0) {
     const auto isa = isa_from_string(wish);
-    if (!isa) throw ValueError("TILEWRIGHT_ISA: unknown \"" + std::string(wish) + "\", expected sse2, avx2, avx512 or neon");
+    if (!isa)
+      throw ValueError("TILEWRIGHT_ISA: unknown \"" + std::string(wish) + "\", expected sse2, avx2, avx512 or neon");
     why = Source::capped;
     for (std::size_t i = 0; i < t.count; ++i)
       if (t.isa[i] <= *isa) best = t.table[i];

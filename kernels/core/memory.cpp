@@ -12,8 +12,8 @@ namespace tilewright {
 namespace {
 
 constexpr std::size_t kLine = 64;
-/// From this size on, aligning to it lets the kernel back the block with huge pages (asked for with madvise, which is a hint only): packed panels
-/// are walked with strides that would miss the small TLB.
+/// From this size on, aligning to it lets the kernel back the block with huge pages (asked for with madvise, which is a
+/// hint only): packed panels are walked with strides that would miss the small TLB.
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 }  // namespace

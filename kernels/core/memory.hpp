@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Scratch memory. Each calling thread keeps one block that only grows, so calls of a fixed shape allocate once. It is freed when the
-// thread ends.
+// Scratch memory. Each calling thread keeps one block that only grows, so calls of a fixed shape allocate once. It is
+// freed when the thread ends.
 #pragma once
 
 #include "tilewright/matrix.hpp"
 
 namespace tilewright::detail {
 
-/// At least `count` elements, 64-byte aligned, not initialised; valid until the next call on the same thread. Throws std::bad_alloc.
+/// At least `count` elements, 64-byte aligned, not initialised; valid until the next call on the same thread. Throws
+/// std::bad_alloc.
 void* scratch_bytes(std::size_t bytes);
 
 template <class T>

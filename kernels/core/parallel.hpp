@@ -13,7 +13,8 @@ struct Range {
   Index first, end;
 };
 
-/// One member of a team that runs a parallel section. `size` members work; those from rank `size` on have empty shares and only keep the barriers.
+/// One member of a team that runs a parallel section. `size` members work; those from rank `size` on have empty shares
+/// and only keep the barriers.
 struct Member {
   int rank;
   int size;
@@ -28,8 +29,8 @@ struct Member {
   }
 };
 
-/// `team` threads are called, `working` of them get work. The team is as large as the caller allows or absent: OpenMP runtimes allocate whenever the size of a
-/// team changes, and the library promises not to.
+/// `team` threads are called, `working` of them get work. The team is as large as the caller allows or absent: OpenMP
+/// runtimes allocate whenever the size of a team changes, and the library promises not to.
 struct Threads {
   int team = 1;
   int working = 1;
@@ -42,11 +43,12 @@ template <class Body>
 void parallel(Threads threads, Body&& body) noexcept {
   if (threads.team <= 1) return body(Member{0, 1, true});
   run_team(
-      threads, [](void* context, Member member) { (*static_cast<std::remove_reference_t<Body>*>(context))(member); }, &body);
+      threads, [](void* context, Member member) { (*static_cast<std::remove_reference_t<Body>*>(context))(member); },
+      &body);
 }
 
-/// Threads for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside the host's own parallel region, and no more than
-/// have kThreadWork each.
+/// Threads for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside
+/// the host's own parallel region, and no more than have kThreadWork each.
 Threads plan_threads(int requested, double nanoseconds) noexcept;
 
 /// Waking a team and joining it takes 2 to 5 microseconds; a thread that has at least this much to do pays for itself.

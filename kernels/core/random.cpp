@@ -27,7 +27,8 @@ double portable_log(double x) {
   return exponent * 0.693147180559945309417 + (2 * s + 2 * s * z * p);
 }
 
-/// cos(2 pi u) and sin(2 pi u) for 0 <= u < 1: quadrant, then Taylor series up to degree 17 and 16 on [-pi/4, pi/4] (error below 1e-15).
+/// cos(2 pi u) and sin(2 pi u) for 0 <= u < 1: quadrant, then Taylor series up to degree 17 and 16 on [-pi/4, pi/4]
+/// (error below 1e-15).
 std::pair<double, double> cos_sin_turn(double u) {
   const double quadrant = std::floor(u * 4 + 0.5);
   const double x = (u - quadrant / 4) * 6.28318530717958647693;
@@ -40,10 +41,14 @@ std::pair<double, double> cos_sin_turn(double u) {
   sine = (1 + sine) * x;
   cosine += 1;
   switch (static_cast<int>(quadrant) & 3) {
-    case 0: return {cosine, sine};
-    case 1: return {-sine, cosine};
-    case 2: return {-cosine, -sine};
-    default: return {sine, -cosine};
+    case 0:
+      return {cosine, sine};
+    case 1:
+      return {-sine, cosine};
+    case 2:
+      return {-cosine, -sine};
+    default:
+      return {sine, -cosine};
   }
 }
 
@@ -56,7 +61,8 @@ std::array<std::uint32_t, 4> words(RandomStream s, std::uint64_t block) noexcept
 
 }  // namespace
 
-std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) noexcept {
+std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
+                                        std::array<std::uint32_t, 2> key) noexcept {
   // Multipliers and Weyl increments of the paper's table 2 and section 4.3.
   constexpr std::uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
   constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;

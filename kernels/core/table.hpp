@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The border between baseline code and ISA code: plain structs, raw pointers and constant tables of function pointers, one table per
-// ISA. Everything in a table is an inner loop: it does not allocate, throw, check or start threads.
+// The border between baseline code and ISA code: plain structs, raw pointers and constant tables of function pointers,
+// one table per ISA. Everything in a table is an inner loop: it does not allocate, throw, check or start threads.
 #pragma once
 
 #include "tilewright/activations.hpp"
@@ -13,7 +13,8 @@ inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
 inline constexpr int kMaxTileCols = 32;
 
-/// One tile of C: c[i][j] = keep_c * c[i][j] + alpha * sum_p a[i][p] * b[p][j], for the rows of the chosen micro-kernel.
+/// One tile of C: c[i][j] = keep_c * c[i][j] + alpha * sum_p a[i][p] * b[p][j], for the rows of the chosen
+/// micro-kernel.
 template <class T>
 struct Tile {
   const T* a;
@@ -54,7 +55,8 @@ struct GemmKernels {
   /// A and B where they are. `ragged` reads B's last register partially.
   Micro direct[kTileVectors][kMaxTileRows];
   Micro direct_ragged[kTileVectors][kMaxTileRows];
-  /// panel[p * width + w] = source[w * w_stride + p * k_stride] for w < count and 0 up to width, p < k. width is tile_rows or tile_cols.
+  /// panel[p * width + w] = source[w * w_stride + p * k_stride] for w < count and 0 up to width, p < k. width is
+  /// tile_rows or tile_cols.
   void (*pack_a)(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept;
   void (*pack_b)(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept;
   void (*finish[kActivationKinds])(const Finish<T>&) noexcept;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// How a product is cut: a pure function of the shape, the micro-kernel's tile and the cache sizes. Nothing here changes results.
+// How a product is cut: a pure function of the shape, the micro-kernel's tile and the cache sizes. Nothing here changes
+// results.
 //
-// Names as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): an mc x kc block of A and a kc x nc block of B are
-// packed; an mr x nr tile of C is computed at a time.
+// Names as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): an mc x kc block of A
+// and a kc x nc block of B are packed; an mr x nr tile of C is computed at a time.
 #pragma once
 
 #include <algorithm>
@@ -21,11 +22,14 @@ struct Blocking {
 
 inline Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
 
-inline Blocking gemm_blocking(Index m, Index n, Index k, Index mr, Index nr, Index element_bytes, const CacheSizes& cache) {
-  // kc is the block of the numerics: its sums are what may be split off. A tile's share of A and B (kc * (mr + nr) elements, 92 KiB for 14 + 32
-  // floats) streams through the first-level cache from the second, which gives 64 bytes a cycle where a step needs 13.
+inline Blocking gemm_blocking(Index m, Index n, Index k, Index mr, Index nr, Index element_bytes,
+                              const CacheSizes& cache) {
+  // kc is the block of the numerics: its sums are what may be split off. A tile's share of A and B (kc * (mr + nr)
+  // elements, 92 KiB for 14 + 32 floats) streams through the first-level cache from the second, which gives 64 bytes a
+  // cycle where a step needs 13.
   const Index kc = std::min(k, kSumBlock);
-  // A's block stays in the second-level cache while it meets every panel of B: a little over half of it, the rest is for B and C.
+  // A's block stays in the second-level cache while it meets every panel of B: a little over half of it, the rest is
+  // for B and C.
   const Index a_bytes = cache.l2_bytes * 9 / 16;
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
   // Equal blocks: 300 rows are 2 x 154, not 280 and 20.
@@ -44,8 +48,8 @@ struct Grid {
   int rows, cols;
 };
 
-/// The grid whose busiest thread has the fewest tiles; among equals the one with more rows, since threads of one row of the grid each pack the same
-/// part of A.
+/// The grid whose busiest thread has the fewest tiles; among equals the one with more rows, since threads of one row of
+/// the grid each pack the same part of A.
 inline Grid gemm_grid(int threads, Index m_tiles, Index n_tiles) {
   Grid best{1, 1};
   Index best_cost = m_tiles * n_tiles;

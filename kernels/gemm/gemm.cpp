@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// gemm: check, plan, split over threads, and call micro-kernels through the table. docs/design.md has the picture of the loops.
+// gemm: check, plan, split over threads, and call micro-kernels through the table. docs/design.md has the picture of
+// the loops.
 //
 //   gemm -> run -> small_product    reads A and B where they are; for products that fit into the second-level cache
 //               -> packed_product   five loops over packed panels
@@ -35,7 +36,8 @@ struct Problem {
 };
 
 template <class T>
-void check(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o) {
+void check(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
+           const GemmOptions<T>& o) {
   check_view("gemm", "a", a);
   check_view("gemm", "b", b);
   check_output("gemm", "c", c);
@@ -61,7 +63,8 @@ Problem<T> orient(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
   const T parameter = static_cast<T>(o.activation.slope);
   const GemmKernels<T>* kernels = &active_table().gemm<T>();
   if (turn)
-    return {b.t(), a.t(), c.t(), o.pre_activation.t(), o.alpha, o.beta, o.bias.data(), true, o.activation.kind, parameter, kernels};
+    return {b.t(),     a.t(),  c.t(), o.pre_activation.t(), o.alpha, o.beta, o.bias.data(), true, o.activation.kind,
+            parameter, kernels};
   return {a, b, c, o.pre_activation, o.alpha, o.beta, o.bias.data(), false, o.activation.kind, parameter, kernels};
 }
 
@@ -83,9 +86,11 @@ void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Ind
     for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = buffer[r * cols + s];
 }
 
-/// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of any strides.
+/// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of
+/// any strides.
 template <class T>
-void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Tile<T>& tile, Index i, Index j, Index rows, bool last) {
+void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Tile<T>& tile, Index i, Index j,
+                  Index rows, bool last) {
   if (p.c.col_stride == 1) {
     tile.c = &p.c(i, j);
     tile.c_row_stride = p.c.row_stride;
@@ -114,7 +119,8 @@ void for_blocks_of_k(Index k, T beta, Body&& body) {
   }
 }
 
-/// The tile grid of c, columns of tiles first, cut into `member.size` runs of tiles. Rows are cut evenly: 16 rows are 8 + 8, not 14 + 2.
+/// The tile grid of c, columns of tiles first, cut into `member.size` runs of tiles. Rows are cut evenly: 16 rows are 8
+/// + 8, not 14 + 2.
 template <class T>
 void small_product(const Problem<T>& p, Member member) {
   const GemmKernels<T>& kernels = *p.kernels;
@@ -130,8 +136,17 @@ void small_product(const Problem<T>& p, Member member) {
       const Index cols = std::min<Index>(kernels.tile_cols, n - j);
       const Index vectors = (cols + kernels.lanes - 1) / kernels.lanes;
       const auto& table = cols == vectors * kernels.lanes ? kernels.direct : kernels.direct_ragged;
-      Tile<T> tile{p.a.data + i * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride, p.a.col_stride,
-                   p.b.data + k0 * p.b.row_stride + j, p.b.row_stride, length, nullptr, 0, cols, p.alpha, keep};
+      Tile<T> tile{p.a.data + i * p.a.row_stride + k0 * p.a.col_stride,
+                   p.a.row_stride,
+                   p.a.col_stride,
+                   p.b.data + k0 * p.b.row_stride + j,
+                   p.b.row_stride,
+                   length,
+                   nullptr,
+                   0,
+                   cols,
+                   p.alpha,
+                   keep};
       compute_tile(p, table[vectors - 1][rows - 1], tile, i, j, rows, last);
     }
   });
@@ -159,21 +174,22 @@ void pack_b_share(const Problem<T>& p, Member member, Index k0, Index kc, Index 
 
 /// The macro-kernel: packed rows [i0, i0 + mc) of a times `columns` of the packed block of b.
 template <class T>
-void multiply_block(const Problem<T>& p, Index i0, Index mc, Index j0, Range columns, Index kc, const T* a, const T* b, T keep,
-                    bool last) {
+void multiply_block(const Problem<T>& p, Index i0, Index mc, Index j0, Range columns, Index kc, const T* a, const T* b,
+                    T keep, bool last) {
   const GemmKernels<T>& kernels = *p.kernels;
-  for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {    // second loop: a panel of b
-    for (Index i = 0; i < mc; i += kernels.tile_rows) {       // first loop: a panel of a
+  for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
+    for (Index i = 0; i < mc; i += kernels.tile_rows) {                     // first loop: a panel of a
       const Index rows = std::min<Index>(kernels.tile_rows, mc - i);
       const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
-      Tile<T> tile{a + i * kc, 1, kernels.tile_rows, b + j * kc, kernels.tile_cols, kc, nullptr, 0, cols, p.alpha, keep};
+      Tile<T> tile{a + i * kc, 1,    kernels.tile_rows, b + j * kc, kernels.tile_cols, kc, nullptr,
+                   0,          cols, p.alpha,           keep};
       compute_tile(p, kernels.packed[(cols - 1) / kernels.lanes][rows - 1], tile, i0 + i, j0 + j, rows, last);
     }
   }
 }
 
-/// Five loops: columns of c by nc, k by kc (b packed by the whole team), rows by mc (a packed by each member for itself), and the two of multiply_block.
-/// Members form a grid over the rows and the panels of the block.
+/// Five loops: columns of c by nc, k by kc (b packed by the whole team), rows by mc (a packed by each member for
+/// itself), and the two of multiply_block. Members form a grid over the rows and the panels of the block.
 template <class T>
 void packed_product(const Problem<T>& p, Member member, const Blocking& block, const PackedBuffers& sizes, T* buffer) {
   const Index mr = p.kernels->tile_rows, nr = p.kernels->tile_cols;
@@ -215,8 +231,9 @@ void empty_product(const Problem<T>& p) {
     }
 }
 
-/// Whether to read the operands where they are. b's columns must be neighbours. With up to one tile of rows nothing of b is used twice, so packing cannot
-/// pay; otherwise both operands must fit beside c into half of the second-level cache.
+/// Whether to read the operands where they are. b's columns must be neighbours. With up to one tile of rows nothing of
+/// b is used twice, so packing cannot pay; otherwise both operands must fit beside c into half of the second-level
+/// cache.
 template <class T>
 bool is_small(const Problem<T>& p) {
   if (p.b.col_stride != 1 && p.b.cols > 1) return false;
@@ -228,7 +245,8 @@ bool is_small(const Problem<T>& p) {
 
 template <class T>
 void run(const Problem<T>& p, int requested) {
-  const double flops = 2.0 * static_cast<double>(p.c.rows) * static_cast<double>(p.c.cols) * static_cast<double>(p.a.cols);
+  const double flops =
+      2.0 * static_cast<double>(p.c.rows) * static_cast<double>(p.c.cols) * static_cast<double>(p.a.cols);
   // Per nanosecond and thread: a fused multiply-add on every lane of one register in a cycle of 3 GHz.
   const double rate = 2.0 * p.kernels->lanes * 3.0;
   const Threads threads = plan_threads(requested, flops / rate);
@@ -263,18 +281,20 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
   parallel(plan_threads(requested, work), [&](Member member) {
     const auto [first, end] = member.share(x.cols, 4 * kernels.lanes);
     for (Index i = 0; i < x.rows; i += kSumBlock)
-      kernels.add_column_sums(x.data + i * x.row_stride + first, x.row_stride, std::min(kSumBlock, x.rows - i), end - first,
-                              sums.data() + first);
+      kernels.add_column_sums(x.data + i * x.row_stride + first, x.row_stride, std::min(kSumBlock, x.rows - i),
+                              end - first, sums.data() + first);
   });
 }
 
 }  // namespace
 }  // namespace detail
 
-void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c, const GemmOptions<float>& options) {
+void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+          const GemmOptions<float>& options) {
   detail::gemm_any(a, b, c, options);
 }
-void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c, const GemmOptions<double>& options) {
+void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
+          const GemmOptions<double>& options) {
   detail::gemm_any(a, b, c, options);
 }
 void column_sums(MatrixView<const float> x, std::span<float> sums, bool accumulate, int num_threads) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The micro-kernel: one tile of C in registers, one pass over k.
 //
-// Each element of the tile is one chain of fused multiply-adds from zero in ascending p (the numerics specification); the registers run
-// over the columns of C, so the width of a register does not change any bit. With R rows and V registers across, a step
-// over p loads V registers of B, broadcasts R elements of A and does R * V fused multiply-adds. On AVX-512 14 x 2 uses 28 of
-// 32 registers for C, two for B and one for A.
+// Each element of the tile is one chain of fused multiply-adds from zero in ascending p (the numerics specification);
+// the registers run over the columns of C, so the width of a register does not change any bit. With R rows and V
+// registers across, a step over p loads V registers of B, broadcasts R elements of A and does R * V fused
+// multiply-adds. On AVX-512 14 x 2 uses 28 of 32 registers for C, two for B and one for A.
 #pragma once
 
 #include "kernels/core/table.hpp"
@@ -12,14 +12,17 @@
 
 namespace tilewright::detail {
 
-/// How many steps before the end the tile of C is brought towards the first-level cache: long enough for the second or third level to
-/// answer (some 60 cycles, 14 a step), short enough not to be pushed out again by A and B.
+/// How many steps before the end the tile of C is brought towards the first-level cache: long enough for the second or
+/// third level to answer (some 60 cycles, 14 a step), short enough not to be pushed out again by A and B.
 inline constexpr Index kPrefetchAhead = 32;
 
-/// Rows of a full tile: as many accumulators as the register file holds beside B and A. AVX-512 and NEON have 32 registers, AVX2 and SSE2 16
-/// (SSE2 spends one more on the product that FMA would have kept).
+/// Rows of a full tile: as many accumulators as the register file holds beside B and A. AVX-512 and NEON have 32
+/// registers, AVX2 and SSE2 16 (SSE2 spends one more on the product that FMA would have kept).
 template <class T, class A>
-inline constexpr int tile_rows_of = kIsAvx512<A> ? 14 : kIsNeon<A> ? 12 : kIsAvx2<A> ? 6 : 5;
+inline constexpr int tile_rows_of = kIsAvx512<A> ? 14
+                                    : kIsNeon<A> ? 12
+                                    : kIsAvx2<A> ? 6
+                                                 : 5;
 
 template <class T, class A, int R, int V, bool kPacked, bool kRagged>
 void gemm_micro(const Tile<T>& t) noexcept {

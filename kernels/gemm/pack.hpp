@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Packing: a strip of W rows of A (or columns of B) becomes one contiguous panel that the micro-kernel reads from front to back.
-// The same routine packs both operands; strides absorb transposition.
+// Packing: a strip of W rows of A (or columns of B) becomes one contiguous panel that the micro-kernel reads from front
+// to back. The same routine packs both operands; strides absorb transposition.
 //   w_stride == 1: the W elements of a step lie next to each other: copy registers.
 //   k_stride == 1: the elements of a row lie next to each other: transpose squares of registers.
 //   otherwise: element by element.
@@ -23,9 +23,11 @@ void pack_panel(const T* source, Index w_stride, Index k_stride, Index count, In
         const Index some = count - g * lanes;
         const T* from = source + p * k_stride + g * lanes;
         T* to = panel + p * W + g * lanes;
-        const Vec<T, A> v = some >= width(g) && width(g) == lanes
-                                ? simd::load<T, A>(from)
-                                : (some > 0 ? simd::load<T, A>(from, simd::first_lanes<T, A>(some < width(g) ? some : width(g))) : simd::set<T, A>(0));
+        const Vec<T, A> v =
+            some >= width(g) && width(g) == lanes
+                ? simd::load<T, A>(from)
+                : (some > 0 ? simd::load<T, A>(from, simd::first_lanes<T, A>(some < width(g) ? some : width(g)))
+                            : simd::set<T, A>(0));
         if (width(g) == lanes)
           simd::store(to, v);
         else

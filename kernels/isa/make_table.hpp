@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Builds the kernel table of one architecture tag. Included by the ISA files only; see the ODR contract in docs/design.md.
+// Builds the kernel table of one architecture tag. Included by the ISA files only; see the ODR contract in
+// docs/design.md.
 #pragma once
 
 #include "kernels/core/table.hpp"
@@ -50,13 +51,14 @@ constexpr MapKernels<T> make_map(FormulaList<F...>) {
 
 template <class A>
 constexpr KernelTable make_table(Isa isa) {
-  return {isa,
-          make_gemm<float, A>(Formulas{}),
-          make_gemm<double, A>(Formulas{}),
-          make_map<float, A>(Formulas{}),
-          make_map<double, A>(Formulas{}),
-          {&pointwise_loss<SquaredError, float, A>, &pointwise_loss<LogisticLoss, float, A>, &cross_entropy_row<float, A>},
-          {&sgd_update<A>, &adam_update<A>}};
+  return {
+      isa,
+      make_gemm<float, A>(Formulas{}),
+      make_gemm<double, A>(Formulas{}),
+      make_map<float, A>(Formulas{}),
+      make_map<double, A>(Formulas{}),
+      {&pointwise_loss<SquaredError, float, A>, &pointwise_loss<LogisticLoss, float, A>, &cross_entropy_row<float, A>},
+      {&sgd_update<A>, &adam_update<A>}};
 }
 
 }  // namespace tilewright::detail

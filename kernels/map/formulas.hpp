@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One object per activation: the forward formula and the backward formula, on batches. The stand-alone loops, the epilogue of
-// gemm and the tails all use these objects; no formula stands anywhere else.
+// One object per activation: the forward formula and the backward formula, on batches. The stand-alone loops, the
+// epilogue of gemm and the tails all use these objects; no formula stands anywhere else.
 //
 // backward(saved, dy, p) is dy * f'(x), where saved is the input x or the output y as kSavesInput says, and p the
 // activation's parameter (leaky_relu's slope). NaN in `saved` or dy gives NaN.
@@ -77,8 +77,9 @@ struct Tanh {
   }
 };
 
-/// f = x Phi(x);  f' = Phi(x) + x phi(x), phi(x) = exp(-x^2/2) / sqrt(2 pi). With q the probability beyond |x|, Phi is 1 - q above 0 and q
-/// below; x multiplies before the power of two so that the left tail keeps its digits down to the smallest subnormal.
+/// f = x Phi(x);  f' = Phi(x) + x phi(x), phi(x) = exp(-x^2/2) / sqrt(2 pi). With q the probability beyond |x|, Phi is
+/// 1 - q above 0 and q below; x multiplies before the power of two so that the left tail keeps its digits down to the
+/// smallest subnormal.
 struct Gelu {
   static constexpr bool kSavesInput = true;
   template <class T, class A>
@@ -118,7 +119,8 @@ struct GeluTanh {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Vec<T, A>) {
     const Parts<T, A> p = parts<T, A>(x);
-    const Vec<T, A> slope = simd::fma(p.bounded * p.bounded, simd::set<T, A>(T(3 * kCubic)), simd::set<T, A>(T(kLinear)));
+    const Vec<T, A> slope =
+        simd::fma(p.bounded * p.bounded, simd::set<T, A>(T(3 * kCubic)), simd::set<T, A>(T(kLinear)));
     return dy * gate_derivative<T, A>(p.negative, p.bounded * slope, p.e);
   }
 

@@ -10,16 +10,19 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-constexpr std::string_view kNames[] = {"identity", "relu", "leaky_relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"};
+constexpr std::string_view kNames[] = {"identity", "relu", "leaky_relu", "sigmoid",
+                                       "tanh",     "gelu", "gelu_tanh",  "silu"};
 
-/// Calls loop(offset row, offset col, n) over pieces of a rows x cols array. `contiguous`: all operands are, so rows need not be kept apart.
+/// Calls loop(offset row, offset col, n) over pieces of a rows x cols array. `contiguous`: all operands are, so rows
+/// need not be kept apart.
 template <class Loop>
 void for_pieces(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, Loop&& loop) {
   if (contiguous) {
     cols *= rows;
     rows = cols == 0 ? 0 : 1;
   }
-  const Threads threads = plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
+  const Threads threads =
+      plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
   parallel(threads, [&](Member member) {
     // Cut the longer side; pieces of 1024 keep threads out of each other's cache lines.
     if (rows >= member.size) {
@@ -53,10 +56,11 @@ void forward_any(Activation f, MatrixView<const T> x, MatrixView<T> y, int reque
   const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
   const T p = static_cast<T>(f.slope);
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
-  for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kForwardNanoseconds, [&](Index i, Index j, Index n) {
-    if (neighbours) return loop(x.data + i * x.row_stride + j, y.data + i * y.row_stride + j, n, p);
-    for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
-  });
+  for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kForwardNanoseconds,
+             [&](Index i, Index j, Index n) {
+               if (neighbours) return loop(x.data + i * x.row_stride + j, y.data + i * y.row_stride + j, n, p);
+               for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
+             });
 }
 
 template <class T>
@@ -78,7 +82,8 @@ void backward_any(Activation f, MatrixView<const T> saved, MatrixView<const T> d
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   for_pieces(dx.rows, dx.cols, contiguous, requested, kForwardNanoseconds, [&](Index i, Index j, Index n) {
     if (neighbours)
-      return loop(saved.data + i * saved.row_stride + j, dy.data + i * dy.row_stride + j, dx.data + i * dx.row_stride + j, n, p);
+      return loop(saved.data + i * saved.row_stride + j, dy.data + i * dy.row_stride + j,
+                  dx.data + i * dx.row_stride + j, n, p);
     for (Index s = j; s < j + n; ++s) loop(&saved(i, s), &dy(i, s), &dx(i, s), 1, p);
   });
 }
@@ -102,8 +107,8 @@ void activation_backward(Activation f, MatrixView<const float> saved, MatrixView
                          int num_threads) {
   detail::backward_any(f, saved, dy, dx, num_threads);
 }
-void activation_backward(Activation f, MatrixView<const double> saved, MatrixView<const double> dy, MatrixView<double> dx,
-                         int num_threads) {
+void activation_backward(Activation f, MatrixView<const double> saved, MatrixView<const double> dy,
+                         MatrixView<double> dx, int num_threads) {
   detail::backward_any(f, saved, dy, dx, num_threads);
 }
 

@@ -14,7 +14,8 @@ inline void check_activation(const char* operation, Activation f) {
   if (kind < 0 || kind >= kActivationKinds)
     throw ValueError(std::string(operation) + ": unknown activation " + std::to_string(kind));
   if (!(f.slope >= 0) || std::isinf(f.slope))
-    throw ValueError(std::string(operation) + ": slope is " + std::to_string(f.slope) + ", expected a finite number >= 0");
+    throw ValueError(std::string(operation) + ": slope is " + std::to_string(f.slope) +
+                     ", expected a finite number >= 0");
 }
 
 }  // namespace tilewright::detail

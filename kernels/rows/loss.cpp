@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Losses: check, cut into blocks of a fixed size whatever the number of threads, add the blocks' sums in ascending order.
+// Losses: check, cut into blocks of a fixed size whatever the number of threads, add the blocks' sums in ascending
+// order.
 #include "tilewright/losses.hpp"
 
 #include <limits>
@@ -49,11 +50,12 @@ struct PointwiseOperands {
   bool contiguous() const { return x.contiguous() && target.contiguous() && (dx.data == nullptr || dx.contiguous()); }
 };
 
-/// The kernel on elements [first, first + n) of the row-major order. Operands with gaps are copied to the side, so that the blocks, and with them the bits of
-/// the sum, do not depend on strides.
+/// The kernel on elements [first, first + n) of the row-major order. Operands with gaps are copied to the side, so that
+/// the blocks, and with them the bits of the sum, do not depend on strides.
 float run_block(PointwiseKernel kernel, const PointwiseOperands& o, Index first, Index n, float scale) noexcept {
   if (o.contiguous())
-    return kernel(o.x.data + first, o.target.data + first, o.dx.data == nullptr ? nullptr : o.dx.data + first, n, scale);
+    return kernel(o.x.data + first, o.target.data + first, o.dx.data == nullptr ? nullptr : o.dx.data + first, n,
+                  scale);
   float x[kLossBlock], target[kLossBlock], dx[kLossBlock];
   for (Index e = 0; e < n; ++e) {
     const Index i = (first + e) / o.x.cols, j = (first + e) % o.x.cols;
@@ -66,8 +68,8 @@ float run_block(PointwiseKernel kernel, const PointwiseOperands& o, Index first,
   return sum;
 }
 
-double pointwise(const char* operation, PointwiseKernel kernel, const PointwiseOperands& o, double nanoseconds_per_element,
-                 int requested) {
+double pointwise(const char* operation, PointwiseKernel kernel, const PointwiseOperands& o,
+                 double nanoseconds_per_element, int requested) {
   check_view(operation, "x", o.x);
   check_view(operation, "target", o.target);
   check_same(operation, "target", o.target, "x", o.x);
@@ -91,33 +93,40 @@ double mse_loss(MatrixView<const float> x, MatrixView<const float> target, Matri
   return detail::pointwise("mse_loss", detail::active_table().loss.squared_error, {x, target, dx}, 0.1, num_threads);
 }
 
-double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx, int num_threads) {
-  return detail::pointwise("bce_with_logits_loss", detail::active_table().loss.logistic, {x, target, dx}, 0.5, num_threads);
+double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                            int num_threads) {
+  return detail::pointwise("bce_with_logits_loss", detail::active_table().loss.logistic, {x, target, dx}, 0.5,
+                           num_threads);
 }
 
-double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx, int num_threads) {
+double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
+                          int num_threads) {
   using namespace detail;
   constexpr const char* kName = "cross_entropy_loss";
   check_view(kName, "x", x);
-  if (x.cols > 1 && x.col_stride != 1) throw ShapeError("cross_entropy_loss: columns of x must be neighbours (col_stride 1)");
+  if (x.cols > 1 && x.col_stride != 1)
+    throw ShapeError("cross_entropy_loss: columns of x must be neighbours (col_stride 1)");
   check_gradient(kName, x, dx);
   if (dx.data != nullptr && dx.cols > 1 && dx.col_stride != 1)
     throw ShapeError("cross_entropy_loss: columns of dx must be neighbours (col_stride 1)");
   if (static_cast<Index>(classes.size()) != x.rows)
-    throw ShapeError("cross_entropy_loss: x is " + shape_of(x) + " but there are " + std::to_string(classes.size()) + " classes");
+    throw ShapeError("cross_entropy_loss: x is " + shape_of(x) + " but there are " + std::to_string(classes.size()) +
+                     " classes");
   for (std::size_t i = 0; i < classes.size(); ++i)
     if (classes[i] < 0 || classes[i] >= x.cols)
-      throw ValueError("cross_entropy_loss: classes[" + std::to_string(i) + "] is " + std::to_string(classes[i]) + ", expected 0.." +
-                       std::to_string(x.cols - 1));
+      throw ValueError("cross_entropy_loss: classes[" + std::to_string(i) + "] is " + std::to_string(classes[i]) +
+                       ", expected 0.." + std::to_string(x.cols - 1));
   check_thread_count(kName, num_threads);
   if (x.rows == 0) return std::numeric_limits<double>::quiet_NaN();
   const auto kernel = active_table().loss.cross_entropy_row;
   const float scale = static_cast<float>(1.0 / static_cast<double>(x.rows));
   const double row_nanoseconds = 30 + 0.4 * static_cast<double>(x.cols);
-  const double sum = ordered_sum(x.rows, plan_threads(num_threads, row_nanoseconds * static_cast<double>(x.rows)), [&](Index i) {
-    float* gradient = dx.data == nullptr ? nullptr : dx.data + i * dx.row_stride;
-    return static_cast<double>(kernel(x.data + i * x.row_stride, gradient, x.cols, classes[static_cast<std::size_t>(i)], scale));
-  });
+  const double sum =
+      ordered_sum(x.rows, plan_threads(num_threads, row_nanoseconds * static_cast<double>(x.rows)), [&](Index i) {
+        float* gradient = dx.data == nullptr ? nullptr : dx.data + i * dx.row_stride;
+        return static_cast<double>(
+            kernel(x.data + i * x.row_stride, gradient, x.cols, classes[static_cast<std::size_t>(i)], scale));
+      });
   return sum / static_cast<double>(x.rows);
 }
 

@@ -55,23 +55,27 @@ template <class T, class A>
 T cross_entropy_row(const T* x, T* dx, Index n, Index target, T scale) noexcept {
   using V = Vec<T, A>;
   constexpr int lanes = kLanes<T, A>;
-  const T largest = reduce<Max, T, A>(n, -std::numeric_limits<T>::infinity(),
-                                      [=](Index i, auto... some) __attribute__((always_inline)) { return simd::load<T, A>(x + i, some...); });
+  const T largest = reduce<Max, T, A>(
+      n, -std::numeric_limits<T>::infinity(), [=](Index i, auto... some) __attribute__((always_inline)) {
+        return simd::load<T, A>(x + i, some...);
+      });
   const T picked = x[target];
   const V m = simd::set<T, A>(largest);
-  const T sum = reduce<Add, T, A>(n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
-    const V e = simd::exp(simd::load<T, A>(x + i, some...) - m);
-    if (dx != nullptr) simd::store(dx + i, e, some...);
-    return e;
-  });
+  const T sum = reduce<Add, T, A>(
+      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
+        const V e = simd::exp(simd::load<T, A>(x + i, some...) - m);
+        if (dx != nullptr) simd::store(dx + i, e, some...);
+        return e;
+      });
   const V log_sum = simd::log_normal(simd::set<T, A>(sum));
   T first[lanes];
   simd::store(first, log_sum);
   if (dx != nullptr) {
     const V factor = simd::div(simd::set<T, A>(scale), simd::set<T, A>(sum));
-    simd::for_registers<T, A>(n, [=](Index i, auto... some) __attribute__((always_inline)) {
-      simd::store(dx + i, simd::load<T, A>(dx + i, some...) * factor, some...);
-    });
+    simd::for_registers<T, A>(
+        n, [=](Index i, auto... some) __attribute__((always_inline)) {
+          simd::store(dx + i, simd::load<T, A>(dx + i, some...) * factor, some...);
+        });
     dx[target] -= scale;
   }
   return first[0] + (largest - picked);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Sums and maxima over a run of elements in one fixed order, whatever the vector width.
 //
-// The numerics: 64 virtual lanes. Of the first n - n % 64 elements, element i is added to lane i % 64 in ascending i, from zero; lanes l
-// and l + 32, then l and l + 16, are added; the remaining n % 64 elements are added to lanes i % 16 in ascending i; then lanes l
-// and l + 8, l + 4, l + 2, l + 1 are added. On AVX-512 16 floats are one register, on NEON four: the additions are the same.
+// The numerics: 64 virtual lanes. Of the first n - n % 64 elements, element i is added to lane i % 64 in ascending i,
+// from zero; lanes l and l + 32, then l and l + 16, are added; the remaining n % 64 elements are added to lanes i % 16
+// in ascending i; then lanes l and l + 8, l + 4, l + 2, l + 1 are added. On AVX-512 16 floats are one register, on NEON
+// four: the additions are the same.
 #pragma once
 
 #include "kernels/simd/simd.hpp"
@@ -43,8 +44,8 @@ struct Max {
   }
 };
 
-/// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. Term is called with an offset and either nothing or the lanes to
-/// take; it returns a register whose lanes outside the choice do not matter.
+/// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. Term is called with an offset and either
+/// nothing or the lanes to take; it returns a register whose lanes outside the choice do not matter.
 template <class Op, class T, class A, class Term>
 TILEWRIGHT_INLINE T reduce(Index n, T zero, Term term) {
   using F = Fold<T, A>;
@@ -78,7 +79,8 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, Term term) {
       if (at + lanes <= n)
         fold.v[v] = Op::template of<T, A>(fold.v[v], term(at));
       else if (at < n)
-        fold.v[v] = Op::template of<T, A>(fold.v[v], simd::keep(term(at, simd::first_lanes<T, A>(n - at)), neutral, n - at));
+        fold.v[v] =
+            Op::template of<T, A>(fold.v[v], simd::keep(term(at, simd::first_lanes<T, A>(n - at)), neutral, n - at));
     }
   T lane[kFoldLanes];
 #pragma GCC unroll 8

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Elementary functions on batches, for float and double from one text. The polynomials are in coefficients.hpp, with the
-// script that fits them. Only exact and correctly rounded operations are used, so avx2, avx512 and neon agree to the bit.
-// They assume the rounding mode that C++ programs start with (to nearest).
+// Elementary functions on batches, for float and double from one text. The polynomials are in coefficients.hpp, with
+// the script that fits them. Only exact and correctly rounded operations are used, so avx2, avx512 and neon agree to
+// the bit. They assume the rounding mode that C++ programs start with (to nearest).
 #pragma once
 
 #include <limits>
@@ -20,8 +20,8 @@ struct Constants<float> {
   static constexpr float kLog2e = 0x1.715476p0F;
   static constexpr float kLn2High = 0x1.62e4p-1F;  // 15 bits: its product with any exponent is exact
   static constexpr float kLn2Low = 0x1.7f7d1cp-20F;
-  static constexpr float kExpHigh = 89;    // exp overflows from 88.73
-  static constexpr float kExpLow = -120;   // silu needs exp(x) * x down to x = -108
+  static constexpr float kExpHigh = 89;   // exp overflows from 88.73
+  static constexpr float kExpLow = -120;  // silu needs exp(x) * x down to x = -108
   static constexpr int kMantissaBits = 23;
   static constexpr int kBias = 127;
 };
@@ -49,16 +49,16 @@ TILEWRIGHT_INLINE Vec<T, A> polynomial(Vec<T, A> x, const T (&c)[N]) {
   return sum;
 }
 
-/// exp(x) = (value + error) * scale1 * scale2: value in [0.7, 1.42), error what its rounding lost, the scales powers of two. Multiplying something else by
-/// value first and by the scales last rounds a subnormal result once.
+/// exp(x) = (value + error) * scale1 * scale2: value in [0.7, 1.42), error what its rounding lost, the scales powers of
+/// two. Multiplying something else by value first and by the scales last rounds a subnormal result once.
 template <class T, class A>
 struct ScaledExp {
   Vec<T, A> value, error, scale1, scale2;
   [[gnu::always_inline]] Vec<T, A> rounded() const { return value * scale1 * scale2; }
 };
 
-/// exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2 (Cody and Waite), then
-/// 1 + r + r^2 p(r). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes through.
+/// exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2 (Cody and
+/// Waite), then 1 + r + r^2 p(r). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes through.
 template <class T, class A>
 TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) {
   using V = Vec<T, A>;
@@ -94,7 +94,8 @@ TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
   return simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), twice);
 }
 
-/// log(x) for normal positive x; infinity and NaN go through. x = 2^n m with m in [sqrt(1/2), sqrt(2)), then 2 atanh((m-1)/(m+1)).
+/// log(x) for normal positive x; infinity and NaN go through. x = 2^n m with m in [sqrt(1/2), sqrt(2)), then 2
+/// atanh((m-1)/(m+1)).
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
   using V = Vec<T, A>;
@@ -118,8 +119,9 @@ TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
   return simd::select(x < infinity, result, x);
 }
 
-/// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither overflows nor cancels; the quotient gets
-/// one step of correction with what the roundings of e, of 1 + e and of the product lost, so half a unit of the division is most of the error.
+/// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither
+/// overflows nor cancels; the quotient gets one step of correction with what the roundings of e, of 1 + e and of the
+/// product lost, so half a unit of the division is most of the error.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> times_sigmoid(Vec<T, A> factor, xsimd::batch_bool<T, A> negative, ScaledExp<T, A> e) {
   using V = Vec<T, A>;
@@ -133,7 +135,8 @@ TILEWRIGHT_INLINE Vec<T, A> times_sigmoid(Vec<T, A> factor, xsimd::batch_bool<T,
   const V numerator_low = simd::select(negative, product_low, zero);
   const V quotient = simd::div(numerator, denominator);
   const V minus_quotient = zero - quotient;
-  const V rest = simd::fma(minus_quotient, denominator, numerator) + simd::fma(minus_quotient, denominator_low, numerator_low);
+  const V rest =
+      simd::fma(minus_quotient, denominator, numerator) + simd::fma(minus_quotient, denominator_low, numerator_low);
   // 1 / denominator to an eighth, which is plenty for a correction.
   const V inverse = simd::fma(simd::set<T, A>(T(-0.5)), denominator, simd::set<T, A>(T(1.5)));
   const V corrected = simd::fma(rest, inverse, quotient);
@@ -147,7 +150,8 @@ TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
   return simd::times_sigmoid(simd::set<T, A>(1), x < zero, simd::scaled_exp(zero - simd::abs(x), zero));
 }
 
-/// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E and of E + 1 lost.
+/// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E and of
+/// E + 1 lost.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> tanh(Vec<T, A> x) {
   using V = Vec<T, A>;
@@ -183,8 +187,8 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const V square_error = simd::fma(c, c, zero - square);
   const V half = simd::set<T, A>(T(-0.5));
   const ScaledExp<T, A> e = simd::scaled_exp(square * half, square_error * half);
-  // Mills' ratio R = Q(t) / (a + 4), t = (a - 4) / (a + 4) = 1 - 8 / (a + 4). The rounded d stands for another place, a - shift;
-  // R' = a R - 1/sqrt(2 pi) brings the value back.
+  // Mills' ratio R = Q(t) / (a + 4), t = (a - 4) / (a + 4) = 1 - 8 / (a + 4). The rounded d stands for another place, a
+  // - shift; R' = a R - 1/sqrt(2 pi) brings the value back.
   const V one = simd::set<T, A>(1), four = simd::set<T, A>(4);
   const V denominator = c + four;
   const V part = denominator - c;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The shim: the only file that includes xsimd or an intrinsic. Everything above it is written in this vocabulary, for any
-// element type T (float, double) and architecture tag A.
+// The shim: the only file that includes xsimd or an intrinsic. Everything above it is written in this vocabulary, for
+// any element type T (float, double) and architecture tag A.
 //
 // Why not plain xsimd: Debian 12 has version 8.1, Debian 13 has 13.2, and they differ where results depend on it.
 //   - fma on AVX-512 is a multiply and an add in 8.1: the intrinsic is called instead.
@@ -44,7 +44,8 @@ inline constexpr bool kIsNeon = std::is_same_v<A, xsimd::neon64>;
 // Called by qualified name, simd::fma(a, b, c): an unqualified call would find xsimd's functions, too.
 namespace simd {
 
-// ---- memory ------------------------------------------------------------------------------------------------------------
+// ---- memory
+// ------------------------------------------------------------------------------------------------------------
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> set(T value) {
@@ -88,7 +89,8 @@ TILEWRIGHT_INLINE Lanes<T, A> first_lanes(Index count) {
 #if defined(__AVX2__)
   if constexpr (kIsAvx2<A>) {
     if constexpr (sizeof(T) == 4)
-      return {_mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
+      return {
+          _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))};
     else
       return {_mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3))};
   }
@@ -163,7 +165,8 @@ TILEWRIGHT_INLINE Vec<T, A> keep(Vec<T, A> a, Vec<T, A> b, Index count) {
   return xsimd::select(simd::load<T, A>(kIndices) < simd::set<T, A>(static_cast<T>(count)), a, b);
 }
 
-// ---- arithmetic --------------------------------------------------------------------------------------------------------
+// ---- arithmetic
+// --------------------------------------------------------------------------------------------------------
 
 /// a * b + c, rounded once (sse2: twice).
 template <class T, class A>
@@ -201,7 +204,8 @@ TILEWRIGHT_INLINE Vec<T, A> select(xsimd::batch_bool<T, A> condition, Vec<T, A> 
   return xsimd::select(condition, yes, no);
 }
 
-// ---- bits --------------------------------------------------------------------------------------------------------------
+// ---- bits
+// --------------------------------------------------------------------------------------------------------------
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<Bits<T>, A> to_bits(Vec<T, A> v) {
@@ -252,7 +256,8 @@ TILEWRIGHT_INLINE Vec<Bits<T>, A> from_exponent(Vec<Bits<T>, A> v) {
 #endif
 }
 
-// ---- register transposition --------------------------------------------------------------------------------------------
+// ---- register transposition
+// --------------------------------------------------------------------------------------------
 
 /// One butterfly of a transposition: a and b exchange the elements whose index has bit D set in a and clear in b.
 template <int D, class T, class A, std::size_t... J>
@@ -261,8 +266,10 @@ TILEWRIGHT_INLINE void exchange(Vec<T, A>& a, Vec<T, A>& b, std::index_sequence<
   typedef T Native __attribute__((vector_size(sizeof...(J) * sizeof(T))));
   const Native x = (Native)a.data;
   const Native y = (Native)b.data;
-  const Native low = __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) - D : static_cast<int>(J))...);
-  const Native high = __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) : static_cast<int>(J) + D)...);
+  const Native low =
+      __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) - D : static_cast<int>(J))...);
+  const Native high =
+      __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) : static_cast<int>(J) + D)...);
   a = Vec<T, A>((typename Vec<T, A>::register_type)low);
   b = Vec<T, A>((typename Vec<T, A>::register_type)high);
 }

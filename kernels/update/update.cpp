@@ -14,18 +14,20 @@ namespace {
 
 void check_length(const char* operation, const char* name, std::size_t length, std::size_t parameters) {
   if (length != parameters)
-    throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(length) + " elements but parameters has " +
-                     std::to_string(parameters));
+    throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(length) +
+                     " elements but parameters has " + std::to_string(parameters));
 }
 
-void check_number(const char* operation, const char* name, double value, double low, double high, const char* expected) {
+void check_number(const char* operation, const char* name, double value, double low, double high,
+                  const char* expected) {
   if (!(value >= low && value < high))
     throw ValueError(std::string(operation) + ": " + name + " is " + std::to_string(value) + ", expected " + expected);
 }
 
 constexpr double kInfinity = INFINITY;
 
-/// loop(first, count) over shares of n elements. Shares end at multiples of 1024 elements, so threads do not meet in a cache line.
+/// loop(first, count) over shares of n elements. Shares end at multiples of 1024 elements, so threads do not meet in a
+/// cache line.
 template <class Loop>
 void split(std::size_t n, double nanoseconds_per_element, int requested, Loop&& loop) {
   const auto count = static_cast<Index>(n);
@@ -38,8 +40,8 @@ void split(std::size_t n, double nanoseconds_per_element, int requested, Loop&& 
 }  // namespace
 }  // namespace detail
 
-void sgd_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> buffer, const SgdStep& step,
-                int num_threads) {
+void sgd_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> buffer,
+                const SgdStep& step, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "sgd_update";
   check_length(kName, "gradients", gradients.size(), parameters.size());
@@ -51,11 +53,17 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
   if (step.nesterov && (step.momentum <= 0 || step.dampening != 0))
     throw ValueError("sgd_update: nesterov needs momentum > 0 and dampening 0");
   check_thread_count(kName, num_threads);
-  const SgdNumbers numbers{static_cast<float>(step.lr), static_cast<float>(step.momentum), static_cast<float>(1 - step.dampening),
-                           static_cast<float>(step.weight_decay), step.momentum != 0, step.first, step.nesterov};
+  const SgdNumbers numbers{static_cast<float>(step.lr),
+                           static_cast<float>(step.momentum),
+                           static_cast<float>(1 - step.dampening),
+                           static_cast<float>(step.weight_decay),
+                           step.momentum != 0,
+                           step.first,
+                           step.nesterov};
   const auto kernel = active_table().update.sgd;
   split(parameters.size(), 0.2, num_threads, [&](Index first, Index count) {
-    kernel(parameters.data() + first, gradients.data() + first, buffer.empty() ? nullptr : buffer.data() + first, count, numbers);
+    kernel(parameters.data() + first, gradients.data() + first, buffer.empty() ? nullptr : buffer.data() + first, count,
+           numbers);
   });
 }
 
@@ -71,8 +79,10 @@ void adam_update(std::span<float> parameters, std::span<const float> gradients, 
   check_number(kName, "beta2", step.beta2, 0, 1, "0 <= beta2 < 1");
   check_number(kName, "eps", step.eps, 0, kInfinity, "a finite number >= 0");
   check_number(kName, "weight_decay", step.weight_decay, 0, kInfinity, "a finite number >= 0");
-  check_number(kName, "bias_correction1", step.bias_correction1, std::nextafter(0.0, 1.0), 2, "0 < bias_correction1 <= 1");
-  check_number(kName, "bias_correction2", step.bias_correction2, std::nextafter(0.0, 1.0), 2, "0 < bias_correction2 <= 1");
+  check_number(kName, "bias_correction1", step.bias_correction1, std::nextafter(0.0, 1.0), 2,
+               "0 < bias_correction1 <= 1");
+  check_number(kName, "bias_correction2", step.bias_correction2, std::nextafter(0.0, 1.0), 2,
+               "0 < bias_correction2 <= 1");
   check_thread_count(kName, num_threads);
   AdamNumbers numbers{};
   numbers.step_size = static_cast<float>(step.lr / step.bias_correction1);

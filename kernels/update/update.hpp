@@ -14,18 +14,19 @@ void sgd_update(float* p, const float* g, float* b, Index n, const SgdNumbers& n
   using V = Vec<T, A>;
   const V lr = simd::set<T, A>(-numbers.lr), decay = simd::set<T, A>(numbers.weight_decay);
   const V momentum = simd::set<T, A>(numbers.momentum), fresh = simd::set<T, A>(numbers.one_minus_dampening);
-  simd::for_registers<T, A>(n, [=](Index i, auto... some) __attribute__((always_inline)) {
-    const V parameter = simd::load<T, A>(p + i, some...);
-    V direction = simd::fma(decay, parameter, simd::load<T, A>(g + i, some...));
-    if (numbers.has_momentum) {
-      const V gradient = direction;
-      V velocity = gradient;
-      if (!numbers.first) velocity = simd::fma(momentum, simd::load<T, A>(b + i, some...), fresh * gradient);
-      simd::store(b + i, velocity, some...);
-      direction = numbers.nesterov ? simd::fma(momentum, velocity, gradient) : velocity;
-    }
-    simd::store(p + i, simd::fma(lr, direction, parameter), some...);
-  });
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const V parameter = simd::load<T, A>(p + i, some...);
+        V direction = simd::fma(decay, parameter, simd::load<T, A>(g + i, some...));
+        if (numbers.has_momentum) {
+          const V gradient = direction;
+          V velocity = gradient;
+          if (!numbers.first) velocity = simd::fma(momentum, simd::load<T, A>(b + i, some...), fresh * gradient);
+          simd::store(b + i, velocity, some...);
+          direction = numbers.nesterov ? simd::fma(momentum, velocity, gradient) : velocity;
+        }
+        simd::store(p + i, simd::fma(lr, direction, parameter), some...);
+      });
 }
 
 template <class A>
@@ -36,18 +37,19 @@ void adam_update(float* p, const float* g, float* m, float* v, Index n, const Ad
   const V beta2 = simd::set<T, A>(numbers.beta2), fresh1 = simd::set<T, A>(numbers.one_minus_beta1);
   const V fresh2 = simd::set<T, A>(numbers.one_minus_beta2), root2 = simd::set<T, A>(numbers.inverse_root_correction2);
   const V coupled = simd::set<T, A>(numbers.coupled_decay), keep_weights = simd::set<T, A>(numbers.keep_weights);
-  simd::for_registers<T, A>(n, [=](Index i, auto... some) __attribute__((always_inline)) {
-    V parameter = simd::load<T, A>(p + i, some...);
-    const V gradient = simd::fma(coupled, parameter, simd::load<T, A>(g + i, some...));
-    parameter = parameter * keep_weights;
-    V first = simd::load<T, A>(m + i, some...);
-    first = simd::fma(fresh1, gradient - first, first);
-    const V second = simd::fma(beta2, simd::load<T, A>(v + i, some...), fresh2 * gradient * gradient);
-    simd::store(m + i, first, some...);
-    simd::store(v + i, second, some...);
-    const V denominator = simd::fma(simd::sqrt(second), root2, eps);
-    simd::store(p + i, simd::fma(step, simd::div(first, denominator), parameter), some...);
-  });
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        V parameter = simd::load<T, A>(p + i, some...);
+        const V gradient = simd::fma(coupled, parameter, simd::load<T, A>(g + i, some...));
+        parameter = parameter * keep_weights;
+        V first = simd::load<T, A>(m + i, some...);
+        first = simd::fma(fresh1, gradient - first, first);
+        const V second = simd::fma(beta2, simd::load<T, A>(v + i, some...), fresh2 * gradient * gradient);
+        simd::store(m + i, first, some...);
+        simd::store(v + i, second, some...);
+        const V denominator = simd::fma(simd::sqrt(second), root2, eps);
+        simd::store(p + i, simd::fma(step, simd::div(first, denominator), parameter), some...);
+      });
 }
 
 }  // namespace tilewright::detail

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Prints a number made of the bits of a training run: the same for every way of linking and every set of the consumer's own flags.
+// Prints a number made of the bits of a training run: the same for every way of linking and every set of the consumer's
+// own flags.
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>

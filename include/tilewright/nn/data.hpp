@@ -17,8 +17,9 @@ struct ByteArray {
   std::vector<std::uint8_t> data;
 };
 
-/// Reads an IDX file of unsigned bytes, plain or gzip (MNIST's format: magic 0 0 8 rank, big-endian extents, data). Throws FileError naming the file, the place
-/// and what was expected; memory grows with the bytes that are really there, not with what the header claims.
+/// Reads an IDX file of unsigned bytes, plain or gzip (MNIST's format: magic 0 0 8 rank, big-endian extents, data).
+/// Throws FileError naming the file, the place and what was expected; memory grows with the bytes that are really
+/// there, not with what the header claims.
 TILEWRIGHT_API ByteArray read_idx(const std::string& path);
 
 /// Pictures and what they show: one row of pixels in [0, 1] per sample.
@@ -27,10 +28,12 @@ struct LabelledImages {
   std::vector<Index> labels;
 };
 
-/// Reads an images file (count x height x width) and a labels file (count) of IDX; throws FileError when they do not belong together.
+/// Reads an images file (count x height x width) and a labels file (count) of IDX; throws FileError when they do not
+/// belong together.
 TILEWRIGHT_API LabelledImages read_idx_images(const std::string& images_path, const std::string& labels_path);
 
-/// Handwriting-like digits, 28 x 28: the strokes of each digit under a random affine map with jittered joints, thickness and noise. Sample i depends on (seed, i) only.
+/// Handwriting-like digits, 28 x 28: the strokes of each digit under a random affine map with jittered joints,
+/// thickness and noise. Sample i depends on (seed, i) only.
 TILEWRIGHT_API LabelledImages generate_digits(Index count, std::uint64_t seed);
 
 }  // namespace tilewright::nn

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a layer is: it says which parameters it has and how wide its output is, and computes forward and backward passes over views that the model gives it.
-// A layer owns no memory for data; the model plans it (sequential.hpp).
+// What a layer is: it says which parameters it has and how wide its output is, and computes forward and backward passes
+// over views that the model gives it. A layer owns no memory for data; the model plans it (sequential.hpp).
 #pragma once
 
 #include <memory>
@@ -15,7 +15,8 @@
 
 namespace tilewright::nn {
 
-/// A named part of a model's parameter block, and the same part of its gradient block. Names and shapes are PyTorch's: "0.weight" is out x in.
+/// A named part of a model's parameter block, and the same part of its gradient block. Names and shapes are PyTorch's:
+/// "0.weight" is out x in.
 struct Parameter {
   std::string name;
   Shape shape;

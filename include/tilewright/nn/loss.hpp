@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Loss objects over losses.hpp: a call computes the value and keeps the gradient. Means, as in PyTorch. They allocate when a batch is larger than any before.
+// Loss objects over losses.hpp: a call computes the value and keeps the gradient. Means, as in PyTorch. They allocate
+// when a batch is larger than any before.
 #pragma once
 
 #include "tilewright/losses.hpp"

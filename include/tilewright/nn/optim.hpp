@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Optimizers over a model's parameter block; one kernel call a step. Formulas and defaults are PyTorch's (updates.hpp has the formulas).
+// Optimizers over a model's parameter block; one kernel call a step. Formulas and defaults are PyTorch's (updates.hpp
+// has the formulas).
 #pragma once
 
 #include "tilewright/nn/sequential.hpp"
@@ -36,7 +37,8 @@ struct AdamOptions {
   double weight_decay = 0;
 };
 
-/// Adam (Kingma and Ba, 2015), eps outside the root and after the bias correction. The block must outlive the optimizer.
+/// Adam (Kingma and Ba, 2015), eps outside the root and after the bias correction. The block must outlive the
+/// optimizer.
 class TILEWRIGHT_API Adam {
  public:
   explicit Adam(nn::ParameterBlock& block, AdamOptions options = {});

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// A chain of layers with one block of parameters, one block of gradients and one arena for everything between input and output.
+// A chain of layers with one block of parameters, one block of gradients and one arena for everything between input and
+// output.
 #pragma once
 
 #include "tilewright/nn/layer.hpp"
 
 namespace tilewright::nn {
 
-/// All parameters of a model in one aligned block and all gradients in another, so that an optimizer step is one call. Each parameter starts at a multiple
-/// of 64 bytes; the gaps hold zeros.
+/// All parameters of a model in one aligned block and all gradients in another, so that an optimizer step is one call.
+/// Each parameter starts at a multiple of 64 bytes; the gaps hold zeros.
 class TILEWRIGHT_API ParameterBlock {
  public:
   ParameterBlock() = default;
@@ -40,13 +41,14 @@ class TILEWRIGHT_API ParameterBlock {
 ///
 ///   nn::Sequential model(nn::Linear(784, 128), nn::ReLU(), nn::Linear(128, 10));
 ///
-/// A Linear layer and the activation behind it run as one. forward and backward allocate on the first call of a batch size larger than any
-/// before, and never after. Parameters are initialised with seed 0; reset_parameters(seed) draws others. Not copyable; one thread at a time may use a model.
+/// A Linear layer and the activation behind it run as one. forward and backward allocate on the first call of a batch
+/// size larger than any before, and never after. Parameters are initialised with seed 0; reset_parameters(seed) draws
+/// others. Not copyable; one thread at a time may use a model.
 class TILEWRIGHT_API Sequential {
  public:
   template <class... L>
-    requires(sizeof...(L) > 0 && (std::derived_from<std::remove_cvref_t<L>, Layer> && ...))
-  explicit Sequential(L&&... layers) {
+  requires(sizeof...(L) > 0 &&
+           (std::derived_from<std::remove_cvref_t<L>, Layer> && ...)) explicit Sequential(L&&... layers) {
     std::vector<std::unique_ptr<Layer>> all;
     (all.push_back(std::make_unique<std::remove_cvref_t<L>>(std::forward<L>(layers))), ...);
     build(std::move(all));
@@ -58,8 +60,8 @@ class TILEWRIGHT_API Sequential {
 
   /// y = model(x), batch x out_features, valid until the next forward. x must stay as it is until backward has run.
   MatrixView<const float> forward(MatrixView<const float> x);
-  /// Adds the gradients by the parameters to parameters().gradients(), given dy, the gradient by the output of the last forward.
-  /// Throws Error when there was none.
+  /// Adds the gradients by the parameters to parameters().gradients(), given dy, the gradient by the output of the last
+  /// forward. Throws Error when there was none.
   void backward(MatrixView<const float> dy) { backward(dy, {}); }
   /// The same, and dx = gradient by the input, unless dx is empty.
   void backward(MatrixView<const float> dy, MatrixView<float> dx);
