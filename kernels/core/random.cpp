@@ -95,9 +95,9 @@ void fill_normal(std::span<float> out, RandomStream stream, float mean, float st
   for (std::size_t i = 0; i < out.size(); i += 4) {
     const auto w = words(stream, i / 4);
     double z[4];
-    for (int pair = 0; pair < 2; ++pair) {
-      const double u = (w[static_cast<std::size_t>(2 * pair)] + 1.0) * 0x1p-32;  // (0, 1]
-      const auto [cosine, sine] = cos_sin_turn(w[static_cast<std::size_t>(2 * pair + 1)] * 0x1p-32);
+    for (std::size_t pair = 0; pair < 2; ++pair) {
+      const double u = (w[2 * pair] + 1.0) * 0x1p-32;  // (0, 1]
+      const auto [cosine, sine] = cos_sin_turn(w[2 * pair + 1] * 0x1p-32);
       const double radius = std::sqrt(-2 * portable_log(u));
       z[2 * pair] = radius * cosine;
       z[2 * pair + 1] = radius * sine;
