@@ -311,10 +311,22 @@ TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {
         EXPECT_GT(b.nc, 0);
         EXPECT_LE(b.mc * kSumBlock * 4, caches.l2_bytes * 9 / 16);
         EXPECT_LE(b.nc * kSumBlock * 4, caches.l3_bytes / 4);
-        // Equal blocks: no more than one tile of difference between the largest and the mean.
-        const Index blocks = (m + b.mc - 1) / b.mc;
-        EXPECT_LT(b.mc * blocks - m, 14 * blocks);
       }
+}
+
+TEST(GemmEvenParts, CoverEverythingEvenly) {
+  for (const Index count : {1, 13, 14, 15, 16, 512, 1023})
+    for (const Index most : {1, 6, 14}) {
+      const detail::EvenParts parts(count, most);
+      EXPECT_EQ(parts.parts, (count + most - 1) / most);
+      EXPECT_EQ(parts.first(0), 0);
+      EXPECT_EQ(parts.first(parts.parts), count);
+      for (Index i = 0; i < parts.parts; ++i) {
+        EXPECT_LE(parts.size(i), most);
+        EXPECT_GE(parts.size(i), count / parts.parts);
+      }
+    }
+  EXPECT_EQ(detail::EvenParts(0, 14).parts, 0);
 }
 
 TEST(GemmGrid, UsesThreadsAndPrefersRows) {

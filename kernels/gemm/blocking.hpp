@@ -16,6 +16,15 @@ namespace tilewright::detail {
 /// Up to this many elements in a, b and c together, packing costs more than it saves.
 inline constexpr Index kSmallElements = 3 * 96 * 96;
 
+/// `count` items in as few parts of at most `most` as possible, all of nearly the same size: 16 rows are 8 + 8, not
+/// 14 + 2.
+struct EvenParts {
+  Index count, parts;
+  EvenParts(Index items, Index most) : count(items), parts((items + most - 1) / most) {}
+  Index first(Index part) const { return count * part / parts; }
+  Index size(Index part) const { return first(part + 1) - first(part); }
+};
+
 struct Blocking {
   Index mc, nc, kc;
 };
@@ -32,9 +41,7 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, Index mr, Index nr, Ind
   // for B and C.
   const Index a_bytes = cache.l2_bytes * 9 / 16;
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
-  // Equal blocks: 300 rows are 2 x 154, not 280 and 20.
-  const Index m_blocks = std::max<Index>(1, (m + most_m - 1) / most_m);
-  const Index mc = std::max(mr, round_up((m + m_blocks - 1) / m_blocks, mr));
+  const Index mc = std::min(most_m, round_up(m, mr));
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);

@@ -119,34 +119,24 @@ void for_blocks_of_k(Index k, T beta, Body&& body) {
   }
 }
 
-/// The tile grid of c, columns of tiles first, cut into `member.size` runs of tiles. Rows are cut evenly: 16 rows are 8
-/// + 8, not 14 + 2.
+/// The tile grid of c, columns of tiles first, cut into `member.size` runs of tiles.
 template <class T>
 void small_product(const Problem<T>& p, Member member) {
   const GemmKernels<T>& kernels = *p.kernels;
-  const Index m = p.c.rows, n = p.c.cols;
-  const Index m_tiles = (m + kernels.tile_rows - 1) / kernels.tile_rows;
+  const Index n = p.c.cols;
+  const EvenParts row_tiles(p.c.rows, kernels.tile_rows);
   const Index n_tiles = (n + kernels.tile_cols - 1) / kernels.tile_cols;
-  const Range tiles = member.share(m_tiles * n_tiles);
+  const Range tiles = member.share(row_tiles.parts * n_tiles);
   for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index length, T keep, bool last) {
     for (Index t = tiles.first; t < tiles.end; ++t) {
-      const Index row_tile = t % m_tiles, j = t / m_tiles * kernels.tile_cols;
-      const Index i = m * row_tile / m_tiles;
-      const Index rows = m * (row_tile + 1) / m_tiles - i;
+      const Index row_tile = t % row_tiles.parts, j = t / row_tiles.parts * kernels.tile_cols;
+      const Index i = row_tiles.first(row_tile), rows = row_tiles.size(row_tile);
       const Index cols = std::min<Index>(kernels.tile_cols, n - j);
       const Index vectors = (cols + kernels.lanes - 1) / kernels.lanes;
       const auto& table = cols == vectors * kernels.lanes ? kernels.direct : kernels.direct_ragged;
-      Tile<T> tile{p.a.data + i * p.a.row_stride + k0 * p.a.col_stride,
-                   p.a.row_stride,
-                   p.a.col_stride,
-                   p.b.data + k0 * p.b.row_stride + j,
-                   p.b.row_stride,
-                   length,
-                   nullptr,
-                   0,
-                   cols,
-                   p.alpha,
-                   keep};
+      const T* a = p.a.data + i * p.a.row_stride + k0 * p.a.col_stride;
+      const T* b = p.b.data + k0 * p.b.row_stride + j;
+      Tile<T> tile{a, p.a.row_stride, p.a.col_stride, b, p.b.row_stride, length, nullptr, 0, cols, p.alpha, keep};
       compute_tile(p, table[vectors - 1][rows - 1], tile, i, j, rows, last);
     }
   });
@@ -172,18 +162,27 @@ void pack_b_share(const Problem<T>& p, Member member, Index k0, Index kc, Index 
                       std::min(nr, nc - j), kc, to + j * kc);
 }
 
-/// The macro-kernel: packed rows [i0, i0 + mc) of a times `columns` of the packed block of b.
+/// The third loop's body: packs `rows` of a, and the macro-kernel multiplies them by `columns` of the packed block of
+/// b.
 template <class T>
-void multiply_block(const Problem<T>& p, Index i0, Index mc, Index j0, Range columns, Index kc, const T* a, const T* b,
+void multiply_block(const Problem<T>& p, Range rows, Index j0, Range columns, Index k0, Index kc, T* a, const T* b,
                     T keep, bool last) {
   const GemmKernels<T>& kernels = *p.kernels;
+  const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
+  const Index panel = kernels.tile_rows * kc;
+  for (Index t = 0; t < tiles.parts; ++t) {
+    const Index i = rows.first + tiles.first(t);
+    kernels.pack_a(p.a.data + i * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride, p.a.col_stride, tiles.size(t),
+                   kc, a + t * panel);
+  }
   for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
-    for (Index i = 0; i < mc; i += kernels.tile_rows) {                     // first loop: a panel of a
-      const Index rows = std::min<Index>(kernels.tile_rows, mc - i);
-      const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
-      Tile<T> tile{a + i * kc, 1,    kernels.tile_rows, b + j * kc, kernels.tile_cols, kc, nullptr,
-                   0,          cols, p.alpha,           keep};
-      compute_tile(p, kernels.packed[(cols - 1) / kernels.lanes][rows - 1], tile, i0 + i, j0 + j, rows, last);
+    const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
+    for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a panel of a
+      const Index height = tiles.size(t);
+      Tile<T> tile{a + t * panel, 1,   kernels.tile_rows, b + j * kc, kernels.tile_cols, kc, nullptr, 0, cols,
+                   p.alpha,       keep};
+      compute_tile(p, kernels.packed[(cols - 1) / kernels.lanes][height - 1], tile, rows.first + tiles.first(t), j0 + j,
+                   height, last);
     }
   }
 }
@@ -200,18 +199,16 @@ void packed_product(const Problem<T>& p, Member member, const Blocking& block, c
     const Index nc = std::min(block.nc, n - j0);
     const Grid grid = gemm_grid(member.size, (m + mr - 1) / mr, (nc + nr - 1) / nr);
     const bool works = member.rank < grid.rows * grid.cols;
-    const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0, mr);
+    const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0);
     const Range cols = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
+    const EvenParts blocks(rows.end - rows.first, block.mc);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
       member.barrier();  // nobody reads the previous block any more
       pack_b_share(p, member, k0, kc, j0, nc, b);
       member.barrier();
-      for (Index i0 = rows.first; i0 < rows.end; i0 += block.mc) {  // third loop: second-level cache
-        const Index mc = std::min(block.mc, rows.end - i0);
-        for (Index i = 0; i < mc; i += mr)
-          p.kernels->pack_a(p.a.data + (i0 + i) * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride, p.a.col_stride,
-                            std::min(mr, mc - i), kc, a + i * kc);
-        multiply_block(p, i0, mc, j0, cols, kc, a, b, keep, last);
+      for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
+        const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
+        multiply_block(p, part, j0, cols, k0, kc, a, b, keep, last);
       }
     });
   }
