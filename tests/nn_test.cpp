@@ -5,6 +5,7 @@
 #include <map>
 #include <sstream>
 
+#include "tests/reference.hpp"
 #include "tests/support.hpp"
 #include "tilewright/nn/nn.hpp"
 
@@ -23,27 +24,6 @@ struct ReferenceModel {
   };
   std::vector<Layer> layers;
 
-  static double apply(ActivationKind kind, double x) {
-    switch (kind) {
-      case ActivationKind::identity:
-        return x;
-      case ActivationKind::relu:
-        return std::max(x, 0.0);
-      case ActivationKind::leaky_relu:
-        return x > 0 ? x : 0.01 * x;
-      case ActivationKind::sigmoid:
-        return 1 / (1 + std::exp(-x));
-      case ActivationKind::tanh:
-        return std::tanh(x);
-      case ActivationKind::gelu:
-        return x * std::erfc(-x / std::sqrt(2.0)) / 2;
-      case ActivationKind::gelu_tanh:
-        return x / 2 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
-      case ActivationKind::silu:
-        return x / (1 + std::exp(-x));
-    }
-    return NAN;
-  }
   std::vector<double> forward(std::vector<double> x, Index batch) const {
     for (const Layer& l : layers) {
       std::vector<double> y(static_cast<std::size_t>(batch * l.out));
@@ -52,7 +32,7 @@ struct ReferenceModel {
           double sum = l.bias.empty() ? 0 : l.bias[static_cast<std::size_t>(o)];
           for (Index k = 0; k < l.in; ++k)
             sum += x[static_cast<std::size_t>(i * l.in + k)] * l.weight[static_cast<std::size_t>(o * l.in + k)];
-          y[static_cast<std::size_t>(i * l.out + o)] = apply(l.activation, sum);
+          y[static_cast<std::size_t>(i * l.out + o)] = test::reference(l.activation, sum);
         }
       x = std::move(y);
     }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Activations: check, split over threads, call the loops of map.hpp row by row, or once when the rows are contiguous.
-#include "kernels/core/memory.hpp"
 #include "kernels/core/parallel.hpp"
 #include "kernels/core/table.hpp"
 #include "kernels/map/parameter.hpp"
@@ -35,13 +34,8 @@ void for_pieces(Index rows, Index cols, bool contiguous, int requested, double n
   });
 }
 
-/// The columns of a view must be neighbours for the loops; a view whose rows are is turned.
-template <class T>
-void turn_if_transposed(MatrixView<T>& view, bool turn) {
-  if (turn) view = view.t();
-}
-
-constexpr double kForwardNanoseconds = 0.25;
+/// One element of a transcendental activation on one thread, for planning; in nanoseconds.
+constexpr double kElementNanoseconds = 0.25;
 
 template <class T>
 void forward_any(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
@@ -51,12 +45,11 @@ void forward_any(Activation f, MatrixView<const T> x, MatrixView<T> y, int reque
   check_activation("activation_forward", f);
   check_thread_count("activation_forward", requested);
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
-  turn_if_transposed(x, turn);
-  turn_if_transposed(y, turn);
+  if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
   const T p = static_cast<T>(f.slope);
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
-  for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kForwardNanoseconds,
+  for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
              [&](Index i, Index j, Index n) {
                if (neighbours) return loop(x.data + i * x.row_stride + j, y.data + i * y.row_stride + j, n, p);
                for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
@@ -73,14 +66,12 @@ void backward_any(Activation f, MatrixView<const T> saved, MatrixView<const T> d
   check_activation("activation_backward", f);
   check_thread_count("activation_backward", requested);
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
-  turn_if_transposed(saved, turn);
-  turn_if_transposed(dy, turn);
-  turn_if_transposed(dx, turn);
+  if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
   const T p = static_cast<T>(f.slope);
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
-  for_pieces(dx.rows, dx.cols, contiguous, requested, kForwardNanoseconds, [&](Index i, Index j, Index n) {
+  for_pieces(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
     if (neighbours)
       return loop(saved.data + i * saved.row_stride + j, dy.data + i * dy.row_stride + j,
                   dx.data + i * dx.row_stride + j, n, p);
