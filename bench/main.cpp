@@ -64,8 +64,9 @@ class Reporter : public benchmark::BenchmarkReporter {
     for (const Run& run : runs) {
       ++done_;
       const std::string name = run.benchmark_name();
-      if (run.error_occurred) {
-        std::printf("%s FAILED: %s\n", name.c_str(), run.error_message.c_str());
+      // How Google Benchmark marks a skipped run differs between its versions; ours always have a roof.
+      if (run.counters.count("roof") == 0) {
+        std::printf("%s FAILED: %s\n", name.c_str(), last_error().c_str());
         ++failed_;
         continue;
       }

@@ -32,6 +32,7 @@ long calibrate(const Call& call, double seconds) {
 }
 
 std::size_t registrations = 0;
+std::string error;
 
 constexpr double kSample = 2e-3;
 constexpr int kLeastSamples = 7;
@@ -47,7 +48,10 @@ void run(benchmark::State& state, const Case& c, const std::function<Race()>& pr
   set_isa(c.isa);
   set_num_threads(c.threads);
   Race race = prepare();
-  if (!race.error.empty()) return state.SkipWithError(race.error.c_str());
+  if (!race.error.empty()) {
+    error = race.error;
+    return state.SkipWithError(error.c_str());
+  }
   const long ours_n = calibrate(race.ours, kSample);
   const long peer_n = race.peer ? calibrate(race.peer, kSample) : 0;
   double ours = 1e300, roof = 1e300, peer = race.peer ? 1e300 : race.peer_seconds;
@@ -83,6 +87,8 @@ void run(benchmark::State& state, const Case& c, const std::function<Race()>& pr
 }
 
 }  // namespace
+
+const std::string& last_error() { return error; }
 
 std::size_t registered() { return registrations; }
 

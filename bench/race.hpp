@@ -43,6 +43,9 @@ struct Race {
 /// (the bounding roof's time over ours), vs_peer (the peer's time over ours) with the peer's name as label.
 void add(const Case& c, std::function<Race()> prepare);
 
+/// Why the last race that did not run did not.
+const std::string& last_error();
+
 /// How many benchmarks add() has registered.
 std::size_t registered();
 

@@ -24,6 +24,7 @@ struct Member {
   void barrier() const noexcept;
   /// This member's share of `count` items, in whole multiples of `unit` except at the end.
   Range share(Index count, Index unit = 1) const noexcept {
+    if (size == 1 && rank == 0) return {0, count};
     const Index units = (count + unit - 1) / unit;
     return {std::min(count, units * rank / size * unit), std::min(count, units * (rank + 1) / size * unit)};
   }

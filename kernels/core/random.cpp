@@ -27,9 +27,13 @@ double portable_log(double x) {
   return exponent * 0.693147180559945309417 + (2 * s + 2 * s * z * p);
 }
 
+struct Turn {
+  double cosine, sine;
+};
+
 /// cos(2 pi u) and sin(2 pi u) for 0 <= u < 1: quadrant, then Taylor series up to degree 17 and 16 on [-pi/4, pi/4]
 /// (error below 1e-15).
-std::pair<double, double> cos_sin_turn(double u) {
+Turn cos_sin_turn(double u) {
   const double quadrant = std::floor(u * 4 + 0.5);
   const double x = (u - quadrant / 4) * 6.28318530717958647693;
   const double z = x * x;

@@ -16,12 +16,15 @@ namespace tilewright::detail {
 /// Up to this many elements in a, b and c together, packing costs more than it saves.
 inline constexpr Index kSmallElements = 3 * 96 * 96;
 
+/// a / b rounded up. Tiny products call this with a <= b, and a division would be a tenth of their time.
+inline Index ceil_div(Index a, Index b) { return a <= b ? (a > 0 ? 1 : 0) : (a + b - 1) / b; }
+
 /// `count` items in as few parts of at most `most` as possible, all of nearly the same size: 16 rows are 8 + 8, not
 /// 14 + 2.
 struct EvenParts {
   Index count, parts;
-  EvenParts(Index items, Index most) : count(items), parts((items + most - 1) / most) {}
-  Index first(Index part) const { return count * part / parts; }
+  EvenParts(Index items, Index most) : count(items), parts(ceil_div(items, most)) {}
+  Index first(Index part) const { return parts <= 1 ? part * count : count * part / parts; }
   Index size(Index part) const { return first(part + 1) - first(part); }
 };
 

@@ -125,19 +125,21 @@ void small_product(const Problem<T>& p, Member member) {
   const GemmKernels<T>& kernels = *p.kernels;
   const Index n = p.c.cols;
   const EvenParts row_tiles(p.c.rows, kernels.tile_rows);
-  const Index n_tiles = (n + kernels.tile_cols - 1) / kernels.tile_cols;
-  const Range tiles = member.share(row_tiles.parts * n_tiles);
+  const Range tiles = member.share(row_tiles.parts * ceil_div(n, kernels.tile_cols));
+  const Index first_row = tiles.first == 0 ? 0 : tiles.first % row_tiles.parts;
+  const Index first_col = tiles.first == 0 ? 0 : tiles.first / row_tiles.parts * kernels.tile_cols;
   for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index length, T keep, bool last) {
+    Index row_tile = first_row, j = first_col;
     for (Index t = tiles.first; t < tiles.end; ++t) {
-      const Index row_tile = t % row_tiles.parts, j = t / row_tiles.parts * kernels.tile_cols;
       const Index i = row_tiles.first(row_tile), rows = row_tiles.size(row_tile);
       const Index cols = std::min<Index>(kernels.tile_cols, n - j);
-      const Index vectors = (cols + kernels.lanes - 1) / kernels.lanes;
+      const int vectors = cols > kernels.lanes ? 2 : 1;
       const auto& table = cols == vectors * kernels.lanes ? kernels.direct : kernels.direct_ragged;
       const T* a = p.a.data + i * p.a.row_stride + k0 * p.a.col_stride;
       const T* b = p.b.data + k0 * p.b.row_stride + j;
       Tile<T> tile{a, p.a.row_stride, p.a.col_stride, b, p.b.row_stride, length, nullptr, 0, cols, p.alpha, keep};
       compute_tile(p, table[vectors - 1][rows - 1], tile, i, j, rows, last);
+      if (++row_tile == row_tiles.parts) row_tile = 0, j += kernels.tile_cols;
     }
   });
 }
