@@ -17,6 +17,9 @@ namespace tilewright::bench {
 namespace {
 
 constexpr int kSteps = 20000;
+/// Floats between the beginnings of the streams, relative to their pages: so that a store never looks like one of the
+/// loads.
+constexpr Index kShift = 272;
 
 template <class T, int kBytes>
 [[gnu::always_inline]] inline double burst() {
@@ -105,10 +108,11 @@ std::function<void()> stream(int reads, int writes, Index n, int threads) {
   if (!found) throw std::invalid_argument("stream: no loop with this traffic");
   const bool in_place = writes >= 2;
   for (int i = 0; i < (in_place ? reads : reads + writes); ++i)
-    if (arrays[static_cast<std::size_t>(i)].size() < n) arrays[static_cast<std::size_t>(i)] = Matrix<float>(1, n);
+    if (arrays[static_cast<std::size_t>(i)].size() < n + 4 * kShift)
+      arrays[static_cast<std::size_t>(i)] = Matrix<float>(1, n + 4 * kShift);
   return [=] {
     float* p[4];
-    for (std::size_t i = 0; i < 4; ++i) p[i] = arrays[i].data();
+    for (Index i = 0; i < 4; ++i) p[i] = arrays[static_cast<std::size_t>(i)].data() + i * kShift;
     if (threads == 1) return run_stream(reads, writes, p, 0, n);
 #pragma omp parallel num_threads(threads)
     {
