@@ -2,6 +2,7 @@
 #include "bench/race.hpp"
 
 #include <dlfcn.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
@@ -47,6 +48,7 @@ void settle(int threads, bool blas) {
 void run(benchmark::State& state, const Case& c, const std::function<Race()>& prepare) {
   set_isa(c.isa);
   set_num_threads(c.threads);
+  omp_set_num_threads(c.threads);  // what a BLAS built with OpenMP listens to
   Race race = prepare();
   if (!race.error.empty()) {
     error = race.error;
