@@ -2,6 +2,11 @@
 // gemm against a reference in double (long double for double), and the promises about its bits.
 #include <algorithm>
 #include <array>
+#include <thread>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
 
 #include "kernels/core/table.hpp"
 #include "kernels/gemm/blocking.hpp"
@@ -224,6 +229,42 @@ TYPED_TEST(Gemm, BitsDependOnValuesOnly) {
       for (Index r = 0; r < m; ++r) ASSERT_EQ(column(r, 0), c(r, i % n)) << "column alone";
     }
   }
+}
+
+/// Many of the host's threads at once, and from inside its own parallel region: the same bits again.
+TYPED_TEST(Gemm, ManyCallers) {
+  using T = TypeParam;
+  Matrix<T> a(200, 300), b(300, 250), expected(200, 250);
+  for (Index i = 0; i < a.size(); ++i)
+    a.data()[i] = static_cast<T>(RandomStream{1, 1}.uniform(static_cast<std::uint64_t>(i)));
+  for (Index i = 0; i < b.size(); ++i)
+    b.data()[i] = static_cast<T>(RandomStream{1, 2}.uniform(static_cast<std::uint64_t>(i)));
+  gemm(a, b, expected);
+  const auto hash = Hash().add<T>(expected).value();
+  std::vector<std::uint64_t> hashes(8);
+  {
+    std::vector<std::jthread> callers;
+    for (auto& mine : hashes)
+      callers.emplace_back([&] {
+        Matrix<T> c(200, 250);
+        for (int i = 0; i < 5; ++i) gemm(a, b, c, {.num_threads = 3});
+        mine = Hash().add<T>(c).value();
+      });
+  }
+  for (const auto h : hashes) EXPECT_EQ(h, hash);
+#if defined(_OPENMP)
+  int inner_threads = 0;
+#pragma omp parallel num_threads(2) reduction(max : inner_threads)
+  {
+    Matrix<T> c(200, 250);
+    gemm(a, b, c, {.num_threads = 4});
+    hashes[static_cast<std::size_t>(omp_get_thread_num())] = Hash().add<T>(c).value();
+    inner_threads = omp_get_num_threads();
+  }
+  EXPECT_LE(inner_threads, 2);
+  EXPECT_EQ(hashes[0], hash);
+  EXPECT_EQ(hashes[static_cast<std::size_t>(inner_threads - 1)], hash);
+#endif
 }
 
 TYPED_TEST(Gemm, FmaIsasAgreeToTheBit) {
