@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The tutorial's first network, written with matrices only: 10-5-1, sigmoid on both layers, 1000 plain gradient steps
-// of size 1 on the summed squared error.
+// of size 1 on half the summed squared error (whose gradient is the error itself).
 //
 // The tutorial's listing has two mistakes: its backward pass uses the hidden activations, which only its forward pass
 // knows, and it applies the derivative formula to sigmoid(value) although the value already is an output of the

@@ -32,10 +32,12 @@ struct GemmOptions {
 /// do not fit or two elements of c share a place, ValueError for a bad slope or count.
 ///
 /// Numerics: for each element, every 512 consecutive k are one chain s of fused multiply-adds from zero in ascending k;
-/// then r = alpha*s_0 (+ beta*c, fused), r = r + alpha*s_1, ...; then r + bias; then f. So |error| <= (min(k, 512) +
-/// k/512 + 3) eps
-/// * (|alpha| |a| |b| + |beta c| + |bias|) before f, and the bits depend on the values only: not on the number of
-/// threads, the strides, or how many other rows and columns there are. NaN and infinity propagate as in the formula.
+/// r = alpha s_0 (fused with beta c), r = r + alpha s_1, and so on; then the bias is added; then f. Before f
+///     |error| <= (min(k, 512) + k / 512 + 3) eps (|alpha| |a| |b| + |beta c| + |bias|),
+/// and the bits depend on the values only: not on the number of threads, the strides, or how many other rows and
+/// columns there are. NaN and infinity propagate as in the formula. sse2 has no fused multiply-add: its bound has twice
+/// the first term, and its bits are its own.
+///
 /// Threading: uses num_threads, fewer when they would not pay. Memory: packing buffers are kept per calling thread.
 TILEWRIGHT_API void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
                          const GemmOptions<float>& options = {});

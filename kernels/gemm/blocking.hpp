@@ -13,7 +13,8 @@
 
 namespace tilewright::detail {
 
-/// Up to this many elements in a, b and c together, packing costs more than it saves.
+/// Up to this many elements in a, b and c together, packing costs more than it saves. Measured on Zen 4 with squares,
+/// both ways in turn: not packing is 15 % faster at 48, 8 % at 64, 5 % at 80 and even at 96.
 inline constexpr Index kSmallElements = 3 * 96 * 96;
 
 /// a / b rounded up. Tiny products call this with a <= b, and a division would be a tenth of their time.

@@ -7,8 +7,6 @@
 //        both  -> compute_tile      one micro-kernel call, and the epilogue after the last block of k
 #include "tilewright/gemm.hpp"
 
-#include <cmath>
-
 #include "kernels/core/check.hpp"
 #include "kernels/core/memory.hpp"
 #include "kernels/core/parallel.hpp"
@@ -231,8 +229,7 @@ void empty_product(const Problem<T>& p) {
 }
 
 /// Whether to read the operands where they are. b's columns must be neighbours. With up to one tile of rows nothing of
-/// b is used twice, so packing cannot pay; otherwise both operands must fit beside c into half of the second-level
-/// cache.
+/// b is used twice, so packing cannot pay; otherwise see kSmallElements.
 template <class T>
 bool is_small(const Problem<T>& p) {
   if (p.b.col_stride != 1 && p.b.cols > 1) return false;

@@ -44,13 +44,13 @@ void pack_panel(const T* source, Index w_stride, Index k_stride, Index count, In
         Vec<T, A> square[lanes];
 #pragma GCC unroll 16
         for (int i = 0; i < lanes; ++i) {
-          const T* from = source + (g * lanes + i) * w_stride + p;
-          if (i >= width(g) || g * lanes + i >= count)
+          const Index w = g * lanes + i;
+          if (i >= width(g) || w >= count)
             square[i] = simd::set<T, A>(0);
           else if (steps == lanes)
-            square[i] = simd::load<T, A>(from);
+            square[i] = simd::load<T, A>(source + w * w_stride + p);
           else
-            square[i] = simd::load<T, A>(from, simd::first_lanes<T, A>(steps));
+            square[i] = simd::load<T, A>(source + w * w_stride + p, simd::first_lanes<T, A>(steps));
         }
         simd::transpose<T, A>(square);
         T* to = panel + p * W + g * lanes;
