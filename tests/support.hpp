@@ -23,7 +23,7 @@ class Guarded {
  public:
   enum class Order { row_major, column_major, both_strided };
 
-  Guarded(Index rows, Index cols, Order order, Index offset = 0) : order_(order), offset_(offset) {
+  Guarded(Index rows, Index cols, Order order, Index offset = 0) {
     const Index gap = 3;
     const Index along = order == Order::both_strided ? 2 : 1;
     const bool turned = order == Order::column_major;
@@ -61,8 +61,6 @@ class Guarded {
  private:
   static constexpr Index kMargin = 64;
   static T poison() { return std::numeric_limits<T>::quiet_NaN(); }
-  Order order_;
-  Index offset_;
   std::vector<T> buffer_;
   MatrixView<T> view_;
 };
