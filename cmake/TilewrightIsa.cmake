@@ -2,7 +2,7 @@
 # -O2 in every configuration: at -O0 every inline function would become a weak symbol that the linker may pick for all ISAs.
 # The uninitialized warnings are raised inside GCC 12's own AVX-512 header.
 function(tilewright_add_isas target)
-  set(common -O2 -ffp-contract=off -fno-exceptions -fno-lto -fvisibility=hidden)
+  set(common -O2 -fno-tree-vectorize -fno-tree-slp-vectorize -ffp-contract=off -fno-exceptions -fno-lto -fvisibility=hidden)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND common -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()

@@ -344,7 +344,8 @@ TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {
   for (const Index m : {1, 14, 15, 100, 281, 1000, 5000})
     for (const Index n : {1, 32, 33, 4096, 50257})
       for (const Index k : {1, 512, 513, 4096}) {
-        const auto b = gemm_blocking(m, n, k, 14, 32, 4, caches);
+        const detail::Operand in_place{detail::Layout::lanes_adjacent, 4 * n};
+        const auto b = gemm_blocking(m, n, k, in_place, in_place, 14, 32, 4, caches);
         EXPECT_EQ(b.kc, std::min(k, kSumBlock));
         EXPECT_EQ(b.mc % 14, 0);
         EXPECT_EQ(b.nc % 32, 0);

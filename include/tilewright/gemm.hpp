@@ -23,17 +23,27 @@ struct GemmOptions {
   MatrixView<T> pre_activation = {};
   /// 0: num_threads().
   int num_threads = 0;
+  /// Added before the activation; the shape of c, or empty. May be c itself, otherwise must not overlap it.
+  MatrixView<const T> residual = {};
+  /// Not empty: the result is multiplied by the derivative of `activation` instead of going through it, as in
+  /// activation_backward: `saved` is that activation's input or output as saves_input() says, and has the shape of c.
+  /// For dX = (dY W) f'(saved).
+  MatrixView<const T> saved = {};
+  /// Receives the sums of b's columns, or empty: the bias gradient beside the weight gradient dW = X^T dY. Added to
+  /// what it holds unless beta is 0. Numerics as column_sums(); b's columns must be neighbours.
+  std::span<T> b_column_sums = {};
 };
 
-/// c = f(alpha * a * b + beta * c + bias), f the activation.
+/// c = f(alpha * a * b + beta * c + bias + residual), f the activation; with `saved`,
+/// c = (alpha * a * b + beta * c + bias + residual) * f'.
 ///
 /// Shapes: a is m x k, b is k x n, c is m x n; any strides, so a transposed operand is `a.t()`. c and pre_activation
-/// must not overlap anything. m, n or k may be 0; k = 0 gives c = f(beta * c + bias). Throws ShapeError when the shapes
-/// do not fit or two elements of c share a place, ValueError for a bad slope or count.
+/// must not overlap anything. m, n or k may be 0; k = 0 gives c = f(beta * c + bias + residual). Throws ShapeError when
+/// the shapes do not fit or two elements of c share a place, ValueError for a bad slope or count.
 ///
 /// Numerics: for each element, every 512 consecutive k are one chain s of fused multiply-adds from zero in ascending k;
-/// r = alpha s_0 (fused with beta c), r = r + alpha s_1, and so on; then the bias is added; then f. Before f
-///     |error| <= (min(k, 512) + k / 512 + 3) eps (|alpha| |a| |b| + |beta c| + |bias|),
+/// r = alpha s_0 (fused with beta c), r = r + alpha s_1, and so on; then bias and residual are added; then f. Before f
+///     |error| <= (min(k, 512) + k / 512 + 4) eps (|alpha| |a| |b| + |beta c| + |bias| + |residual|),
 /// and the bits depend on the values only: not on the number of threads, the strides, or how many other rows and
 /// columns there are. NaN and infinity propagate as in the formula. sse2 has no fused multiply-add: its bound has twice
 /// the first term, and its bits are its own.
@@ -43,6 +53,66 @@ TILEWRIGHT_API void gemm(MatrixView<const float> a, MatrixView<const float> b, M
                          const GemmOptions<float>& options = {});
 TILEWRIGHT_API void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
                          const GemmOptions<double>& options = {});
+
+/// A right operand arranged once for many products: weights that do not change. Holds a copy, so the source may go
+/// away; products with it have the same bits as with the source. May be used by many threads at once, and with any ISA.
+template <class T>
+class TILEWRIGHT_API PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  /// b is k x n with any strides: pass `w.t()` for weights that are stored n x k. Throws std::bad_alloc.
+  explicit PackedMatrix(MatrixView<const T> b);
+
+  Index rows() const { return rows_; }
+  Index cols() const { return cols_; }
+  /// Memory held: rows * cols elements, cols rounded up to a multiple of 128 bytes.
+  std::size_t bytes() const { return static_cast<std::size_t>(rows_ * padded_cols()) * sizeof(T); }
+  /// The arranged elements, in an order that only this version knows.
+  const T* data() const { return data_.get(); }
+  /// Columns of a panel; cols() rounded up to whole panels.
+  static constexpr Index kPanel = 128 / sizeof(T);
+  Index padded_cols() const { return (cols_ + kPanel - 1) / kPanel * kPanel; }
+
+ private:
+  std::unique_ptr<T[], detail::Deallocate> data_;
+  Index rows_ = 0, cols_ = 0;
+};
+
+/// gemm() with b arranged beforehand. b_column_sums is not available.
+TILEWRIGHT_API void gemm(MatrixView<const float> a, const PackedMatrix<float>& b, MatrixView<float> c,
+                         const GemmOptions<float>& options = {});
+TILEWRIGHT_API void gemm(MatrixView<const double> a, const PackedMatrix<double>& b, MatrixView<double> c,
+                         const GemmOptions<double>& options = {});
+
+/// c[i] = gemm(a[i], b[i]) for every i, all with the same options (of which bias, activation, alpha, beta and
+/// num_threads make sense). The products may differ in shape. Throws ShapeError naming the first that does not fit;
+/// then nothing has been computed. Threads share the products out when there are enough of them.
+TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
+                                 std::span<const MatrixView<float>> c, const GemmOptions<float>& options = {});
+TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const double>> a,
+                                 std::span<const MatrixView<const double>> b, std::span<const MatrixView<double>> c,
+                                 const GemmOptions<double>& options = {});
+
+/// The same for `count` products of one shape at equal distances in memory: product i has its operands i * a_step,
+/// i * b_step and i * c_step elements after those given. A step of 0 shares an operand (not c).
+TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const float> a, Index a_step,
+                                         MatrixView<const float> b, Index b_step, MatrixView<float> c, Index c_step,
+                                         const GemmOptions<float>& options = {});
+TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const double> a, Index a_step,
+                                         MatrixView<const double> b, Index b_step, MatrixView<double> c, Index c_step,
+                                         const GemmOptions<double>& options = {});
+
+/// y = alpha * a * x + beta * y: gemm with one column, same numerics. x has a.cols elements, y a.rows.
+TILEWRIGHT_API void gemv(MatrixView<const float> a, std::span<const float> x, std::span<float> y, float alpha = 1,
+                         float beta = 0, int num_threads = 0);
+TILEWRIGHT_API void gemv(MatrixView<const double> a, std::span<const double> x, std::span<double> y, double alpha = 1,
+                         double beta = 0, int num_threads = 0);
+
+/// a = alpha * x * y^T + a: gemm with k = 1, same numerics. x has a.rows elements, y a.cols.
+TILEWRIGHT_API void ger(std::span<const float> x, std::span<const float> y, MatrixView<float> a, float alpha = 1,
+                        int num_threads = 0);
+TILEWRIGHT_API void ger(std::span<const double> x, std::span<const double> y, MatrixView<double> a, double alpha = 1,
+                        int num_threads = 0);
 
 /// sums(j) = sum over i of x(i, j), added to sums(j) when accumulate. Each 512 rows are one ascending chain from zero,
 /// the chains are added in ascending order. Throws ShapeError unless sums.size() == x.cols.

@@ -18,9 +18,9 @@ inline constexpr int kMaxTileCols = 32;
 template <class T>
 struct Tile {
   const T* a;
-  Index a_row_stride;  // ignored by packed kernels: 1
-  Index a_k_stride;    // ignored by packed kernels: tile_rows
-  const T* b;          // columns next to each other
+  Index a_row_stride;
+  Index a_k_stride;
+  const T* b;  // columns next to each other
   Index b_k_stride;
   Index k;
   T* c;  // columns next to each other
@@ -30,7 +30,8 @@ struct Tile {
   T keep_c;  // 0: c is not read
 };
 
-/// The last touch of a finished part of C: c = f(c + bias), c before f also to `pre` unless that is null.
+/// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that
+/// is null; or, for a derivative, c = (c + bias + residual) * f'(saved).
 template <class T>
 struct Finish {
   T* c;
@@ -38,28 +39,32 @@ struct Finish {
   Index rows, cols;
   const T* bias;  // or null
   bool bias_per_row;
-  T* pre;
+  const T* residual;  // or null
+  Index residual_row_stride;
+  T* pre;  // or null
   Index pre_row_stride;
+  const T* saved;  // of a derivative
+  Index saved_row_stride;
   T parameter;
 };
 
 template <class T>
 struct GemmKernels {
   using Micro = void (*)(const Tile<T>&) noexcept;
-  /// Registers as (rows, vectors): a micro-kernel for every count up to (tile_rows, kTileVectors).
   int tile_rows;
   int tile_cols;
   int lanes;
-  /// A and B packed; B's panels are tile_cols wide and padded with zeros.
-  Micro packed[kTileVectors][kMaxTileRows];
-  /// A and B where they are. `ragged` reads B's last register partially.
-  Micro direct[kTileVectors][kMaxTileRows];
-  Micro direct_ragged[kTileVectors][kMaxTileRows];
-  /// panel[p * width + w] = source[w * w_stride + p * k_stride] for w < count and 0 up to width, p < k. width is
-  /// tile_rows or tile_cols.
-  void (*pack_a)(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept;
-  void (*pack_b)(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept;
+  /// [along][ragged][registers across - 1][rows - 1]. along: the elements of a row of A are neighbours; otherwise those
+  /// of a column are. ragged: the last register across may be partial.
+  Micro micro[2][2][kTileVectors][kMaxTileRows];
+  /// Packing (pack.hpp).
+  void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
+  void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
+  void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel) noexcept;
+  /// c = keep_c * c + x, elementwise; keep_c 0: c is not read.
+  void (*accumulate)(const T* x, T* c, Index n, T keep_c) noexcept;
   void (*finish[kActivationKinds])(const Finish<T>&) noexcept;
+  void (*derive[kActivationKinds])(const Finish<T>&) noexcept;
   void (*add_column_sums)(const T* x, Index row_stride, Index rows, Index cols, T* sums) noexcept;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How a product is cut: a pure function of the shape, the micro-kernel's tile and the cache sizes. Nothing here changes
-// results.
+// How a product is cut, and which operands are packed: pure functions of the shape, the strides, the micro-kernel's
+// tile and the cache sizes. Nothing here changes results. docs/gemm.md has the measurements behind the constants.
 //
 // Names as in Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008): an mc x kc block of A
 // and a kc x nc block of B are packed; an mr x nr tile of C is computed at a time.
@@ -13,12 +13,9 @@
 
 namespace tilewright::detail {
 
-/// Up to this many elements in a, b and c together, packing costs more than it saves. Measured on Zen 4 with squares,
-/// both ways in turn: not packing is 15 % faster at 48, 8 % at 64, 5 % at 80 and even at 96.
-inline constexpr Index kSmallElements = 3 * 96 * 96;
-
 /// a / b rounded up. Tiny products call this with a <= b, and a division would be a tenth of their time.
 inline Index ceil_div(Index a, Index b) { return a <= b ? (a > 0 ? 1 : 0) : (a + b - 1) / b; }
+inline Index round_up(Index value, Index unit) { return ceil_div(value, unit) * unit; }
 
 /// `count` items in as few parts of at most `most` as possible, all of nearly the same size: 16 rows are 8 + 8, not
 /// 14 + 2.
@@ -29,29 +26,47 @@ struct EvenParts {
   Index size(Index part) const { return first(part + 1) - first(part); }
 };
 
-struct Blocking {
-  Index mc, nc, kc;
+/// How an operand lies in memory. The "lanes" of A are its rows, those of B its columns.
+enum class Layout {
+  lanes_adjacent,  // neighbours in a step of k
+  steps_adjacent,  // neighbours along k
+  strided,
 };
 
-inline Index round_up(Index value, Index unit) { return (value + unit - 1) / unit * unit; }
+struct Operand {
+  Layout layout;
+  Index stride;  // in bytes, in the direction that is not adjacent
+};
 
-inline Blocking gemm_blocking(Index m, Index n, Index k, Index mr, Index nr, Index element_bytes,
+struct Blocking {
+  Index mc, nc, kc;
+  bool pack_a, pack_b;
+};
+
+/// An operand in place is met at addresses one stride apart. Strides that are multiples of this send them to the same
+/// few sets of the caches, which then hold a fraction of what they could.
+inline constexpr Index kBadStride = 4096;
+inline bool is_bad_stride(Index bytes) { return bytes % kBadStride == 0; }
+
+inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, Index mr, Index nr, Index element_bytes,
                               const CacheSizes& cache) {
+  Blocking out{};
   // kc is the block of the numerics: its sums are what may be split off. A tile's share of A and B (kc * (mr + nr)
   // elements, 92 KiB for 14 + 32 floats) streams through the first-level cache from the second, which gives 64 bytes a
   // cycle where a step needs 13.
-  const Index kc = std::min(k, kSumBlock);
+  out.kc = std::min(k, kSumBlock);
   // A's block stays in the second-level cache while it meets every panel of B: a little over half of it, the rest is
   // for B and C.
   const Index a_bytes = cache.l2_bytes * 9 / 16;
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
-  const Index mc = std::min(most_m, round_up(m, mr));
+  out.mc = std::min(most_m, round_up(m, mr));
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
-  const Index n_blocks = std::max<Index>(1, (n + most_n - 1) / most_n);
-  const Index nc = std::max(nr, round_up((n + n_blocks - 1) / n_blocks, nr));
-  return {mc, nc, kc};
+  out.nc = n <= most_n ? round_up(n, nr) : round_up(ceil_div(n, ceil_div(n, most_n)), nr);
+  out.pack_a = a.layout == Layout::strided || (n > 12 * nr) || (is_bad_stride(a.stride) && n > 2 * nr && m > mr / 2);
+  out.pack_b = b.layout != Layout::lanes_adjacent || (m > 12 * mr) || (is_bad_stride(b.stride) && m > 2 * mr);
+  return out;
 }
 
 /// Threads as a grid over C.

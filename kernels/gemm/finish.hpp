@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The epilogue of gemm: bias and activation on a part of C that is still in the cache. The formula objects are those of
-// map/formulas.hpp.
+// The epilogue of gemm: bias, residual and activation, or an activation's derivative, on a part of C that is still in
+// the cache. The formula objects are those of map/formulas.hpp.
 #pragma once
 
 #include "kernels/core/table.hpp"
@@ -8,13 +8,13 @@
 
 namespace tilewright::detail {
 
-template <class F, class T, class A>
-void gemm_finish(const Finish<T>& t) noexcept {
-  const Vec<T, A> parameter = simd::set<T, A>(t.parameter);
+/// Calls body(i, j, v, some...) for every register v = c + bias + residual of row i, column j.
+template <class T, class A, class Body>
+TILEWRIGHT_INLINE void for_sums(const Finish<T>& t, Body body) {
   for (Index i = 0; i < t.rows; ++i) {
-    T* c = t.c + i * t.c_row_stride;
-    T* pre = t.pre == nullptr ? nullptr : t.pre + i * t.pre_row_stride;
+    const T* c = t.c + i * t.c_row_stride;
     const T* bias = t.bias_per_row ? nullptr : t.bias;
+    const T* residual = t.residual == nullptr ? nullptr : t.residual + i * t.residual_row_stride;
     const bool add_row_bias = t.bias != nullptr && t.bias_per_row;
     const Vec<T, A> row_bias = simd::set<T, A>(add_row_bias ? t.bias[i] : T(0));
     simd::for_registers<T, A>(
@@ -22,10 +22,43 @@ void gemm_finish(const Finish<T>& t) noexcept {
           Vec<T, A> v = simd::load<T, A>(c + j, some...);
           if (bias != nullptr) v = v + simd::load<T, A>(bias + j, some...);
           if (add_row_bias) v = v + row_bias;
-          if (pre != nullptr) simd::store(pre + j, v, some...);
-          simd::store(c + j, F::template forward<T, A>(v, parameter), some...);
+          if (residual != nullptr) v = v + simd::load<T, A>(residual + j, some...);
+          body(i, j, v, some...);
         });
   }
+}
+
+template <class F, class T, class A>
+void gemm_finish(const Finish<T>& t) noexcept {
+  const Vec<T, A> parameter = simd::set<T, A>(t.parameter);
+  for_sums<T, A>(
+      t, [=](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
+        if (t.pre != nullptr) simd::store(t.pre + i * t.pre_row_stride + j, v, some...);
+        simd::store(t.c + i * t.c_row_stride + j, F::template forward<T, A>(v, parameter), some...);
+      });
+}
+
+template <class F, class T, class A>
+void gemm_derive(const Finish<T>& t) noexcept {
+  const Vec<T, A> parameter = simd::set<T, A>(t.parameter);
+  for_sums<T, A>(
+      t, [=](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> saved = simd::load<T, A>(t.saved + i * t.saved_row_stride + j, some...);
+        simd::store(t.c + i * t.c_row_stride + j, F::template backward<T, A>(saved, v, parameter), some...);
+      });
+}
+
+/// c = keep_c * c + x; keep_c 0: c is not read.
+template <class T, class A>
+void accumulate(const T* x, T* c, Index n, T keep_c) noexcept {
+  const Vec<T, A> keep = simd::set<T, A>(keep_c);
+  const bool read_c = keep_c != T(0);
+  simd::for_registers<T, A>(
+      n, [=](Index j, auto... some) __attribute__((always_inline)) {
+        Vec<T, A> v = simd::load<T, A>(x + j, some...);
+        if (read_c) v = simd::fma(keep, simd::load<T, A>(c + j, some...), v);
+        simd::store(c + j, v, some...);
+      });
 }
 
 }  // namespace tilewright::detail

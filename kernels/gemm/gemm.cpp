@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// gemm: check, plan, split over threads, and call micro-kernels through the table. docs/design.md has the picture of
-// the loops.
+// gemm: check, plan, split over threads, and call micro-kernels through the table. docs/gemm.md has the picture of the
+// loops.
 //
-//   gemm -> run -> small_product    reads A and B where they are; for products that fit into the second-level cache
-//               -> packed_product   five loops over packed panels
-//        both  -> compute_tile      one micro-kernel call, and the epilogue after the last block of k
+//   gemm -> run -> one_tile         a product of one tile
+//               -> long_product     few outputs, long k: threads share k
+//               -> blocked_product  everything else: five loops, each operand packed or read where it is
+//        all    -> compute_tile     one micro-kernel call, and the epilogue after the last block of k
 #include "tilewright/gemm.hpp"
 
 #include "kernels/core/check.hpp"
@@ -22,66 +23,142 @@ namespace {
 template <class T>
 struct Problem {
   MatrixView<const T> a, b;
-  MatrixView<T> c, pre;
-  T alpha, beta;
-  const T* bias;
-  bool bias_per_row;
-  ActivationKind activation;
-  T parameter;
+  MatrixView<T> c;
   const GemmKernels<T>* kernels;
-
-  bool finishes() const { return bias != nullptr || pre.data != nullptr || activation != ActivationKind::identity; }
+  T alpha, beta;
+  const T* packed_b;  // a PackedMatrix's panels, or null
+  T* b_sums;          // or null
+  bool finishes;
+  // Of the epilogue, when finishes.
+  bool bias_per_row;
+  const GemmOptions<T>* options;
+  MatrixView<const T> residual, saved;
+  MatrixView<T> pre;
 };
 
+/// Throws what check() found.
 template <class T>
-void check(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
-           const GemmOptions<T>& o) {
+[[noreturn, gnu::cold, gnu::noinline]] void explain(const MatrixView<const T>& a, Index b_rows, Index b_cols,
+                                                    const MatrixView<T>& c, const GemmOptions<T>& o) {
   check_view("gemm", "a", a);
-  check_view("gemm", "b", b);
   check_output("gemm", "c", c);
-  if (a.cols != b.rows) throw ShapeError("gemm: a is " + shape_of(a) + " but b is " + shape_of(b));
-  if (c.rows != a.rows || c.cols != b.cols)
-    throw ShapeError("gemm: c is " + shape_of(c) + " but a * b is " + shape_of(a.rows, b.cols));
+  if (a.cols != b_rows) throw ShapeError("gemm: a is " + shape_of(a) + " but b is " + shape_of(b_rows, b_cols));
+  if (c.rows != a.rows || c.cols != b_cols)
+    throw ShapeError("gemm: c is " + shape_of(c) + " but a * b is " + shape_of(a.rows, b_cols));
   if (o.bias.data() != nullptr && static_cast<Index>(o.bias.size()) != c.cols)
     throw ShapeError("gemm: bias has " + std::to_string(o.bias.size()) + " elements but c is " + shape_of(c));
   if (o.pre_activation.data != nullptr) {
     check_same("gemm", "pre_activation", o.pre_activation, "c", c);
     check_output("gemm", "pre_activation", o.pre_activation);
   }
+  if (o.residual.data != nullptr) check_same("gemm", "residual", o.residual, "c", c);
+  if (o.saved.data != nullptr) {
+    check_same("gemm", "saved", o.saved, "c", c);
+    if (o.pre_activation.data != nullptr)
+      throw ValueError("gemm: pre_activation is of the forward pass, saved of the backward pass: give one of them");
+  }
+  if (o.b_column_sums.data() != nullptr && static_cast<Index>(o.b_column_sums.size()) != b_cols)
+    throw ShapeError("gemm: b_column_sums has " + std::to_string(o.b_column_sums.size()) + " elements but b is " +
+                     shape_of(b_rows, b_cols));
+  check_activation("gemm", o.activation);
+  check_thread_count("gemm", o.num_threads);
+  throw ValueError("gemm: bad arguments");
+}
+
+/// Plain matrices with default options pass by a few comparisons; the rest is looked at in order.
+template <class T>
+void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const MatrixView<T>& c, const GemmOptions<T>& o) {
+  const bool shapes_fit = a.cols == b_rows && c.rows == a.rows && c.cols == b_cols && (a.rows | a.cols | b_cols) >= 0;
+  const bool memory = (a.data != nullptr || a.empty()) && (c.data != nullptr || c.empty());
+  const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
+  const bool plain = o.bias.data() == nullptr && o.pre_activation.data == nullptr && o.residual.data == nullptr &&
+                     o.saved.data == nullptr && o.b_column_sums.data() == nullptr &&
+                     o.activation.kind == ActivationKind::identity && o.activation.slope == 0 && o.num_threads >= 0 &&
+                     o.num_threads <= kMaxThreads;
+  if (shapes_fit && memory && apart && plain) [[likely]]
+    return;
+  const auto same = [&c](const auto& view) { return view.rows == c.rows && view.cols == c.cols; };
+  if (!shapes_fit || !memory) explain(a, b_rows, b_cols, c, o);
+  check_output("gemm", "c", c);
+  if ((o.bias.data() != nullptr && static_cast<Index>(o.bias.size()) != c.cols) ||
+      (o.residual.data != nullptr && !same(o.residual)) ||
+      (o.saved.data != nullptr && (!same(o.saved) || o.pre_activation.data != nullptr)) ||
+      (o.pre_activation.data != nullptr && !same(o.pre_activation)) ||
+      (o.b_column_sums.data() != nullptr && static_cast<Index>(o.b_column_sums.size()) != b_cols))
+    explain(a, b_rows, b_cols, c, o);
+  if (o.pre_activation.data != nullptr) check_output("gemm", "pre_activation", o.pre_activation);
   check_activation("gemm", o.activation);
   check_thread_count("gemm", o.num_threads);
 }
 
 template <class T>
-Problem<T> orient(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, const GemmOptions<T>& o) {
+Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, MatrixView<T> c,
+                  const GemmOptions<T>& o) {
   // A single row or column has no second stride.
   if (c.cols == 1) c.col_stride = 1;
   if (c.rows == 1) c.row_stride = c.cols;
   const bool turn = c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1;
-  const T parameter = static_cast<T>(o.activation.slope);
-  const GemmKernels<T>* kernels = &active_table().gemm<T>();
-  if (turn)
-    return {b.t(),     a.t(),  c.t(), o.pre_activation.t(), o.alpha, o.beta, o.bias.data(), true, o.activation.kind,
-            parameter, kernels};
-  return {a, b, c, o.pre_activation, o.alpha, o.beta, o.bias.data(), false, o.activation.kind, parameter, kernels};
+  Problem<T> p;
+  p.kernels = &active_table().gemm<T>();
+  p.alpha = o.alpha;
+  p.beta = o.beta;
+  p.packed_b = nullptr;
+  p.b_sums = nullptr;
+  p.a = turn ? b.t() : a;
+  p.b = turn ? a.t() : b;
+  p.c = turn ? c.t() : c;
+  p.finishes = o.bias.data() != nullptr || o.pre_activation.data != nullptr || o.residual.data != nullptr ||
+               o.activation.kind != ActivationKind::identity;
+  if (p.finishes) {
+    p.bias_per_row = turn;
+    p.options = &o;
+    p.residual = turn ? o.residual.t() : o.residual;
+    p.saved = turn ? o.saved.t() : o.saved;
+    p.pre = turn ? o.pre_activation.t() : o.pre_activation;
+  }
+  return p;
 }
 
-/// Bias and activation on rows x cols of c from (i, j).
+/// Points at `view` from (i, j) where its columns are neighbours, otherwise at a copy of rows x cols.
+template <class T>
+void look_at(const MatrixView<const T>& view, Index i, Index j, Index rows, Index cols, T* buffer, const T*& data,
+             Index& row_stride) {
+  if (view.data == nullptr) return;
+  data = &view(i, j);
+  row_stride = view.row_stride;
+  if (view.col_stride == 1) return;
+  for (Index r = 0; r < rows; ++r)
+    for (Index s = 0; s < cols; ++s) buffer[r * cols + s] = view(i + r, j + s);
+  data = buffer;
+  row_stride = cols;
+}
+
+/// The epilogue on rows x cols of c from (i, j), at most a tile.
 template <class T>
 void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Index rows, Index cols) {
-  Finish<T> f{c, c_row_stride, rows, cols, nullptr, p.bias_per_row, nullptr, p.pre.row_stride, p.parameter};
-  if (p.bias != nullptr) f.bias = p.bias + (p.bias_per_row ? i : j);
-  const auto call = p.kernels->finish[static_cast<int>(p.activation)];
-  if (p.pre.data == nullptr || p.pre.col_stride == 1) {
-    if (p.pre.data != nullptr) f.pre = &p.pre(i, j);
-    return call(f);
+  T residual[kMaxTileRows * kMaxTileCols], other[kMaxTileRows * kMaxTileCols];
+  const GemmOptions<T>& o = *p.options;
+  Finish<T> f{};
+  f.c = c;
+  f.c_row_stride = c_row_stride;
+  f.rows = rows;
+  f.cols = cols;
+  f.bias = o.bias.data() == nullptr ? nullptr : o.bias.data() + (p.bias_per_row ? i : j);
+  f.bias_per_row = p.bias_per_row;
+  f.parameter = static_cast<T>(o.activation.slope);
+  look_at(p.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
+  const auto kind = static_cast<int>(o.activation.kind);
+  if (p.saved.data != nullptr) {
+    look_at(p.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
+    return p.kernels->derive[kind](f);
   }
-  T buffer[kMaxTileRows * kMaxTileCols];
-  f.pre = buffer;
-  f.pre_row_stride = cols;
-  call(f);
+  const bool copy_pre = p.pre.data != nullptr && p.pre.col_stride != 1;
+  f.pre = copy_pre ? other : p.pre.data == nullptr ? nullptr : &p.pre(i, j);
+  f.pre_row_stride = copy_pre ? cols : p.pre.row_stride;
+  p.kernels->finish[kind](f);
+  if (!copy_pre) return;
   for (Index r = 0; r < rows; ++r)
-    for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = buffer[r * cols + s];
+    for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = other[r * cols + s];
 }
 
 /// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of
@@ -93,7 +170,7 @@ void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Til
     tile.c = &p.c(i, j);
     tile.c_row_stride = p.c.row_stride;
     micro(tile);
-    if (last && p.finishes()) finish(p, tile.c, tile.c_row_stride, i, j, rows, tile.cols);
+    if (last && p.finishes) finish(p, tile.c, tile.c_row_stride, i, j, rows, tile.cols);
     return;
   }
   T buffer[kMaxTileRows * kMaxTileCols];
@@ -103,9 +180,16 @@ void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Til
     for (Index r = 0; r < rows; ++r)
       for (Index s = 0; s < tile.cols; ++s) buffer[r * tile.cols + s] = p.c(i + r, j + s);
   micro(tile);
-  if (last && p.finishes()) finish(p, buffer, tile.cols, i, j, rows, tile.cols);
+  if (last && p.finishes) finish(p, buffer, tile.cols, i, j, rows, tile.cols);
   for (Index r = 0; r < rows; ++r)
     for (Index s = 0; s < tile.cols; ++s) p.c(i + r, j + s) = buffer[r * tile.cols + s];
+}
+
+template <class T>
+typename GemmKernels<T>::Micro micro_for(const GemmKernels<T>& kernels, bool along, Index rows, Index cols) {
+  const int wide = cols > kernels.lanes;
+  const bool ragged = cols != (wide + 1) * kernels.lanes;
+  return kernels.micro[along][ragged][wide][rows - 1];
 }
 
 /// The k range [0, k) in the blocks of the numerics: body(first, length, factor on c, whether it is the last).
@@ -117,72 +201,118 @@ void for_blocks_of_k(Index k, T beta, Body&& body) {
   }
 }
 
-/// The tile grid of c, columns of tiles first, cut into `member.size` runs of tiles.
 template <class T>
-void small_product(const Problem<T>& p, Member member) {
-  const GemmKernels<T>& kernels = *p.kernels;
-  const Index n = p.c.cols;
-  const EvenParts row_tiles(p.c.rows, kernels.tile_rows);
-  const Range tiles = member.share(row_tiles.parts * ceil_div(n, kernels.tile_cols));
-  const Index first_row = tiles.first == 0 ? 0 : tiles.first % row_tiles.parts;
-  const Index first_col = tiles.first == 0 ? 0 : tiles.first / row_tiles.parts * kernels.tile_cols;
-  for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index length, T keep, bool last) {
-    Index row_tile = first_row, j = first_col;
-    for (Index t = tiles.first; t < tiles.end; ++t) {
-      const Index i = row_tiles.first(row_tile), rows = row_tiles.size(row_tile);
-      const Index cols = std::min<Index>(kernels.tile_cols, n - j);
-      const int vectors = cols > kernels.lanes ? 2 : 1;
-      const auto& table = cols == vectors * kernels.lanes ? kernels.direct : kernels.direct_ragged;
-      const T* a = p.a.data + i * p.a.row_stride + k0 * p.a.col_stride;
-      const T* b = p.b.data + k0 * p.b.row_stride + j;
-      Tile<T> tile{a, p.a.row_stride, p.a.col_stride, b, p.b.row_stride, length, nullptr, 0, cols, p.alpha, keep};
-      compute_tile(p, table[vectors - 1][rows - 1], tile, i, j, rows, last);
-      if (++row_tile == row_tiles.parts) row_tile = 0, j += kernels.tile_cols;
-    }
-  });
+Operand lanes_of(Index lane_stride, Index k_stride, Index lanes, Index k) {
+  constexpr Index bytes = sizeof(T);
+  if (lane_stride == 1 || lanes == 1) return {Layout::lanes_adjacent, k_stride * bytes};
+  if (k_stride == 1 || k == 1) return {Layout::steps_adjacent, lane_stride * bytes};
+  return {Layout::strided, 0};
 }
 
-/// Buffers of packed_product, in elements.
-struct PackedBuffers {
-  Index b, a_each;
+/// Buffers of blocked_product, in elements.
+template <class T>
+struct Plan : Blocking {
+  Layout a_layout, b_layout;
+  Index b_buffer, a_buffer;  // the team's, each member's
+
+  Plan(const Problem<T>& p, Index k) {
+    const GemmKernels<T>& kernels = *p.kernels;
+    const Operand a = lanes_of<T>(p.a.row_stride, p.a.col_stride, p.a.rows, k);
+    const Operand b = lanes_of<T>(p.b.col_stride, p.b.row_stride, p.b.cols, k);
+    static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, a, b, kernels.tile_rows, kernels.tile_cols,
+                                                  sizeof(T), cache_sizes());
+    if (p.packed_b != nullptr) pack_b = false;
+    a_layout = a.layout;
+    b_layout = b.layout;
+    b_buffer = pack_b ? whole_lines<T>(kc * nc) : 0;
+    a_buffer = pack_a ? whole_lines<T>(a_row() * (mc + kernels.tile_rows) + kMaxTileRows * kc) : 0;
+  }
+
+  Index elements(int members) const { return b_buffer + members * a_buffer; }
+  /// A packed row of A takes this much, whichever way it lies. One line more than a power of two, so that rows do not
+  /// meet in one set of the cache.
+  Index a_row() const { return kc + 64 / Index{sizeof(T)}; }
+};
+
+/// Rows [i, i + rows) of columns [k0, k0 + kc) of a: packed to `to` in their orientation, or where they are.
+template <class T>
+struct RowsOfA {
+  const T* data;
+  Index row_stride, k_stride;
+  bool along;
 };
 
 template <class T>
-PackedBuffers packed_buffers(const Problem<T>& p, const Blocking& block) {
-  return {whole_lines<T>(block.kc * block.nc), whole_lines<T>(block.kc * round_up(block.mc, p.kernels->tile_rows))};
+RowsOfA<T> rows_of_a(const Problem<T>& p, const Plan<T>& plan, Index i, Index rows, Index k0, Index kc, T* to) {
+  const T* from = p.a.data + i * p.a.row_stride + k0 * p.a.col_stride;
+  const bool along = plan.a_layout == Layout::steps_adjacent;
+  if (!plan.pack_a) return {from, along ? p.a.row_stride : 1, along ? 1 : p.a.col_stride, along};
+  if (along) {
+    p.kernels->copy_rows(from, p.a.row_stride, rows, kc, to, plan.a_row());
+    return {to, plan.a_row(), 1, true};
+  }
+  const Index step = p.kernels->tile_rows;
+  if (plan.a_layout == Layout::lanes_adjacent) {
+    p.kernels->copy_rows(from, p.a.col_stride, kc, rows, to, step);
+  } else {
+    for (Index k = 0; k < kc; ++k)
+      for (Index r = 0; r < rows; ++r) to[k * step + r] = from[r * p.a.row_stride + k * p.a.col_stride];
+  }
+  return {to, 1, step, false};
 }
 
-/// Packs columns [j0, j0 + nc) of rows [k0, k0 + kc) of b: this member's share of the panels.
+/// Columns [j, j + cols) of rows [k0, k0 + kc) of b into panels of `width` columns, zeros up to whole panels.
 template <class T>
-void pack_b_share(const Problem<T>& p, Member member, Index k0, Index kc, Index j0, Index nc, T* to) {
-  const Index nr = p.kernels->tile_cols;
-  const auto [first, end] = member.share(nc, nr);
-  for (Index j = first; j < end; j += nr)
-    p.kernels->pack_b(p.b.data + k0 * p.b.row_stride + (j0 + j) * p.b.col_stride, p.b.col_stride, p.b.row_stride,
-                      std::min(nr, nc - j), kc, to + j * kc);
+void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, Layout layout, Index k0, Index kc,
+                 Index j, Index cols, Index width, T* to) {
+  const T* from = b.data + k0 * b.row_stride + j * b.col_stride;
+  if (layout == Layout::lanes_adjacent && width == kernels.tile_cols)
+    return kernels.pack_rows(from, b.row_stride, cols, kc, to);
+  for (Index s = 0; s < cols; s += width) {
+    const T* source = from + s * b.col_stride;
+    T* panel = to + s * kc;
+    const Index some = std::min(width, cols - s);
+    if (layout == Layout::steps_adjacent && width == kernels.tile_cols) {
+      kernels.pack_columns(source, b.col_stride, some, kc, panel);
+      continue;
+    }
+    for (Index k = 0; k < kc; ++k)
+      for (Index w = 0; w < width; ++w)
+        panel[k * width + w] = w < some ? source[k * b.row_stride + w * b.col_stride] : T(0);
+  }
 }
 
-/// The third loop's body: packs `rows` of a, and the macro-kernel multiplies them by `columns` of the packed block of
-/// b.
+/// kc rows of b from k0 and its columns from j0: in place, or in panels of `width` columns.
 template <class T>
-void multiply_block(const Problem<T>& p, Range rows, Index j0, Range columns, Index k0, Index kc, T* a, const T* b,
-                    T keep, bool last) {
+struct BlockOfB {
+  const T* data;
+  Index width;  // 0: in place
+  Index step;   // from one k to the next
+
+  const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
+};
+
+/// The third loop's body: `rows` of c by `columns` of the block of b that begins at column j0.
+template <class T>
+void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index j0, Range columns, Index k0, Index kc,
+                    T* a, const BlockOfB<T>& b, T keep, bool last) {
   const GemmKernels<T>& kernels = *p.kernels;
   const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
-  const Index panel = kernels.tile_rows * kc;
-  for (Index t = 0; t < tiles.parts; ++t) {
-    const Index i = rows.first + tiles.first(t);
-    kernels.pack_a(p.a.data + i * p.a.row_stride + k0 * p.a.col_stride, p.a.row_stride, p.a.col_stride, tiles.size(t),
-                   kc, a + t * panel);
-  }
+  const Index panel = plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
   for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
     const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
-    for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a panel of a
-      const Index height = tiles.size(t);
-      Tile<T> tile{a + t * panel, 1,   kernels.tile_rows, b + j * kc, kernels.tile_cols, kc, nullptr, 0, cols,
-                   p.alpha,       keep};
-      compute_tile(p, kernels.packed[(cols - 1) / kernels.lanes][height - 1], tile, rows.first + tiles.first(t), j0 + j,
-                   height, last);
+    const T* panel_of_b = b.at(j, kc);
+    for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a few rows of a
+      const Index i = rows.first + tiles.first(t), height = tiles.size(t);
+      T* packed = a + t * panel;
+      const bool first_use = j == columns.first;
+      const RowsOfA<T> ra = !plan.pack_a || first_use
+                                ? rows_of_a(p, plan, i, height, k0, kc, packed)
+                                : (plan.a_layout == Layout::steps_adjacent
+                                       ? RowsOfA<T>{packed, plan.a_row(), 1, true}
+                                       : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep};
+      compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }
   }
 }
@@ -190,31 +320,78 @@ void multiply_block(const Problem<T>& p, Range rows, Index j0, Range columns, In
 /// Five loops: columns of c by nc, k by kc (b packed by the whole team), rows by mc (a packed by each member for
 /// itself), and the two of multiply_block. Members form a grid over the rows and the panels of the block.
 template <class T>
-void packed_product(const Problem<T>& p, Member member, const Blocking& block, const PackedBuffers& sizes, T* buffer) {
+void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* buffer) {
   const Index mr = p.kernels->tile_rows, nr = p.kernels->tile_cols;
   const Index m = p.c.rows, n = p.c.cols;
-  T* b = buffer;
-  T* a = buffer + sizes.b + member.rank * sizes.a_each;
-  for (Index j0 = 0; j0 < n; j0 += block.nc) {  // fifth loop: third-level cache
-    const Index nc = std::min(block.nc, n - j0);
-    const Grid grid = gemm_grid(member.size, (m + mr - 1) / mr, (nc + nr - 1) / nr);
+  T* packed_b = buffer;
+  T* a = buffer + plan.b_buffer + member.rank * plan.a_buffer;
+  const Index block_cols = plan.pack_b ? plan.nc : n;
+  for (Index j0 = 0; j0 < n; j0 += block_cols) {  // fifth loop: third-level cache
+    const Index nc = std::min(block_cols, n - j0);
+    const Grid grid = gemm_grid(member.size, ceil_div(m, mr), ceil_div(nc, nr));
     const bool works = member.rank < grid.rows * grid.cols;
     const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0);
     const Range cols = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
-    const EvenParts blocks(rows.end - rows.first, block.mc);
+    const EvenParts blocks(rows.end - rows.first, plan.mc);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
-      member.barrier();  // nobody reads the previous block any more
-      pack_b_share(p, member, k0, kc, j0, nc, b);
-      member.barrier();
+      BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
+      if (p.packed_b != nullptr) {
+        const Index width = PackedMatrix<T>::kPanel;
+        b = {p.packed_b + k0 * round_up(n, width) + j0 * kc, width, width};
+      } else if (plan.pack_b) {
+        member.barrier();  // nobody reads the previous block any more
+        const auto [first, end] = member.share(nc, nr);
+        if (first < end)
+          pack_panels(*p.kernels, p.b, plan.b_layout, k0, kc, j0 + first, end - first, nr, packed_b + first * kc);
+        member.barrier();
+        b = {packed_b, nr, nr};
+      }
+      if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
+        p.kernels->add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc,
+                                   cols.end - cols.first, p.b_sums + j0 + cols.first);
       for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
         const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
-        multiply_block(p, part, j0, cols, k0, kc, a, b, keep, last);
+        multiply_block(p, plan, part, j0, cols, k0, kc, a, b, keep, last);
       }
     });
   }
 }
 
-/// c = f(beta * c + bias), the product being empty.
+/// Few outputs and long k: members compute the sums of different blocks of k, each a whole matrix, and the sums are
+/// added in ascending order.
+template <class T>
+void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* buffer, Index rounds_of) {
+  const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
+  T* sums = buffer + member.size * (plan.b_buffer + plan.a_buffer);
+  T* own = buffer + member.rank * (plan.b_buffer + plan.a_buffer);
+  const Index blocks = ceil_div(k, kSumBlock);
+  const Range rows = member.share(m);
+  for (Index first = 0; first < blocks; first += rounds_of) {
+    const Index round = std::min(rounds_of, blocks - first);
+    for (Index block = member.rank; block < round && member.rank < member.size; block += member.size) {
+      const Index k0 = (first + block) * kSumBlock, kc = std::min(kSumBlock, k - k0);
+      Problem<T> part = p;
+      part.a = {p.a.data + k0 * p.a.col_stride, m, kc, p.a.row_stride, p.a.col_stride};
+      part.b = {p.b.data + k0 * p.b.row_stride, kc, n, p.b.row_stride, p.b.col_stride};
+      if (p.packed_b != nullptr) part.packed_b = p.packed_b + k0 * round_up(n, PackedMatrix<T>::kPanel);
+      part.c = {sums + block * m * n, m, n};
+      part.beta = 0;
+      part.finishes = false;
+      blocked_product(part, plan, Member{0, 1, true}, own);
+    }
+    member.barrier();
+    for (Index i = rows.first; i < rows.end; ++i)
+      for (Index block = 0; block < round; ++block)
+        p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, first + block == 0 ? p.beta : T(1));
+    member.barrier();
+  }
+  if (!p.finishes) return;
+  for (Index i = rows.first; i < rows.end; ++i)
+    for (Index j = 0; j < n; j += kMaxTileCols)
+      finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
+}
+
+/// c = f(beta * c + bias + residual), the product being empty.
 template <class T>
 void empty_product(const Problem<T>& p) {
   const Index step = p.kernels->lanes;
@@ -223,44 +400,49 @@ void empty_product(const Problem<T>& p) {
       T row[kMaxTileCols];
       const Index cols = std::min(step, p.c.cols - j);
       for (Index s = 0; s < cols; ++s) row[s] = p.beta == T(0) ? T(0) : p.beta * p.c(i, j + s);
-      if (p.finishes()) finish(p, row, cols, i, j, 1, cols);
+      if (p.finishes) finish(p, row, cols, i, j, 1, cols);
       for (Index s = 0; s < cols; ++s) p.c(i, j + s) = row[s];
     }
 }
 
-/// Whether to read the operands where they are. b's columns must be neighbours. With up to one tile of rows nothing of
-/// b is used twice, so packing cannot pay; otherwise see kSmallElements.
+/// A product of one tile whose operands can be read in place: one call.
 template <class T>
-bool is_small(const Problem<T>& p) {
-  if (p.b.col_stride != 1 && p.b.cols > 1) return false;
+bool one_tile(const Problem<T>& p) {
+  const GemmKernels<T>& kernels = *p.kernels;
   const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
-  if (m <= p.kernels->tile_rows) return true;
-  const Index elements = m * k + k * n + m * n;
-  return elements <= kSmallElements;
+  const bool along = p.a.col_stride == 1;
+  if (m > kernels.tile_rows || n > kernels.tile_cols || k > kSumBlock || p.b.col_stride != 1 || p.packed_b != nullptr ||
+      p.b_sums != nullptr || !(along || p.a.row_stride == 1))
+    return false;
+  Tile<T> tile{p.a.data, p.a.row_stride, p.a.col_stride, p.b.data, p.b.row_stride, k, nullptr, 0, n, p.alpha, p.beta};
+  compute_tile(p, micro_for(kernels, along, m, n), tile, 0, 0, m, true);
+  return true;
+}
+
+/// Nanoseconds that one thread needs: a fused multiply-add on every lane of one register in a cycle of 3 GHz.
+template <class T>
+double work_of(const Problem<T>& p) {
+  const double flops =
+      2.0 * static_cast<double>(p.c.rows) * static_cast<double>(p.c.cols) * static_cast<double>(p.a.cols);
+  return flops / (2.0 * p.kernels->lanes * 3.0);
 }
 
 template <class T>
 void run(const Problem<T>& p, int requested) {
-  const double flops =
-      2.0 * static_cast<double>(p.c.rows) * static_cast<double>(p.c.cols) * static_cast<double>(p.a.cols);
-  // Per nanosecond and thread: a fused multiply-add on every lane of one register in a cycle of 3 GHz.
-  const double rate = 2.0 * p.kernels->lanes * 3.0;
-  const Threads threads = plan_threads(requested, flops / rate);
-  if (is_small(p)) return parallel(threads, [&](Member member) { small_product(p, member); });
-  const Blocking block =
-      gemm_blocking(p.c.rows, p.c.cols, p.a.cols, p.kernels->tile_rows, p.kernels->tile_cols, sizeof(T), cache_sizes());
-  const PackedBuffers sizes = packed_buffers(p, block);
-  T* buffer = scratch<T>(sizes.b + threads.working * sizes.a_each);
-  parallel(threads, [&](Member member) { packed_product(p, member, block, sizes, buffer); });
-}
-
-template <class T>
-void gemm_any(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, const GemmOptions<T>& options) {
-  check(a, b, c, options);
-  if (c.empty()) return;
-  const Problem<T> p = orient(a, b, c, options);
-  if (a.cols == 0) return empty_product(p);
-  run(p, options.num_threads);
+  if (one_tile(p)) return;
+  const Threads threads = plan_threads(requested, work_of(p));
+  const Plan<T> plan(p, p.a.cols);
+  // Not enough tiles for every thread to be busy, and k long enough to share.
+  const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
+  const Index blocks = ceil_div(p.a.cols, kSumBlock);
+  if (threads.working > 1 && tiles < 16 * threads.working && blocks >= 4 * threads.working && p.c.col_stride == 1 &&
+      p.b_sums == nullptr) {
+    const Index round = 4 * threads.working;
+    T* buffer = scratch<T>(threads.working * plan.elements(1) + round * p.c.size());
+    return parallel(threads, [&](Member member) { long_product(p, plan, member, buffer, round); });
+  }
+  T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads.working)) : nullptr;
+  parallel(threads, [&](Member member) { blocked_product(p, plan, member, buffer); });
 }
 
 template <class T>
@@ -282,8 +464,169 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
   });
 }
 
+template <class T>
+void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
+              const GemmOptions<T>& o) {
+  if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
+  check(a, b.rows, b.cols, c, o);
+  Problem<T> p = orient(a, b, c, o);
+  if (o.b_column_sums.data() != nullptr) {
+    const bool in_passing = p.b.data == b.data && b.col_stride == 1 && !c.empty();
+    if (in_passing) {
+      if (o.beta == T(0)) std::fill(o.b_column_sums.begin(), o.b_column_sums.end(), T(0));
+      p.b_sums = o.b_column_sums.data();
+    } else {
+      column_sums_any(b, o.b_column_sums, o.beta != T(0), o.num_threads);
+    }
+  }
+  if (c.empty()) return;
+  if (a.cols == 0) return empty_product(p);
+  run(p, o.num_threads);
+}
+
+template <class T>
+void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c,
+              const GemmOptions<T>& o) {
+  check(a, b.rows(), b.cols(), c, o);
+  if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
+  if (c.empty()) return;
+  MatrixView<T> plain = c;
+  if (c.cols == 1) plain.col_stride = 1;
+  // Not turned around: only the right operand can be arranged beforehand.
+  GemmOptions<T> options = o;
+  Problem<T> p = orient(a, MatrixView<const T>(b.data(), b.rows(), b.cols(), b.padded_cols()), plain, o);
+  if (p.c.rows != c.rows || p.c.data != c.data || p.a.data != a.data) {
+    p.a = a;
+    p.b = MatrixView<const T>(b.data(), b.rows(), b.cols(), b.padded_cols());
+    p.c = plain;
+    p.bias_per_row = false;
+    p.residual = o.residual;
+    p.saved = o.saved;
+    p.pre = o.pre_activation;
+  }
+  p.packed_b = b.data();
+  if (a.cols == 0) return empty_product(p);
+  run(p, options.num_threads);
+}
+
+/// Runs body(i) for every product of a batch: shared among threads when there are enough, else one after the other.
+template <class T, class Make>
+void batch_any(Index count, const GemmOptions<T>& o, Make&& make) {
+  double work = 0;
+  Index elements = 0;
+  bool all_small = true;
+  for (Index i = 0; i < count; ++i) {
+    const Problem<T> p = make(i);
+    if (p.c.empty()) continue;
+    work += work_of(p);
+    all_small = all_small && p.a.cols > 0;
+    if (p.a.cols > 0) elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
+  }
+  const Threads threads = plan_threads(o.num_threads, work);
+  if (threads.working <= 1 || count < 2 * threads.working) {
+    for (Index i = 0; i < count; ++i) {
+      const Problem<T> p = make(i);
+      if (p.c.empty()) continue;
+      if (p.a.cols == 0)
+        empty_product(p);
+      else
+        run(p, o.num_threads);
+    }
+    return;
+  }
+  T* buffer = scratch<T>(std::max<Index>(1, elements) * threads.working);
+  parallel(threads, [&](Member member) {
+    const auto [first, end] = member.share(count);
+    for (Index i = first; i < end; ++i) {
+      const Problem<T> p = make(i);
+      if (p.c.empty()) continue;
+      if (p.a.cols == 0) {
+        empty_product(p);
+      } else if (!one_tile(p)) {
+        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, buffer + member.rank * elements);
+      }
+    }
+  });
+}
+
+template <class T>
+void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const MatrixView<const T>> b,
+                      std::span<const MatrixView<T>> c, const GemmOptions<T>& o) {
+  if (a.size() != b.size() || a.size() != c.size())
+    throw ShapeError("gemm_batched: " + std::to_string(a.size()) + " a, " + std::to_string(b.size()) + " b and " +
+                     std::to_string(c.size()) + " c");
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    try {
+      check_view("gemm", "b", b[i]);
+      check(a[i], b[i].rows, b[i].cols, c[i], o);
+    } catch (const ShapeError& e) {
+      throw ShapeError("gemm_batched: product " + std::to_string(i) + ": " + e.what());
+    }
+  }
+  batch_any<T>(static_cast<Index>(a.size()), o, [&](Index i) {
+    const auto at = static_cast<std::size_t>(i);
+    return orient(a[at], b[at], c[at], o);
+  });
+}
+
+template <class T>
+void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixView<const T> b, Index b_step,
+                      MatrixView<T> c, Index c_step, const GemmOptions<T>& o) {
+  if (count < 0) throw ValueError("gemm_strided_batched: count is " + std::to_string(count));
+  check_view("gemm_strided_batched", "b", b);
+  check(a, b.rows, b.cols, c, o);
+  if (count > 1 && c_step == 0) throw ShapeError("gemm_strided_batched: c_step is 0: the products would overlap");
+  batch_any<T>(count, o, [&](Index i) {
+    MatrixView<const T> ai = a, bi = b;
+    MatrixView<T> ci = c;
+    ai.data += i * a_step;
+    bi.data += i * b_step;
+    ci.data += i * c_step;
+    return orient(ai, bi, ci, o);
+  });
+}
+
+template <class T>
+void gemv_any(MatrixView<const T> a, std::span<const T> x, std::span<T> y, T alpha, T beta, int threads) {
+  if (static_cast<Index>(x.size()) != a.cols || static_cast<Index>(y.size()) != a.rows)
+    throw ShapeError("gemv: a is " + shape_of(a) + " but x has " + std::to_string(x.size()) + " and y " +
+                     std::to_string(y.size()) + " elements");
+  GemmOptions<T> o;
+  o.alpha = alpha;
+  o.beta = beta;
+  o.num_threads = threads;
+  gemm_any<T>(a, MatrixView<const T>(x.data(), a.cols, 1), MatrixView<T>(y.data(), a.rows, 1), o);
+}
+
+template <class T>
+void ger_any(std::span<const T> x, std::span<const T> y, MatrixView<T> a, T alpha, int threads) {
+  if (static_cast<Index>(x.size()) != a.rows || static_cast<Index>(y.size()) != a.cols)
+    throw ShapeError("ger: a is " + shape_of(a) + " but x has " + std::to_string(x.size()) + " and y " +
+                     std::to_string(y.size()) + " elements");
+  GemmOptions<T> o;
+  o.alpha = alpha;
+  o.beta = 1;
+  o.num_threads = threads;
+  gemm_any<T>(MatrixView<const T>(x.data(), a.rows, 1), MatrixView<const T>(y.data(), 1, a.cols), a, o);
+}
+
 }  // namespace
 }  // namespace detail
+
+template <class T>
+PackedMatrix<T>::PackedMatrix(MatrixView<const T> b) : rows_(b.rows), cols_(b.cols) {
+  detail::check_view("PackedMatrix", "b", b);
+  if (b.empty()) return;
+  data_.reset(static_cast<T*>(allocate_aligned(bytes())));
+  const auto& kernels = detail::active_table().gemm<T>();
+  const detail::Operand operand = detail::lanes_of<T>(b.col_stride, b.row_stride, b.cols, b.rows);
+  for (Index k0 = 0; k0 < rows_; k0 += kSumBlock)
+    detail::pack_panels(kernels, b, operand.layout, k0, std::min(kSumBlock, rows_ - k0), 0, cols_, kPanel,
+                        data_.get() + k0 * padded_cols());
+}
+
+template class PackedMatrix<float>;
+template class PackedMatrix<double>;
 
 void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
           const GemmOptions<float>& options) {
@@ -292,6 +635,44 @@ void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float
 void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
           const GemmOptions<double>& options) {
   detail::gemm_any(a, b, c, options);
+}
+void gemm(MatrixView<const float> a, const PackedMatrix<float>& b, MatrixView<float> c,
+          const GemmOptions<float>& options) {
+  detail::gemm_any(a, b, c, options);
+}
+void gemm(MatrixView<const double> a, const PackedMatrix<double>& b, MatrixView<double> c,
+          const GemmOptions<double>& options) {
+  detail::gemm_any(a, b, c, options);
+}
+void gemm_batched(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
+                  std::span<const MatrixView<float>> c, const GemmOptions<float>& options) {
+  detail::gemm_batched_any(a, b, c, options);
+}
+void gemm_batched(std::span<const MatrixView<const double>> a, std::span<const MatrixView<const double>> b,
+                  std::span<const MatrixView<double>> c, const GemmOptions<double>& options) {
+  detail::gemm_batched_any(a, b, c, options);
+}
+void gemm_strided_batched(Index count, MatrixView<const float> a, Index a_step, MatrixView<const float> b, Index b_step,
+                          MatrixView<float> c, Index c_step, const GemmOptions<float>& options) {
+  detail::gemm_strided_any(count, a, a_step, b, b_step, c, c_step, options);
+}
+void gemm_strided_batched(Index count, MatrixView<const double> a, Index a_step, MatrixView<const double> b,
+                          Index b_step, MatrixView<double> c, Index c_step, const GemmOptions<double>& options) {
+  detail::gemm_strided_any(count, a, a_step, b, b_step, c, c_step, options);
+}
+void gemv(MatrixView<const float> a, std::span<const float> x, std::span<float> y, float alpha, float beta,
+          int num_threads) {
+  detail::gemv_any(a, x, y, alpha, beta, num_threads);
+}
+void gemv(MatrixView<const double> a, std::span<const double> x, std::span<double> y, double alpha, double beta,
+          int num_threads) {
+  detail::gemv_any(a, x, y, alpha, beta, num_threads);
+}
+void ger(std::span<const float> x, std::span<const float> y, MatrixView<float> a, float alpha, int num_threads) {
+  detail::ger_any(x, y, a, alpha, num_threads);
+}
+void ger(std::span<const double> x, std::span<const double> y, MatrixView<double> a, double alpha, int num_threads) {
+  detail::ger_any(x, y, a, alpha, num_threads);
 }
 void column_sums(MatrixView<const float> x, std::span<float> sums, bool accumulate, int num_threads) {
   detail::column_sums_any(x, sums, accumulate, num_threads);

@@ -1,73 +1,85 @@
 // SPDX-License-Identifier: MIT
-// Packing: a strip of W rows of A (or columns of B) becomes one contiguous panel that the micro-kernel reads from front
-// to back. The same routine packs both operands; strides absorb transposition.
-//   w_stride == 1: the W elements of a step lie next to each other: copy registers.
-//   k_stride == 1: the elements of a row lie next to each other: transpose squares of registers.
-//   otherwise: element by element.
+// Packing: operands are copied into the order in which the micro-kernel reads them. A keeps its orientation (the
+// micro-kernel reads both), so packing it is a plain copy; B becomes panels of tile_cols columns, one step of k after
+// the other.
 #pragma once
 
+#include "kernels/core/table.hpp"
 #include "kernels/simd/simd.hpp"
 
 namespace tilewright::detail {
 
-/// panel[p * W + w] = source[w * w_stride + p * k_stride] for w < count, 0 for count <= w < W, 0 <= p < k.
-template <class T, class A, int W>
-void pack_panel(const T* source, Index w_stride, Index k_stride, Index count, Index k, T* panel) noexcept {
+/// to[i * to_stride + j] = source[i * stride + j] for i < rows, j < cols.
+template <class T, class A>
+void copy_rows(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept {
+  for (Index i = 0; i < rows; ++i)
+    simd::for_registers<T, A>(
+        cols, [from = source + i * stride, row = to + i * to_stride](Index j, auto... some)
+                  __attribute__((always_inline)) { simd::store(row + j, simd::load<T, A>(from + j, some...), some...); });
+}
+
+/// Rows of neighbours into panels: panel j / W holds to[j / W * W * k + p * W + j % W] = source[p * stride + j] for
+/// j < cols and p < k, W = tile_cols; zeros fill the last panel.
+template <class T, class A>
+void pack_rows(const T* source, Index stride, Index cols, Index k, T* to) noexcept {
   constexpr int lanes = kLanes<T, A>;
-  constexpr int groups = (W + lanes - 1) / lanes;
-  constexpr auto width = [](int g) { return g + 1 < groups ? lanes : W - (groups - 1) * lanes; };
-  if (w_stride == 1) {
-    for (Index p = 0; p < k; ++p)
-#pragma GCC unroll 4
-      for (int g = 0; g < groups; ++g) {
-        const Index some = count - g * lanes;
-        const T* from = source + p * k_stride + g * lanes;
-        T* to = panel + p * W + g * lanes;
-        const Vec<T, A> v =
-            some >= width(g) && width(g) == lanes
-                ? simd::load<T, A>(from)
-                : (some > 0 ? simd::load<T, A>(from, simd::first_lanes<T, A>(some < width(g) ? some : width(g)))
-                            : simd::set<T, A>(0));
-        if (width(g) == lanes)
-          simd::store(to, v);
-        else
-          simd::store(to, v, simd::first_lanes<T, A>(width(g)));
-      }
-    return;
-  }
-  Index p = 0;
-  if (k_stride == 1) {
-    for (; p < k; p += lanes) {
-      const Index steps = k - p < lanes ? k - p : lanes;
-#pragma GCC unroll 4
-      for (int g = 0; g < groups; ++g) {
-        Vec<T, A> square[lanes];
-#pragma GCC unroll 16
-        for (int i = 0; i < lanes; ++i) {
-          const Index w = g * lanes + i;
-          if (i >= width(g) || w >= count)
-            square[i] = simd::set<T, A>(0);
-          else if (steps == lanes)
-            square[i] = simd::load<T, A>(source + w * w_stride + p);
-          else
-            square[i] = simd::load<T, A>(source + w * w_stride + p, simd::first_lanes<T, A>(steps));
-        }
-        simd::transpose<T, A>(square);
-        T* to = panel + p * W + g * lanes;
-#pragma GCC unroll 16
-        for (int i = 0; i < lanes; ++i) {
-          if (i >= steps) break;
-          if (width(g) == lanes)
-            simd::store(to + i * W, square[i]);
-          else
-            simd::store(to + i * W, square[i], simd::first_lanes<T, A>(width(g)));
+  constexpr Index width = Index{kTileVectors} * lanes;
+  // Four panels at once, because pages of memory are met row by row; more would write to more places at the same
+  // distance than the first-level cache has ways.
+  constexpr Index together = 4;
+  // A row is asked for this many steps before its turn.
+  constexpr Index ahead = 8;
+  for (Index j = 0; j < cols; j += together * width) {
+    const Index end = j + together * width < cols ? j + together * width : cols;
+    for (Index p = 0; p < k; ++p) {
+      const T* from = source + p * stride;
+      const T* soon = from + (p + ahead < k ? ahead * stride : 0);
+      for (Index i = j; i < end; i += width) {
+        T* panel = to + i * k + p * width;
+#pragma GCC unroll 2
+        for (int v = 0; v < kTileVectors; ++v) {
+          const Index left = end - i - v * lanes;
+          if (left >= lanes) {
+            __builtin_prefetch(soon + i + v * lanes);
+            simd::store(panel + v * lanes, simd::load<T, A>(from + i + v * lanes));
+          } else {
+            simd::store(panel + v * lanes, left <= 0 ? simd::set<T, A>(0)
+                                                     : simd::load<T, A>(from + i + v * lanes,
+                                                                        simd::first_lanes<T, A>(left)));
+          }
         }
       }
     }
-    return;
   }
-  for (; p < k; ++p)
-    for (int w = 0; w < W; ++w) panel[p * W + w] = w < count ? source[w * w_stride + p * k_stride] : T(0);
+}
+
+/// Columns of neighbours into one panel: panel[p * W + j] = source[j * stride + p] for j < cols <= W, p < k; zeros in
+/// the other columns. Squares of registers are transposed.
+template <class T, class A>
+void pack_columns(const T* source, Index stride, Index cols, Index k, T* panel) noexcept {
+  constexpr int lanes = kLanes<T, A>;
+  constexpr Index width = Index{kTileVectors} * lanes;
+  for (Index p = 0; p < k; p += lanes) {
+    const Index steps = k - p < lanes ? k - p : lanes;
+    const auto some = simd::first_lanes<T, A>(steps);
+    for (Index first = 0; first < width; first += lanes) {
+      Vec<T, A> square[lanes];
+      const T* from = source + first * stride + p;
+      if (steps == lanes && first + lanes <= cols) {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes; ++i) square[i] = simd::load<T, A>(from + i * stride);
+      } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes; ++i)
+          square[i] = first + i < cols ? simd::load<T, A>(from + i * stride, some) : simd::set<T, A>(0);
+      }
+      simd::transpose<T, A>(square);
+      T* to = panel + p * width + first;
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i)
+        if (i < steps) simd::store(to + i * width, square[i]);
+    }
+  }
 }
 
 }  // namespace tilewright::detail

@@ -13,30 +13,31 @@
 
 namespace tilewright::detail {
 
-template <class T, class A, int V, bool kPacked, bool kRagged, std::size_t... R>
-constexpr void fill_micro(typename GemmKernels<T>::Micro* row, std::index_sequence<R...>) {
-  ((row[R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kPacked, kRagged>), ...);
+/// Reading a register partially costs nothing on AVX-512: there the ragged kernels serve whole tiles, too.
+template <class T, class A, int V, bool kAlong, std::size_t... R>
+constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
+  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A>>,
+    k.micro[kAlong][1][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, true>),
+   ...);
 }
 
 template <class T, class A, class... F>
 constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
-  constexpr int rows = tile_rows_of<T, A>;
-  constexpr int cols = kTileVectors * kLanes<T, A>;
   GemmKernels<T> k{};
-  k.tile_rows = rows;
-  k.tile_cols = cols;
+  k.tile_rows = tile_rows_of<T, A>;
+  k.tile_cols = kTileVectors * kLanes<T, A>;
   k.lanes = kLanes<T, A>;
-  const auto all_rows = std::make_index_sequence<rows>();
-  fill_micro<T, A, 1, true, false>(k.packed[0], all_rows);
-  fill_micro<T, A, 2, true, false>(k.packed[1], all_rows);
-  fill_micro<T, A, 1, false, false>(k.direct[0], all_rows);
-  fill_micro<T, A, 2, false, false>(k.direct[1], all_rows);
-  fill_micro<T, A, 1, false, true>(k.direct_ragged[0], all_rows);
-  fill_micro<T, A, 2, false, true>(k.direct_ragged[1], all_rows);
-  k.pack_a = &pack_panel<T, A, rows>;
-  k.pack_b = &pack_panel<T, A, cols>;
+  const auto rows = std::make_index_sequence<tile_rows_of<T, A>>();
+  fill_micro<T, A, 1, false>(k, rows);
+  fill_micro<T, A, 2, false>(k, rows);
+  fill_micro<T, A, 1, true>(k, rows);
+  fill_micro<T, A, 2, true>(k, rows);
+  k.copy_rows = &copy_rows<T, A>;
+  k.pack_rows = &pack_rows<T, A>;
+  k.pack_columns = &pack_columns<T, A>;
+  k.accumulate = &accumulate<T, A>;
   int i = 0;
-  ((k.finish[i++] = &gemm_finish<F, T, A>), ...);
+  ((k.finish[i] = &gemm_finish<F, T, A>, k.derive[i++] = &gemm_derive<F, T, A>), ...);
   k.add_column_sums = &add_column_sums<T, A>;
   return k;
 }

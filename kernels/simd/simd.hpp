@@ -19,6 +19,7 @@
 #include <xsimd/xsimd.hpp>
 
 #define TILEWRIGHT_INLINE [[gnu::always_inline]] static inline
+#define TILEWRIGHT_MEMBER [[gnu::always_inline]] inline
 
 namespace tilewright::detail {
 
