@@ -28,6 +28,8 @@ struct Tile {
   Index cols;  // 1 .. registers * lanes
   T alpha;
   T keep_c;  // 0: c is not read
+  /// What is needed soon: one place per step, b_k_stride apart. May be null.
+  const T* next;
 };
 
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that

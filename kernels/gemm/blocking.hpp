@@ -43,10 +43,13 @@ struct Blocking {
   bool pack_a, pack_b;
 };
 
-/// An operand in place is met at addresses one stride apart. Strides that are multiples of this send them to the same
-/// few sets of the caches, which then hold a fraction of what they could.
-inline constexpr Index kBadStride = 4096;
-inline bool is_bad_stride(Index bytes) { return bytes % kBadStride == 0; }
+/// An operand in place is met at addresses one stride apart. Strides near multiples of a page send them to the same few
+/// sets of the caches, which then hold a fraction of what they could.
+inline bool is_bad_stride(Index bytes) {
+  constexpr Index page = 4096, line = 64;
+  const Index rest = (bytes < 0 ? -bytes : bytes) % page;
+  return rest < line || rest > page - line;
+}
 
 inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, Index mr, Index nr, Index element_bytes,
                               const CacheSizes& cache) {
@@ -55,17 +58,19 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, I
   // elements, 92 KiB for 14 + 32 floats) streams through the first-level cache from the second, which gives 64 bytes a
   // cycle where a step needs 13.
   out.kc = std::min(k, kSumBlock);
-  // A's block stays in the second-level cache while it meets every panel of B: a little over half of it, the rest is
-  // for B and C.
-  const Index a_bytes = cache.l2_bytes * 9 / 16;
+  // A's block stays in the second-level cache while it meets every panel of B: a little over a quarter of it:
+  // pages of memory lie at random, and with more of them some sets overflow (docs/gemm.md).
+  const Index a_bytes = cache.l2_bytes * 9 / 32;
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
   out.mc = std::min(most_m, round_up(m, mr));
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
   out.nc = n <= most_n ? round_up(n, nr) : round_up(ceil_div(n, ceil_div(n, most_n)), nr);
-  out.pack_a = a.layout == Layout::strided || (n > 12 * nr) || (is_bad_stride(a.stride) && n > 2 * nr && m > mr / 2);
-  out.pack_b = b.layout != Layout::lanes_adjacent || (m > 12 * mr) || (is_bad_stride(b.stride) && m > 2 * mr);
+  // Operands that can be read where they are stay there while packing would not pay: A costs the same from both places
+  // unless its rows crowd into few sets, and B's packing is shared by too few rows of tiles.
+  out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
+  out.pack_b = b.layout != Layout::lanes_adjacent || m > (is_bad_stride(b.stride) ? 12 : 48) * mr;
   return out;
 }
 

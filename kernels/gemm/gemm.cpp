@@ -297,11 +297,13 @@ template <class T>
 void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index j0, Range columns, Index k0, Index kc,
                     T* a, const BlockOfB<T>& b, T keep, bool last) {
   const GemmKernels<T>& kernels = *p.kernels;
+  constexpr Index kLine = 64 / Index{sizeof(T)};
   const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
   const Index panel = plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
   for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
     const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
     const T* panel_of_b = b.at(j, kc);
+    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : nullptr;
     for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a few rows of a
       const Index i = rows.first + tiles.first(t), height = tiles.size(t);
       T* packed = a + t * panel;
@@ -311,7 +313,9 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
                                 : (plan.a_layout == Layout::steps_adjacent
                                        ? RowsOfA<T>{packed, plan.a_row(), 1, true}
                                        : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
-      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep};
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr};
+      // Each of the first tiles of a panel fetches one line of every row of the next panel.
+      if (next_panel != nullptr && t * kLine < kernels.tile_cols) tile.next = next_panel + t * kLine;
       compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }
   }
@@ -414,7 +418,8 @@ bool one_tile(const Problem<T>& p) {
   if (m > kernels.tile_rows || n > kernels.tile_cols || k > kSumBlock || p.b.col_stride != 1 || p.packed_b != nullptr ||
       p.b_sums != nullptr || !(along || p.a.row_stride == 1))
     return false;
-  Tile<T> tile{p.a.data, p.a.row_stride, p.a.col_stride, p.b.data, p.b.row_stride, k, nullptr, 0, n, p.alpha, p.beta};
+  Tile<T> tile{p.a.data, p.a.row_stride, p.a.col_stride, p.b.data, p.b.row_stride, k, nullptr, 0, n, p.alpha, p.beta,
+               nullptr};
   compute_tile(p, micro_for(kernels, along, m, n), tile, 0, 0, m, true);
   return true;
 }

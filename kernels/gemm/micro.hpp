@@ -28,6 +28,9 @@ inline constexpr int tile_rows_of = kIsAvx512<A> ? 14
 inline constexpr int kTailSteps = 4;
 inline constexpr int kTailChains = 4;
 
+/// B is asked for this many steps before its turn.
+inline constexpr Index kAhead = 24;
+
 /// A tile of C. Every index is a template parameter, because GCC keeps arrays in registers only when it sees constants
 /// from the start.
 ///
@@ -49,10 +52,11 @@ struct MicroKernel {
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
 
   const Tile<T>& tile;
-  Index row, step_a, step_b;
+  Index row, step_a, step_b, step_next;
   simd::Lanes<T, A> last;
   bool whole, read_c, plain;
   const T* b;
+  const T* next;
   const T* base[kBases];
   Vec<T, A> acc[R][V];
 
@@ -102,6 +106,10 @@ struct MicroKernel {
         if constexpr (V > 1) __builtin_prefetch(c + (V - 1) * kWidth, 1);
         c += tile.c_row_stride;
       }
+      __builtin_prefetch(b + kAhead * step_b);
+      if constexpr (V > 1) __builtin_prefetch(b + kAhead * step_b + (V - 1) * kWidth);
+      __builtin_prefetch(next, 0, 2);
+      next += step_next;
       step<0, 0>(Upto<R>(), Upto<V>());
       b += step_b;
       (advance(base[G], step_a), ...);
@@ -156,9 +164,11 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 t.a_row_stride,
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
+                t.next == nullptr ? 0 : t.b_k_stride,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
                 whole, read_c, whole && !read_c && t.alpha == T(1),
                 t.b,
+                t.next == nullptr ? t.b : t.next,
                 {},
                 {}};
   constexpr typename Kernel::template Upto<Kernel::kBases> bases;

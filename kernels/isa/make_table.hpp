@@ -13,10 +13,9 @@
 
 namespace tilewright::detail {
 
-/// Reading a register partially costs nothing on AVX-512: there the ragged kernels serve whole tiles, too.
 template <class T, class A, int V, bool kAlong, std::size_t... R>
 constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
-  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A>>,
+  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, false>,
     k.micro[kAlong][1][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, true>),
    ...);
 }
