@@ -34,6 +34,10 @@ struct GemmOptions {
   std::span<T> b_column_sums = {};
 };
 
+/// What a call without options uses; building them anew would be a tenth of a tiny product.
+template <class T>
+inline constexpr GemmOptions<T> kGemmDefaults{};
+
 /// c = f(alpha * a * b + beta * c + bias + residual), f the activation; with `saved`,
 /// c = (alpha * a * b + beta * c + bias + residual) * f'.
 ///
@@ -50,9 +54,9 @@ struct GemmOptions {
 ///
 /// Threading: uses num_threads, fewer when they would not pay. Memory: packing buffers are kept per calling thread.
 TILEWRIGHT_API void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
-                         const GemmOptions<float>& options = {});
+                         const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
-                         const GemmOptions<double>& options = {});
+                         const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// A right operand arranged once for many products: weights that do not change. Holds a copy, so the source may go
 /// away; products with it have the same bits as with the source. May be used by many threads at once, and with any ISA.
@@ -80,27 +84,27 @@ class TILEWRIGHT_API PackedMatrix {
 
 /// gemm() with b arranged beforehand. b_column_sums is not available.
 TILEWRIGHT_API void gemm(MatrixView<const float> a, const PackedMatrix<float>& b, MatrixView<float> c,
-                         const GemmOptions<float>& options = {});
+                         const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm(MatrixView<const double> a, const PackedMatrix<double>& b, MatrixView<double> c,
-                         const GemmOptions<double>& options = {});
+                         const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// c[i] = gemm(a[i], b[i]) for every i, all with the same options (of which bias, activation, alpha, beta and
 /// num_threads make sense). The products may differ in shape. Throws ShapeError naming the first that does not fit;
 /// then nothing has been computed. Threads share the products out when there are enough of them.
 TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
-                                 std::span<const MatrixView<float>> c, const GemmOptions<float>& options = {});
+                                 std::span<const MatrixView<float>> c, const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const double>> a,
                                  std::span<const MatrixView<const double>> b, std::span<const MatrixView<double>> c,
-                                 const GemmOptions<double>& options = {});
+                                 const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// The same for `count` products of one shape at equal distances in memory: product i has its operands i * a_step,
 /// i * b_step and i * c_step elements after those given. A step of 0 shares an operand (not c).
 TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const float> a, Index a_step,
                                          MatrixView<const float> b, Index b_step, MatrixView<float> c, Index c_step,
-                                         const GemmOptions<float>& options = {});
+                                         const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const double> a, Index a_step,
                                          MatrixView<const double> b, Index b_step, MatrixView<double> c, Index c_step,
-                                         const GemmOptions<double>& options = {});
+                                         const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// y = alpha * a * x + beta * y: gemm with one column, same numerics. x has a.cols elements, y a.rows.
 TILEWRIGHT_API void gemv(MatrixView<const float> a, std::span<const float> x, std::span<float> y, float alpha = 1,

@@ -28,8 +28,9 @@ struct Tile {
   Index cols;  // 1 .. registers * lanes
   T alpha;
   T keep_c;  // 0: c is not read
-  /// What is needed soon: one place per step, b_k_stride apart. May be null.
+  /// What is needed soon: this place and the one next_too elements on, in every step b_k_stride further. May be null.
   const T* next;
+  Index next_too;
 };
 
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that
@@ -59,6 +60,8 @@ struct GemmKernels {
   /// [along][ragged][registers across - 1][rows - 1]. along: the elements of a row of A are neighbours; otherwise those
   /// of a column are. ragged: the last register across may be partial.
   Micro micro[2][2][kTileVectors][kMaxTileRows];
+  /// [along][rows - 1]: tiles of at most half a register across, where the ISA has something faster for them; or null.
+  Micro narrow[2][kMaxTileRows];
   /// Packing (pack.hpp).
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;

@@ -2,10 +2,10 @@
 // gemm: check, plan, split over threads, and call micro-kernels through the table. docs/gemm.md has the picture of the
 // loops.
 //
-//   gemm -> run -> one_tile         a product of one tile
-//               -> long_product     few outputs, long k: threads share k
+//   gemm -> small_product           a few tiles, one thread
+//        -> run -> long_product     few outputs, long k: threads share k
 //               -> blocked_product  everything else: five loops, each operand packed or read where it is
-//        all    -> compute_tile     one micro-kernel call, and the epilogue after the last block of k
+//                  -> compute_tile  one micro-kernel call, and the epilogue after the last block of k
 #include "tilewright/gemm.hpp"
 
 #include "kernels/core/check.hpp"
@@ -65,9 +65,9 @@ template <class T>
   throw ValueError("gemm: bad arguments");
 }
 
-/// Plain matrices with default options pass by a few comparisons; the rest is looked at in order.
+/// Plain matrices with default options pass by a few comparisons (then true); the rest is looked at in order.
 template <class T>
-void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const MatrixView<T>& c, const GemmOptions<T>& o) {
+bool check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const MatrixView<T>& c, const GemmOptions<T>& o) {
   const bool shapes_fit = a.cols == b_rows && c.rows == a.rows && c.cols == b_cols && (a.rows | a.cols | b_cols) >= 0;
   const bool memory = (a.data != nullptr || a.empty()) && (c.data != nullptr || c.empty());
   const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
@@ -76,7 +76,7 @@ void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const Matri
                      o.activation.kind == ActivationKind::identity && o.activation.slope == 0 && o.num_threads >= 0 &&
                      o.num_threads <= kMaxThreads;
   if (shapes_fit && memory && apart && plain) [[likely]]
-    return;
+    return true;
   const auto same = [&c](const auto& view) { return view.rows == c.rows && view.cols == c.cols; };
   if (!shapes_fit || !memory) explain(a, b_rows, b_cols, c, o);
   check_output("gemm", "c", c);
@@ -89,6 +89,18 @@ void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const Matri
   if (o.pre_activation.data != nullptr) check_output("gemm", "pre_activation", o.pre_activation);
   check_activation("gemm", o.activation);
   check_thread_count("gemm", o.num_threads);
+  return false;
+}
+
+/// Whether registers should run over the rows of c although its columns are neighbours: when few columns would leave
+/// most of a register empty, and the rows of a are neighbours, too. Then tiles go through a buffer.
+template <class T>
+bool worth_turning(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c) {
+  if (a.row_stride != 1 || a.col_stride == 1 || c.cols >= kernels.lanes || c.rows < 2 * kernels.tile_cols ||
+      a.cols < 4 * kernels.lanes)
+    return false;
+  const bool half = 2 * c.cols <= kernels.lanes && kernels.narrow[0][0] != nullptr;
+  return 5 * c.cols < 4 * (half ? kernels.lanes / 2 : kernels.lanes);
 }
 
 template <class T>
@@ -97,9 +109,10 @@ Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, Ma
   // A single row or column has no second stride.
   if (c.cols == 1) c.col_stride = 1;
   if (c.rows == 1) c.row_stride = c.cols;
-  const bool turn = c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1;
   Problem<T> p;
   p.kernels = &active_table().gemm<T>();
+  const bool turn = (c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1) ||
+                    worth_turning(*p.kernels, a, c);
   p.alpha = o.alpha;
   p.beta = o.beta;
   p.packed_b = nullptr;
@@ -181,12 +194,13 @@ void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Til
       for (Index s = 0; s < tile.cols; ++s) buffer[r * tile.cols + s] = p.c(i + r, j + s);
   micro(tile);
   if (last && p.finishes) finish(p, buffer, tile.cols, i, j, rows, tile.cols);
-  for (Index r = 0; r < rows; ++r)
-    for (Index s = 0; s < tile.cols; ++s) p.c(i + r, j + s) = buffer[r * tile.cols + s];
+  for (Index s = 0; s < tile.cols; ++s)
+    for (Index r = 0; r < rows; ++r) p.c(i + r, j + s) = buffer[r * tile.cols + s];
 }
 
 template <class T>
 typename GemmKernels<T>::Micro micro_for(const GemmKernels<T>& kernels, bool along, Index rows, Index cols) {
+  if (2 * cols <= kernels.lanes && kernels.narrow[along][rows - 1] != nullptr) return kernels.narrow[along][rows - 1];
   const int wide = cols > kernels.lanes;
   const bool ragged = cols != (wide + 1) * kernels.lanes;
   return kernels.micro[along][ragged][wide][rows - 1];
@@ -313,9 +327,12 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
                                 : (plan.a_layout == Layout::steps_adjacent
                                        ? RowsOfA<T>{packed, plan.a_row(), 1, true}
                                        : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
-      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr};
-      // Each of the first tiles of a panel fetches one line of every row of the next panel.
-      if (next_panel != nullptr && t * kLine < kernels.tile_cols) tile.next = next_panel + t * kLine;
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr, 0};
+      // Each of the first tiles of a panel fetches one line of every row of the next panel; a lone tile fetches two.
+      if (next_panel != nullptr && t * kLine < kernels.tile_cols) {
+        tile.next = next_panel + t * kLine;
+        tile.next_too = tiles.parts == 1 ? kLine : 0;
+      }
       compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }
   }
@@ -409,20 +426,35 @@ void empty_product(const Problem<T>& p) {
     }
 }
 
-/// A product of one tile whose operands can be read in place: one call.
+/// A product for one thread, without epilogue, whose operands can be read in place and whose k is one block: tile after
+/// tile and nothing else, because for a few tiles everything else would take longer than they do.
 template <class T>
-bool one_tile(const Problem<T>& p) {
-  const GemmKernels<T>& kernels = *p.kernels;
-  const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
-  const bool along = p.a.col_stride == 1;
-  if (m > kernels.tile_rows || n > kernels.tile_cols || k > kSumBlock || p.b.col_stride != 1 || p.packed_b != nullptr ||
-      p.b_sums != nullptr || !(along || p.a.row_stride == 1))
+bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
+                   const MatrixView<T>& c, T alpha, T beta) {
+  const bool along = a.col_stride == 1;
+  if ((c.col_stride != 1 && c.cols != 1) || (b.col_stride != 1 && b.cols != 1) || !(along || a.row_stride == 1) ||
+      worth_turning(kernels, a, c))
     return false;
-  Tile<T> tile{p.a.data, p.a.row_stride, p.a.col_stride, p.b.data, p.b.row_stride, k, nullptr, 0, n, p.alpha, p.beta,
-               nullptr};
-  compute_tile(p, micro_for(kernels, along, m, n), tile, 0, 0, m, true);
+  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols,
+               c.data, c.row_stride, 0,            alpha,  beta,         nullptr, 0};
+  const EvenParts tiles(c.rows, kernels.tile_rows);
+  for (Index j = 0; j < c.cols; j += kernels.tile_cols) {
+    tile.cols = std::min<Index>(kernels.tile_cols, c.cols - j);
+    tile.b = b.data + j;
+    for (Index t = 0; t < tiles.parts; ++t) {
+      const Index i = tiles.first(t);
+      tile.a = a.data + i * a.row_stride;
+      tile.c = c.data + i * c.row_stride + j;
+      micro_for(kernels, along, tiles.size(t), tile.cols)(tile);
+    }
+  }
   return true;
 }
+
+/// Up to this many multiply-adds a product counts as small. Beyond, what small_product leaves out pays.
+inline constexpr Index kSmallWork = 100 * 100 * 100;
+/// Below this no second thread would be asked for on any ISA (plan_threads).
+inline constexpr Index kAlwaysAlone = 60 * 60 * 60;
 
 /// Nanoseconds that one thread needs: a fused multiply-add on every lane of one register in a cycle of 3 GHz.
 template <class T>
@@ -434,7 +466,6 @@ double work_of(const Problem<T>& p) {
 
 template <class T>
 void run(const Problem<T>& p, int requested) {
-  if (one_tile(p)) return;
   const Threads threads = plan_threads(requested, work_of(p));
   const Plan<T> plan(p, p.a.cols);
   // Not enough tiles for every thread to be busy, and k long enough to share.
@@ -473,7 +504,12 @@ template <class T>
 void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
   if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
-  check(a, b.rows, b.cols, c, o);
+  if (check(a, b.rows, b.cols, c, o) && a.cols <= kSumBlock && c.cols <= kSmallWork && c.rows <= kSmallWork) {
+    const Index work = c.rows * c.cols * a.cols;
+    if (work > 0 && work <= kSmallWork && (work < kAlwaysAlone || o.num_threads == 1 || num_threads() == 1) &&
+        small_product(active_table().gemm<T>(), a, b, c, o.alpha, o.beta))
+      return;
+  }
   Problem<T> p = orient(a, b, c, o);
   if (o.b_column_sums.data() != nullptr) {
     const bool in_passing = p.b.data == b.data && b.col_stride == 1 && !c.empty();
@@ -547,7 +583,7 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& make) {
       if (p.c.empty()) continue;
       if (p.a.cols == 0) {
         empty_product(p);
-      } else if (!one_tile(p)) {
+      } else {
         blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, buffer + member.rank * elements);
       }
     }

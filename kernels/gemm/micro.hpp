@@ -31,6 +31,22 @@ inline constexpr int kTailChains = 4;
 /// B is asked for this many steps before its turn.
 inline constexpr Index kAhead = 24;
 
+/// The register of an architecture tag.
+template <class T, class A>
+struct RegisterOf {
+  using type = Vec<T, A>;
+};
+template <class A>
+inline constexpr bool kIsHalf = false;
+#if defined(__AVX512VL__)
+template <class T>
+struct RegisterOf<T, simd::Avx512Half> {
+  using type = simd::HalfVec<T>;
+};
+template <>
+inline constexpr bool kIsHalf<simd::Avx512Half> = true;
+#endif
+
 /// A tile of C. Every index is a template parameter, because GCC keeps arrays in registers only when it sees constants
 /// from the start.
 ///
@@ -43,7 +59,9 @@ struct MicroKernel {
   template <int... I>
   using Each = std::integer_sequence<int, I...>;
 
-  static constexpr int kWidth = kLanes<T, A>;
+  using Register = typename RegisterOf<T, A>::type;
+  static constexpr bool kCheapMasks = kIsAvx512<A> || kIsHalf<A>;
+  static constexpr int kWidth = static_cast<int>(Register::size);
   // An address is a base, an index and a displacement, so three rows share a pointer.
   static constexpr int kBases = kAlong ? (R + 2) / 3 : 1;
   static constexpr int kGroup = kTailChains / V;
@@ -52,16 +70,16 @@ struct MicroKernel {
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
 
   const Tile<T>& tile;
-  Index row, step_a, step_b, step_next;
+  Index row, step_a, step_b, step_next, next_too;
   simd::Lanes<T, A> last;
   bool whole, read_c, plain;
   const T* b;
   const T* next;
   const T* base[kBases];
-  Vec<T, A> acc[R][V];
+  Register acc[R][V];
 
   template <int U, int W>
-  TILEWRIGHT_MEMBER Vec<T, A> load_b() const {
+  TILEWRIGHT_MEMBER Register load_b() const {
     const T* from = b + U * step_b + W * kWidth;
     if constexpr (kRagged && W == V - 1)
       return simd::load<T, A>(from, last);
@@ -70,15 +88,15 @@ struct MicroKernel {
   }
 
   template <int I, int U, int... W>
-  TILEWRIGHT_MEMBER void step_row(const Vec<T, A> (&bv)[V], Each<W...>) {
-    const Vec<T, A> av = simd::set<T, A>(kAlong ? base[I / 3 % kBases][I % 3 * row + U] : base[0][I + U * step_a]);
+  TILEWRIGHT_MEMBER void step_row(const Register (&bv)[V], Each<W...>) {
+    const Register av = simd::set<T, A>(kAlong ? base[I / 3 % kBases][I % 3 * row + U] : base[0][I + U * step_a]);
     ((acc[I][W] = simd::fma(av, bv[W], acc[I][W])), ...);
   }
 
   /// Step U from here, of the rows First + I.
   template <int First, int U, int... I, int... W>
   TILEWRIGHT_MEMBER void step(Each<I...>, Each<W...> across) {
-    const Vec<T, A> bv[V] = {load_b<U, W>()...};
+    const Register bv[V] = {load_b<U, W>()...};
     (step_row<First + I, U>(bv, across), ...);
   }
 
@@ -109,6 +127,7 @@ struct MicroKernel {
       __builtin_prefetch(b + kAhead * step_b);
       if constexpr (V > 1) __builtin_prefetch(b + kAhead * step_b + (V - 1) * kWidth);
       __builtin_prefetch(next, 0, 2);
+      __builtin_prefetch(next + next_too, 0, 2);
       next += step_next;
       step<0, 0>(Upto<R>(), Upto<V>());
       b += step_b;
@@ -117,18 +136,18 @@ struct MicroKernel {
   }
 
   template <int W>
-  TILEWRIGHT_MEMBER Vec<T, A> load_c(const T* c) const {
-    if (W == V - 1 && (kIsAvx512<A> || !whole)) return simd::load<T, A>(c + W * kWidth, last);
+  TILEWRIGHT_MEMBER Register load_c(const T* c) const {
+    if (W == V - 1 && (kCheapMasks || !whole)) return simd::load<T, A>(c + W * kWidth, last);
     return simd::load<T, A>(c + W * kWidth);
   }
   template <int W>
-  TILEWRIGHT_MEMBER void store_c(T* c, Vec<T, A> value) const {
-    if (W == V - 1 && (kIsAvx512<A> || !whole)) return simd::store(c + W * kWidth, value, last);
+  TILEWRIGHT_MEMBER void store_c(T* c, Register value) const {
+    if (W == V - 1 && (kCheapMasks || !whole)) return simd::store(c + W * kWidth, value, last);
     simd::store(c + W * kWidth, value);
   }
 
   template <int I, int... W>
-  TILEWRIGHT_MEMBER void store_row(const T*& c, Vec<T, A> alpha, Vec<T, A> keep_c, Each<W...>) {
+  TILEWRIGHT_MEMBER void store_row(const T*& c, Register alpha, Register keep_c, Each<W...>) {
     T* to = const_cast<T*>(c);
     if (plain) {
       (simd::store(to + W * kWidth, acc[I][W]), ...);
@@ -142,7 +161,7 @@ struct MicroKernel {
 
   /// The last steps of the rows First + I, and their part of C.
   template <int First, int... U, int... I>
-  TILEWRIGHT_MEMBER void finish_group(const T*& c, Vec<T, A> alpha, Vec<T, A> keep_c, Each<U...>, [[maybe_unused]] Each<I...> rows) {
+  TILEWRIGHT_MEMBER void finish_group(const T*& c, Register alpha, Register keep_c, Each<U...>, [[maybe_unused]] Each<I...> rows) {
     (step<First, U>(rows, Upto<V>()), ...);
     (store_row<First + I>(c, alpha, keep_c, Upto<V>()), ...);
     asm volatile("" ::: "memory");  // keeps the groups in this order
@@ -150,7 +169,7 @@ struct MicroKernel {
 
   template <int Steps, int... G>
   TILEWRIGHT_MEMBER void finish(Each<G...>) {
-    const Vec<T, A> alpha = simd::set<T, A>(tile.alpha), keep_c = simd::set<T, A>(tile.keep_c);
+    const Register alpha = simd::set<T, A>(tile.alpha), keep_c = simd::set<T, A>(tile.keep_c);
     const T* c = tile.c;
     (finish_group<G * kGroup>(c, alpha, keep_c, Upto<Steps>(), Upto<rows_in(G)>()), ...);
   }
@@ -165,6 +184,7 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
                 t.next == nullptr ? 0 : t.b_k_stride,
+                t.next_too,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
                 whole, read_c, whole && !read_c && t.alpha == T(1),
                 t.b,

@@ -20,6 +20,15 @@ constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
    ...);
 }
 
+#if defined(__AVX512VL__)
+template <class T, std::size_t... R>
+constexpr void fill_narrow(GemmKernels<T>& k, std::index_sequence<R...>) {
+  ((k.narrow[0][R] = &gemm_micro<T, simd::Avx512Half, static_cast<int>(R) + 1, 1, false, true>,
+    k.narrow[1][R] = &gemm_micro<T, simd::Avx512Half, static_cast<int>(R) + 1, 1, true, true>),
+   ...);
+}
+#endif
+
 template <class T, class A, class... F>
 constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   GemmKernels<T> k{};
@@ -31,6 +40,9 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   fill_micro<T, A, 2, false>(k, rows);
   fill_micro<T, A, 1, true>(k, rows);
   fill_micro<T, A, 2, true>(k, rows);
+#if defined(__AVX512VL__)
+  fill_narrow<T>(k, rows);
+#endif
   k.copy_rows = &copy_rows<T, A>;
   k.pack_rows = &pack_rows<T, A>;
   k.pack_columns = &pack_columns<T, A>;
