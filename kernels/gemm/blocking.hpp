@@ -41,6 +41,8 @@ struct Operand {
 struct Blocking {
   Index mc, nc, kc;
   bool pack_a, pack_b;
+  /// Each thread packs the columns of b that it needs and nobody else's.
+  bool own_b;
 };
 
 /// An operand in place is met at addresses one stride apart. Strides near multiples of a page send them to the same few
@@ -66,11 +68,15 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, I
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
-  out.nc = n <= most_n ? round_up(n, nr) : round_up(ceil_div(n, ceil_div(n, most_n)), nr);
   // Operands that can be read where they are stay there while packing would not pay: A costs the same from both places
   // unless its rows crowd into few sets, and B's packing is shared by too few rows of tiles.
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
   out.pack_b = b.layout != Layout::lanes_adjacent || m > (is_bad_stride(b.stride) ? 12 : 48) * mr;
+  // With few rows a packed panel of B is soon used up: each thread packs one at a time, follows its columns through all
+  // of k (as memory likes it when k runs along the rows), and waits for nobody.
+  out.own_b = out.pack_b && m <= 4 * mr;
+  const Index limit = out.own_b ? nr : most_n;
+  out.nc = n <= limit ? round_up(n, nr) : round_up(ceil_div(n, ceil_div(n, limit)), nr);
   return out;
 }
 

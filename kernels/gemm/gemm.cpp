@@ -242,7 +242,7 @@ struct Plan : Blocking {
     a_buffer = pack_a ? whole_lines<T>(a_row() * (mc + kernels.tile_rows) + kMaxTileRows * kc) : 0;
   }
 
-  Index elements(int members) const { return b_buffer + members * a_buffer; }
+  Index elements(int members) const { return (own_b ? members : 1) * b_buffer + members * a_buffer; }
   /// A packed row of A takes this much, whichever way it lies. One line more than a power of two, so that rows do not
   /// meet in one set of the cache.
   Index a_row() const { return kc + 64 / Index{sizeof(T)}; }
@@ -341,14 +341,14 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
 /// Five loops: columns of c by nc, k by kc (b packed by the whole team), rows by mc (a packed by each member for
 /// itself), and the two of multiply_block. Members form a grid over the rows and the panels of the block.
 template <class T>
-void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* buffer) {
+void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, T* buffer) {
   const Index mr = p.kernels->tile_rows, nr = p.kernels->tile_cols;
-  const Index m = p.c.rows, n = p.c.cols;
+  const Index m = p.c.rows;
   T* packed_b = buffer;
   T* a = buffer + plan.b_buffer + member.rank * plan.a_buffer;
-  const Index block_cols = plan.pack_b ? plan.nc : n;
-  for (Index j0 = 0; j0 < n; j0 += block_cols) {  // fifth loop: third-level cache
-    const Index nc = std::min(block_cols, n - j0);
+  const Index block_cols = plan.pack_b ? plan.nc : columns.end - columns.first;
+  for (Index j0 = columns.first; j0 < columns.end; j0 += block_cols) {  // fifth loop: third-level cache
+    const Index nc = std::min(block_cols, columns.end - j0);
     const Grid grid = gemm_grid(member.size, ceil_div(m, mr), ceil_div(nc, nr));
     const bool works = member.rank < grid.rows * grid.cols;
     const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0);
@@ -358,7 +358,7 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, T*
       BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
       if (p.packed_b != nullptr) {
         const Index width = PackedMatrix<T>::kPanel;
-        b = {p.packed_b + k0 * round_up(n, width) + j0 * kc, width, width};
+        b = {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
       } else if (plan.pack_b) {
         member.barrier();  // nobody reads the previous block any more
         const auto [first, end] = member.share(nc, nr);
@@ -383,8 +383,8 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, T*
 template <class T>
 void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* buffer, Index rounds_of) {
   const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
-  T* sums = buffer + member.size * (plan.b_buffer + plan.a_buffer);
-  T* own = buffer + member.rank * (plan.b_buffer + plan.a_buffer);
+  T* sums = buffer + member.size * plan.elements(1);
+  T* own = buffer + member.rank * plan.elements(1);
   const Index blocks = ceil_div(k, kSumBlock);
   const Range rows = member.share(m);
   for (Index first = 0; first < blocks; first += rounds_of) {
@@ -398,7 +398,7 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* bu
       part.c = {sums + block * m * n, m, n};
       part.beta = 0;
       part.finishes = false;
-      blocked_product(part, plan, Member{0, 1, true}, own);
+      blocked_product(part, plan, Member{0, 1, true}, Range{0, n}, own);
     }
     member.barrier();
     for (Index i = rows.first; i < rows.end; ++i)
@@ -478,7 +478,11 @@ void run(const Problem<T>& p, int requested) {
     return parallel(threads, [&](Member member) { long_product(p, plan, member, buffer, round); });
   }
   T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads.working)) : nullptr;
-  parallel(threads, [&](Member member) { blocked_product(p, plan, member, buffer); });
+  parallel(threads, [&](Member member) {
+    if (!plan.own_b) return blocked_product(p, plan, member, Range{0, p.c.cols}, buffer);
+    blocked_product(p, plan, Member{0, 1, true}, member.share(p.c.cols, PackedMatrix<T>::kPanel),
+                    buffer + member.rank * plan.elements(1));
+  });
 }
 
 template <class T>
@@ -584,7 +588,8 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& make) {
       if (p.a.cols == 0) {
         empty_product(p);
       } else {
-        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, buffer + member.rank * elements);
+        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, Range{0, p.c.cols},
+                        buffer + member.rank * elements);
       }
     }
   });

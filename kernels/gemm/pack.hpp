@@ -59,25 +59,34 @@ template <class T, class A>
 void pack_columns(const T* source, Index stride, Index cols, Index k, T* panel) noexcept {
   constexpr int lanes = kLanes<T, A>;
   constexpr Index width = Index{kTileVectors} * lanes;
-  for (Index p = 0; p < k; p += lanes) {
-    const Index steps = k - p < lanes ? k - p : lanes;
-    const auto some = simd::first_lanes<T, A>(steps);
-    for (Index first = 0; first < width; first += lanes) {
-      Vec<T, A> square[lanes];
-      const T* from = source + first * stride + p;
-      if (steps == lanes && first + lanes <= cols) {
+  constexpr Index ahead = 512 / Index{sizeof(T)};  // the hardware alone would stop at every page
+  for (Index first = 0; first < width; first += lanes) {
+    const T* from = source + first * stride;
+    T* to = panel + first;
+    Index p = 0;
+    Vec<T, A> square[lanes];
+    if (first + lanes <= cols) {
+      for (; p + lanes <= k; p += lanes) {
 #pragma GCC unroll 16
-        for (int i = 0; i < lanes; ++i) square[i] = simd::load<T, A>(from + i * stride);
-      } else {
+        for (int i = 0; i < lanes; ++i) {
+          __builtin_prefetch(from + i * stride + p + ahead, 0, 2);
+          square[i] = simd::load<T, A>(from + i * stride + p);
+        }
+        simd::transpose<T, A>(square);
 #pragma GCC unroll 16
-        for (int i = 0; i < lanes; ++i)
-          square[i] = first + i < cols ? simd::load<T, A>(from + i * stride, some) : simd::set<T, A>(0);
+        for (int i = 0; i < lanes; ++i) simd::store(to + (p + i) * width, square[i]);
       }
-      simd::transpose<T, A>(square);
-      T* to = panel + p * width + first;
+    }
+    for (; p < k; p += lanes) {
+      const Index steps = k - p < lanes ? k - p : lanes;
+      const auto some = simd::first_lanes<T, A>(steps);
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i)
-        if (i < steps) simd::store(to + i * width, square[i]);
+        square[i] = first + i < cols ? simd::load<T, A>(from + i * stride + p, some) : simd::set<T, A>(0);
+      simd::transpose<T, A>(square);
+#pragma GCC unroll 16
+      for (int i = 0; i < lanes; ++i)
+        if (i < steps) simd::store(to + (p + i) * width, square[i]);
     }
   }
 }
