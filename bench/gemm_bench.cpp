@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Suite gemm: squares, the layers of neural networks forward (nt: weights out x in) and backward, few rows, long k.
+#include <algorithm>
+#include <array>
 #include <cmath>
 
-#include "bench/race.hpp"
+#include "bench/peers.hpp"
 
 namespace tilewright::bench {
 namespace {
@@ -56,59 +58,128 @@ bool right(const Operands<T>& o) {
   return true;
 }
 
+/// The lower of two roofs: the multiplications, or reading b once when it does not fit into a cache.
+std::function<double()> roof_of(const Case& c, const Form& f, int bytes) {
+  const auto compute = compute_roof(c, c.flops, bytes);
+  constexpr Index kBeyondCaches = Index{32} << 20;
+  if (f.n * f.k * bytes <= kBeyondCaches || f.m > 16) return compute;
+  const auto stream = stream_roof(c, 1, 0, f.n * f.k * bytes / 4);
+  return [=] { return std::max(compute(), stream()); };
+}
+
 template <class T>
-Race prepare(const Case& c, const Form& f) {
+Race prepare(const Case& c, const Form& f, bool packed) {
   const auto o = make<T>(f);
   Race race;
-  race.ours = [o] { gemm(o->av, o->bv, o->c); };
+  if (packed) {
+    const auto weights = std::make_shared<PackedMatrix<T>>(o->bv);
+    race.ours = [o, weights] { gemm(o->av, *weights, o->c); };
+  } else {
+    race.ours = [o] { gemm(o->av, o->bv, o->c); };
+  }
   race.ours();
   if (!right(*o)) race.error = "wrong product";
-  race.roof_seconds = compute_roof(c, c.flops, sizeof(T));
-  if (const Blas* blas = openblas()) {
-    const int m = static_cast<int>(f.m), n = static_cast<int>(f.n), k = static_cast<int>(f.k);
-    const int ta = f.layout == "tn" ? 112 : 111, tb = f.layout == "nt" ? 112 : 111;
-    const int lda = f.layout == "tn" ? m : k, ldb = f.layout == "nt" ? k : n;
-    blas->set_threads(c.threads);
-    race.peer_name = blas->name;
-    race.peer = [=] {
-      if constexpr (sizeof(T) == 4)
-        blas->sgemm(101, ta, tb, m, n, k, 1, o->a.data(), lda, o->b.data(), ldb, 0, o->c.data(), n);
-      else
-        blas->dgemm(101, ta, tb, m, n, k, 1, o->a.data(), lda, o->b.data(), ldb, 0, o->c.data(), n);
-    };
-    race.peer();
-    if (!right(*o)) race.error = "wrong product by " + blas->name;
+  race.roof_seconds = roof_of(c, f, sizeof(T));
+  const Product<T> product{f.layout == "tn", f.layout == "nt", f.m, f.n, f.k, o->a.data(), o->b.data(), o->c.data()};
+  if constexpr (sizeof(T) == 4)
+    race.peers = packed ? packed_product_peers(product, c.threads) : product_peers(product, c.threads);
+  else
+    race.peers = product_peers(product, c.threads);
+  for (const Peer& peer : race.peers) {
+    std::ranges::fill(o->c.span(), T(0));
+    peer.call();
+    if (!right(*o)) race.error = "wrong product by " + peer.name;
   }
   return race;
 }
 
 template <class T>
-void add_form(const Form& f, Isa isa) {
+void add_form(const Form& f, Isa isa, bool packed = false) {
   for (const int threads : thread_counts()) {
-    const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + "/m:" + std::to_string(f.m) +
-                             "/n:" + std::to_string(f.n) + "/k:" + std::to_string(f.k);
+    const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + (packed ? "-packed" : "") +
+                             "/m:" + std::to_string(f.m) + "/n:" + std::to_string(f.n) + "/k:" + std::to_string(f.k);
     Case c{"gemm", name, isa, threads};
     c.flops = 2.0 * static_cast<double>(f.m) * static_cast<double>(f.n) * static_cast<double>(f.k);
-    add(c, [=] { return prepare<T>(c, f); });
+    add(c, [=] { return prepare<T>(c, f, packed); });
+  }
+}
+
+/// 64 products of one shape in one call, against as many calls of the peers.
+void add_batch(Index m, Index n, Index k, Isa isa) {
+  constexpr Index count = 64;
+  for (const int threads : thread_counts()) {
+    Case c{"gemm", "f32/batch:64/m:" + std::to_string(m) + "/n:" + std::to_string(n) + "/k:" + std::to_string(k), isa,
+           threads};
+    c.flops = 2.0 * count * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    add(c, [=] {
+      const auto o = make<float>({"nn", count * m, n, k});
+      const auto many = std::make_shared<Matrix<float>>(count * k, n);
+      fill(*many, 3);
+      Race race;
+      race.ours = [=] {
+        gemm_strided_batched(count, std::as_const(o->a).row_block(0, m), m * k, std::as_const(*many).row_block(0, k),
+                             k * n, o->c.row_block(0, m), m * n);
+      };
+      race.roof_seconds = compute_roof(c, c.flops, 4);
+      const auto peers = [=](Index i) {
+        return product_peers(Product<float>{false, false, m, n, k, o->a.data() + i * m * k, many->data() + i * k * n,
+                                            o->c.data() + i * m * n},
+                             threads);
+      };
+      std::vector<std::vector<Peer>> each;
+      for (Index i = 0; i < count; ++i) each.push_back(peers(i));
+      for (std::size_t p = 0; p < each[0].size(); ++p)
+        race.peers.push_back({each[0][p].name, [each, p] {
+                                for (const auto& item : each) item[p].call();
+                              }});
+      return race;
+    });
   }
 }
 
 }  // namespace
 
-void add_gemm() {
+void add_gemm(bool full) {
   const Isa best = available_isas().back();
-  for (const Index n : {8, 16, 32, 64, 128, 256, 512, 1024, 2048}) add_form<float>({"nn", n, n, n}, best);
-  for (const Index n : {31, 63, 127, 255, 511, 1023}) add_form<float>({"nn", n, n, n}, best);
-  const Index layers[][3] = {{100, 5, 10}, {128, 512, 784}, {128, 256, 512}, {128, 10, 256}, {512, 3072, 768}};
-  for (const auto& [batch, out, in] : layers) {
-    add_form<float>({"nt", batch, out, in}, best);
-    add_form<float>({"tn", out, in, batch}, best);
-    add_form<float>({"nn", batch, in, out}, best);
+  std::vector<Index> squares{8, 16, 32, 64, 128, 256, 512, 1024, 2048, 31, 63, 127, 255, 511, 1023};
+  std::vector<std::array<Index, 3>> layers{{100, 5, 10}, {128, 512, 784}, {128, 256, 512}, {128, 10, 256}, {512, 3072, 768}};
+  std::vector<std::array<Index, 3>> others{{1, 4096, 4096}, {16, 4096, 4096}, {64, 64, 65536}};
+  if (full) {
+    for (const Index n : {48, 96, 192, 384, 768, 4096}) squares.push_back(n);
+    layers.push_back({1024, 1024, 4096});
+    for (const auto& shape : std::initializer_list<std::array<Index, 3>>{{100, 1, 5},
+                                                                         {32, 1024, 1024},
+                                                                         {4, 4096, 4096},
+                                                                         {8, 4096, 4096},
+                                                                         {512, 768, 3072},
+                                                                         {64, 50257, 768},
+                                                                         {4096, 64, 64},
+                                                                         {3136, 64, 576},
+                                                                         {196, 256, 2304},
+                                                                         {49, 512, 4608}})
+      others.push_back(shape);
   }
-  add_form<float>({"nn", 1, 4096, 4096}, best);
-  add_form<float>({"nn", 16, 4096, 4096}, best);
-  add_form<float>({"nn", 64, 64, 65536}, best);
-  for (const Index n : {128, 512, 1024}) add_form<double>({"nn", n, n, n}, best);
+  std::ranges::sort(squares);
+  for (const Index n : squares) add_form<float>({"nn", n, n, n}, best);
+  // Forward with weights in x out, and backward: dW = X^T dY, dX = dY W^T.
+  for (const auto& [batch, out, in] : layers) {
+    add_form<float>({"nn", batch, out, in}, best);
+    add_form<float>({"tn", in, out, batch}, best);
+    add_form<float>({"nt", batch, in, out}, best);
+  }
+  for (const auto& [m, n, k] : others) add_form<float>({"nn", m, n, k}, best);
+  for (const Index m : {1, 4, 8, 16})
+    if (full || m == 1 || m == 16) {
+      add_form<float>({"nt", m, 4096, 4096}, best);
+      add_form<float>({"nn", m, 4096, 4096}, best, true);
+    }
+  for (const Index n : {128, 512, 1024, 2048})
+    if (full || n == 1024) add_form<float>({"nn", n, n, n}, best, true);
+  add_form<float>({"nn", 128, 512, 784}, best, true);
+  add_batch(32, 32, 32, best);
+  if (full) add_batch(128, 64, 64, best);
+  for (const Index n : {64, 128, 256, 512, 1024, 2048})
+    if (full || n == 128 || n == 512 || n == 1024) add_form<double>({"nn", n, n, n}, best);
   for (const Isa isa : available_isas())
     if (isa != best) add_form<float>({"nn", 1024, 1024, 1024}, isa);
 }

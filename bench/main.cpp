@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // tilewright_bench [--suite NAME]... [--threads N] [--out FILE.json] [Google Benchmark's own options]
 //
-// Runs the suites (gemm, map, rows, loss, update, train; all of them by default) for 1, 2, 4 ... N threads, shows
-// progress with time left, ends with one table, and writes Google Benchmark's JSON.
+// Runs the suites (gemm, map, rows, loss, update, train; by default a selection of all of them) for 1, 2, 4 ... N
+// threads, shows progress with time left, ends with one table, and writes Google Benchmark's JSON.
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <map>
 
-#include "bench/race.hpp"
+#include "bench/peers.hpp"
 
 namespace tilewright::bench {
 namespace {
@@ -199,13 +199,14 @@ int main(int argc, char** argv) {
   for (int t = 2; t <= threads; t *= 2) thread_counts().push_back(t);
   if (thread_counts().back() != threads) thread_counts().push_back(threads);
 
-  const std::pair<std::string, void (*)()> all[] = {{"gemm", add_gemm}, {"map", add_map},       {"rows", add_rows},
+  const std::pair<std::string, void (*)(bool)> all[] = {{"gemm", add_gemm}, {"map", add_map},       {"rows", add_rows},
                                                     {"loss", add_loss}, {"update", add_update}, {"train", add_train}};
   for (const std::string& s : suites)
     if (std::none_of(std::begin(all), std::end(all), [&](const auto& known) { return known.first == s; }))
       throw ValueError("bench: no suite \"" + s + "\"; there are gemm, map, rows, loss, update, train");
   for (const auto& [name, add_suite] : all)
-    if (suites.empty() || std::find(suites.begin(), suites.end(), name) != suites.end()) add_suite();
+    if (suites.empty() || std::find(suites.begin(), suites.end(), name) != suites.end())
+      add_suite(!suites.empty());
 
   std::string out_option = "--benchmark_out=" + out, format_option = "--benchmark_out_format=json";
   if (!out.empty()) {
@@ -217,7 +218,7 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(rest_count, rest.data())) return 2;
   benchmark::AddCustomContext("tilewright_version", TILEWRIGHT_VERSION);
   benchmark::AddCustomContext("tilewright_isa", std::string(to_string(active_isa())));
-  benchmark::AddCustomContext("peer", openblas() != nullptr ? openblas()->name : "none");
+  benchmark::AddCustomContext("peer", peer_names());
   Reporter reporter(registered());
   benchmark::RunSpecifiedBenchmarks(&reporter);
   return reporter.failed() == 0 ? 0 : 1;

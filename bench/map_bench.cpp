@@ -69,7 +69,7 @@ Race backward_race(ActivationKind kind, Index n) {
 
 }  // namespace
 
-void add_map() {
+void add_map(bool) {
   const Isa best = available_isas().back();
   for (int k = 1; k < kActivationKinds; ++k) {
     const auto kind = static_cast<ActivationKind>(k);
@@ -85,7 +85,7 @@ void add_map() {
   }
 }
 
-void add_rows() {
+void add_rows(bool) {
   const Isa best = available_isas().back();
   const Index shapes[][2] = {{128, 10}, {128, 512}, {512, 768}, {4096, 1024}};
   for (const auto& [rows, cols] : shapes)
@@ -108,7 +108,7 @@ void add_rows() {
                   });
 }
 
-void add_loss() {
+void add_loss(bool) {
   const Isa best = available_isas().back();
   for (const Index n : {100, 1 << 16, 1 << 20}) {
     add_streaming("loss", "mse/n:" + std::to_string(n), best, 2, 1, n, [n] {
@@ -153,7 +153,7 @@ void add_loss() {
                   });
 }
 
-void add_update() {
+void add_update(bool) {
   const Isa best = available_isas().back();
   for (const Index n : {10000, 1000000, 20000000}) {
     add_streaming("update", "sgd_momentum/n:" + std::to_string(n), best, 3, 2, n, [n] {

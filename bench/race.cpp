@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "bench/race.hpp"
 
-#include <dlfcn.h>
 #include <omp.h>
 
 #include <algorithm>
@@ -36,13 +35,14 @@ std::size_t registrations = 0;
 std::string error;
 
 constexpr double kSample = 2e-3;
-constexpr int kLeastSamples = 7;
+constexpr int kLeastSamples = 7, kFewestSamples = 3;
+constexpr double kLongBudget = 1.5;  // seconds; beyond, kFewestSamples must do
 constexpr double kBudget = 0.12;  // seconds of samples of ours; long calls get kLeastSamples
 
 /// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must
 /// not run against them.
-void settle(int threads, bool blas) {
-  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(blas ? 30 : 3));
+void settle(int threads, bool own_threads) {
+  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(own_threads ? 30 : 3));
 }
 
 void run(benchmark::State& state, const Case& c, const std::function<Race()>& prepare) {
@@ -55,25 +55,36 @@ void run(benchmark::State& state, const Case& c, const std::function<Race()>& pr
     return state.SkipWithError(error.c_str());
   }
   const long ours_n = calibrate(race.ours, kSample);
-  const long peer_n = race.peer ? calibrate(race.peer, kSample) : 0;
-  double ours = 1e300, roof = 1e300, peer = race.peer ? 1e300 : race.peer_seconds;
+  std::vector<long> peer_n;
+  for (const Peer& peer : race.peers) peer_n.push_back(calibrate(peer.call, kSample));
+  std::vector<double> peers(race.peers.size(), 1e300);
+  double ours = 1e300, roof = 1e300;
   for (auto _ : state) {
     double total = 0;
     int samples = 0;
-    while (samples < kLeastSamples || (total < kBudget && samples < 40)) {
+    while (samples < kFewestSamples || (total < kLongBudget && samples < kLeastSamples) ||
+           (total < kBudget && samples < 40)) {
+      settle(c.threads, false);
       const double t = seconds_of(race.ours, ours_n);
       total += t;
       ++samples;
       ours = std::min(ours, t / static_cast<double>(ours_n));
       settle(c.threads, false);
       if (race.roof_seconds) roof = std::min(roof, race.roof_seconds());
-      if (race.peer) {
+      for (std::size_t i = 0; i < peers.size(); ++i) {
         settle(c.threads, false);
-        peer = std::min(peer, seconds_of(race.peer, peer_n) / static_cast<double>(peer_n));
-        settle(c.threads, true);
+        peers[i] = std::min(peers[i], seconds_of(race.peers[i].call, peer_n[i]) / static_cast<double>(peer_n[i]));
+        settle(c.threads, race.peers[i].name.starts_with("openblas"));
       }
     }
     state.SetIterationTime(ours);
+  }
+  double peer = race.peer_seconds;
+  for (std::size_t i = 0; i < peers.size(); ++i) {
+    state.counters["vs_peer " + race.peers[i].name] = peers[i] / ours;
+    if (peer > 0 && peers[i] >= peer) continue;
+    peer = peers[i];
+    race.peer_name = race.peers[i].name;
   }
   if (c.flops > 0)
     state.counters["FLOPS"] =
@@ -128,21 +139,6 @@ std::function<double()> stream_roof(const Case& c, int reads, int writes, Index 
 std::vector<int>& thread_counts() {
   static std::vector<int> counts{1};
   return counts;
-}
-
-const Blas* openblas() {
-  static const Blas blas = [] {
-    Blas b{};
-    void* library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) return b;
-    b.sgemm = reinterpret_cast<decltype(b.sgemm)>(dlsym(library, "cblas_sgemm"));
-    b.dgemm = reinterpret_cast<decltype(b.dgemm)>(dlsym(library, "cblas_dgemm"));
-    b.set_threads = reinterpret_cast<decltype(b.set_threads)>(dlsym(library, "openblas_set_num_threads"));
-    const auto core = reinterpret_cast<char* (*)()>(dlsym(library, "openblas_get_corename"));
-    b.name = std::string("openblas ") + (core != nullptr ? core() : "");
-    return b;
-  }();
-  return blas.sgemm != nullptr && blas.dgemm != nullptr && blas.set_threads != nullptr ? &blas : nullptr;
 }
 
 }  // namespace tilewright::bench

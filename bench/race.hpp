@@ -25,14 +25,20 @@ struct Case {
   double bytes = 0;
 };
 
+/// The same work by somebody else.
+struct Peer {
+  std::string name;
+  Call call;
+};
+
 /// What stands against each other. Everything is set up, and its answer checked, by the time a Race exists.
 struct Race {
   Call ours;
   /// Runs the bounding resource for a while and says what one call of ours would need at that speed.
   std::function<double()> roof_seconds;
-  /// The same work by a peer, when there is one: a call to race against, or its time when it runs in a program of its
-  /// own.
-  Call peer;
+  /// Calls to race against; the best of them counts.
+  std::vector<Peer> peers;
+  /// Or the time of a peer that runs in a program of its own.
   double peer_seconds = 0;
   std::string peer_name;
   /// Set instead when the operands are wrong, or the answer is.
@@ -57,20 +63,12 @@ std::function<double()> stream_roof(const Case& c, int reads, int writes, Index 
 /// 1, 2, 4 ... up to the limit, which is set before the suites are added.
 std::vector<int>& thread_counts();
 
-/// A CBLAS with its own threads, when one is on the machine.
-struct Blas {
-  std::string name;
-  void (*sgemm)(int, int, int, int, int, int, float, const float*, int, const float*, int, float, float*, int);
-  void (*dgemm)(int, int, int, int, int, int, double, const double*, int, const double*, int, double, double*, int);
-  void (*set_threads)(int);
-};
-const Blas* openblas();
-
-void add_gemm();
-void add_map();
-void add_rows();
-void add_loss();
-void add_update();
-void add_train();
+/// full: every shape of the yardstick instead of a selection.
+void add_gemm(bool full);
+void add_map(bool full);
+void add_rows(bool full);
+void add_loss(bool full);
+void add_update(bool full);
+void add_train(bool full);
 
 }  // namespace tilewright::bench

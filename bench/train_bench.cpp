@@ -110,7 +110,7 @@ void add_training(const std::string& name, const std::vector<Index>& widths, Ind
 
 }  // namespace
 
-void add_train() {
+void add_train(bool) {
   add_training("simplenet/batch:100", {10, 5, 1}, 100, simplenet, true);
   add_training("mlp_784_512_256_10/batch:128", {784, 512, 256, 10}, 128, mlp, false);
   add_training("mlp_1024_4096_4096_1024/batch:256", {1024, 4096, 4096, 1024}, 256, wide_mlp, false);

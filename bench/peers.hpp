@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Other libraries' products. CBLAS libraries are looked for when the benchmark runs (OpenBLAS, BLIS); oneDNN, Eigen and
+// libxsmm when it is built.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bench/race.hpp"
+
+namespace tilewright::bench {
+
+/// c = op(a) op(b), row-major; ta: a is stored k x m; tb: b is stored n x k.
+template <class T>
+struct Product {
+  bool ta, tb;
+  Index m, n, k;
+  const T* a;
+  const T* b;
+  T* c;
+};
+
+/// Everyone who can compute it with so many threads.
+std::vector<Peer> product_peers(const Product<float>& p, int threads);
+std::vector<Peer> product_peers(const Product<double>& p, int threads);
+
+/// Those who arrange b beforehand.
+std::vector<Peer> packed_product_peers(const Product<float>& p, int threads);
+
+/// The libraries that were found.
+std::string peer_names();
+
+/// One file each; nothing when the library was not there at build time.
+void add_onednn(std::vector<Peer>& peers, const Product<float>& p, bool packed);
+void add_eigen(std::vector<Peer>& peers, const Product<float>& p, int threads);
+void add_eigen(std::vector<Peer>& peers, const Product<double>& p, int threads);
+void add_libxsmm(std::vector<Peer>& peers, const Product<float>& p, int threads);
+
+}  // namespace tilewright::bench
