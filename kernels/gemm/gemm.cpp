@@ -328,10 +328,11 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
                                        ? RowsOfA<T>{packed, plan.a_row(), 1, true}
                                        : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
       Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr, 0};
-      // Each of the first tiles of a panel fetches one line of every row of the next panel; a lone tile fetches two.
-      if (next_panel != nullptr && t * kLine < kernels.tile_cols) {
-        tile.next = next_panel + t * kLine;
-        tile.next_too = tiles.parts == 1 ? kLine : 0;
+      // The first tile fetches the next panel: the last element of each line, because where rows are not aligned the
+      // first ones share a line with this panel.
+      if (next_panel != nullptr && t == 0) {
+        tile.next = next_panel + (kLine - 1);
+        tile.next_too = kLine;
       }
       compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }

@@ -124,8 +124,8 @@ struct MicroKernel {
         if constexpr (V > 1) __builtin_prefetch(c + (V - 1) * kWidth, 1);
         c += tile.c_row_stride;
       }
-      __builtin_prefetch(b + kAhead * step_b);
-      if constexpr (V > 1) __builtin_prefetch(b + kAhead * step_b + (V - 1) * kWidth);
+      __builtin_prefetch(b + kAhead * step_b + kWidth - 1);
+      if constexpr (V > 1) __builtin_prefetch(b + kAhead * step_b + V * kWidth - 1);
       __builtin_prefetch(next, 0, 2);
       __builtin_prefetch(next + next_too, 0, 2);
       next += step_next;
