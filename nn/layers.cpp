@@ -84,14 +84,19 @@ void Linear::forward(const ForwardPass& pass) const {
 }
 
 void Linear::backward(const BackwardPass& pass) const {
-  // dz = dy * f'(.), in place; dW (+)= dz^T x; db (+)= column sums of dz; dx = dz W.
-  if (activation_.kind != ActivationKind::identity)
+  // dz = dy * f'(.), in place, unless the next layer did it; dW (+)= dz^T x; db (+)= column sums of dz; dx = dz W, by
+  // the derivative of the activation before.
+  if (!pass.dy_is_done && activation_.kind != ActivationKind::identity)
     activation_backward(activation_, saves_input(activation_.kind) ? pass.saved : pass.y, pass.dy, pass.dy);
-  GemmOptions<float> options;
-  options.beta = pass.accumulate ? 1.0F : 0.0F;
-  gemm(pass.dy.t(), pass.x, pass.parameters[0].gradient_matrix(), options);
-  if (bias_) column_sums(pass.dy, pass.parameters[1].gradient, pass.accumulate);
-  if (pass.dx.data != nullptr) gemm(pass.dy, pass.parameters[0].value_matrix(), pass.dx);
+  GemmOptions<float> weights;
+  weights.beta = pass.accumulate ? 1.0F : 0.0F;
+  if (bias_) weights.a_row_sums = pass.parameters[1].gradient;
+  gemm(pass.dy.t(), pass.x, pass.parameters[0].gradient_matrix(), weights);
+  if (pass.dx.data == nullptr) return;
+  GemmOptions<float> inputs;
+  inputs.activation = pass.before;
+  inputs.saved = pass.before_saved;
+  gemm(pass.dy, pass.parameters[0].value_matrix(), pass.dx, inputs);
 }
 
 std::string ActivationLayer::describe() const { return describe_activation(activation_); }

@@ -151,11 +151,21 @@ void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   MatrixView<float> upper = gradient(steps_.size(), out_features());
   for (Index i = 0; i < batch_; ++i)
     for (Index j = 0; j < upper.cols; ++j) upper(i, j) = dy(i, j);
+  bool done = false;
   for (std::size_t i = steps_.size(); i-- > 0;) {
     const Step& s = steps_[i];
     const MatrixView<float> lower = i > 0 ? gradient(i, s.in) : dx;
-    s.layer->backward({parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper,
-                       lower, accumulate});
+    BackwardPass pass{parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper,
+                      lower,            accumulate,  done};
+    const Activation* before = i > 0 && s.layer->multiplies_derivative() ? steps_[i - 1].layer->fused() : nullptr;
+    done = before != nullptr;
+    if (done) {
+      const Step& lower_step = steps_[i - 1];
+      pass.before = *before;
+      pass.before_saved = saves_input(before->kind) ? arena_view(lower_step.saved_at, lower_step.saved)
+                                                    : arena_view(lower_step.y_at, lower_step.out);
+    }
+    s.layer->backward(pass);
     upper = lower;
   }
   block_.mark_gradients_written();

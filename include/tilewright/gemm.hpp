@@ -23,14 +23,16 @@ struct GemmOptions {
   MatrixView<T> pre_activation = {};
   /// 0: num_threads().
   int num_threads = 0;
-  /// Added before the activation; the shape of c, or empty. May be c itself, otherwise must not overlap it.
+  /// Added before the activation; the shape of c, or empty. Must not overlap c.
   MatrixView<const T> residual = {};
   /// Not empty: the result is multiplied by the derivative of `activation` instead of going through it, as in
   /// activation_backward: `saved` is that activation's input or output as saves_input() says, and has the shape of c.
   /// For dX = (dY W) f'(saved).
   MatrixView<const T> saved = {};
-  /// Receives the sums of b's columns, or empty: the bias gradient beside the weight gradient dW = X^T dY. Added to
-  /// what it holds unless beta is 0. Numerics as column_sums(); b's columns must be neighbours.
+  /// Receive the sums of a's rows and of b's columns, or empty: the bias gradient beside the weight gradient
+  /// dW = dY^T X or X^T dY. Added to what they hold unless beta is 0. Numerics as column_sums(); the rows of a, or the
+  /// columns of b, must be neighbours.
+  std::span<T> a_row_sums = {};
   std::span<T> b_column_sums = {};
 };
 
@@ -82,14 +84,14 @@ class TILEWRIGHT_API PackedMatrix {
   Index rows_ = 0, cols_ = 0;
 };
 
-/// gemm() with b arranged beforehand. b_column_sums is not available.
+/// gemm() with b arranged beforehand. b_column_sums is not available: ValueError.
 TILEWRIGHT_API void gemm(MatrixView<const float> a, const PackedMatrix<float>& b, MatrixView<float> c,
                          const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm(MatrixView<const double> a, const PackedMatrix<double>& b, MatrixView<double> c,
                          const GemmOptions<double>& options = kGemmDefaults<double>);
 
-/// c[i] = gemm(a[i], b[i]) for every i, all with the same options (of which bias, activation, alpha, beta and
-/// num_threads make sense). The products may differ in shape. Throws ShapeError naming the first that does not fit;
+/// c[i] = gemm(a[i], b[i]) for every i, all with the same options: alpha, beta, bias, activation and num_threads; any
+/// other is a ValueError. The products may differ in shape. Throws ShapeError naming the first that does not fit;
 /// then nothing has been computed. Threads share the products out when there are enough of them.
 TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
                                  std::span<const MatrixView<float>> c, const GemmOptions<float>& options = kGemmDefaults<float>);

@@ -27,7 +27,8 @@ struct Problem {
   const GemmKernels<T>* kernels;
   T alpha, beta;
   const T* packed_b;  // a PackedMatrix's panels, or null
-  T* b_sums;          // or null
+  T* a_sums;          // of a's rows, or null
+  T* b_sums;          // of b's columns, or null
   bool finishes;
   // Of the epilogue, when finishes.
   bool bias_per_row;
@@ -57,6 +58,9 @@ template <class T>
     if (o.pre_activation.data != nullptr)
       throw ValueError("gemm: pre_activation is of the forward pass, saved of the backward pass: give one of them");
   }
+  if (o.a_row_sums.data() != nullptr && static_cast<Index>(o.a_row_sums.size()) != a.rows)
+    throw ShapeError("gemm: a_row_sums has " + std::to_string(o.a_row_sums.size()) + " elements but a is " +
+                     shape_of(a));
   if (o.b_column_sums.data() != nullptr && static_cast<Index>(o.b_column_sums.size()) != b_cols)
     throw ShapeError("gemm: b_column_sums has " + std::to_string(o.b_column_sums.size()) + " elements but b is " +
                      shape_of(b_rows, b_cols));
@@ -65,18 +69,18 @@ template <class T>
   throw ValueError("gemm: bad arguments");
 }
 
-/// Plain matrices with default options pass by a few comparisons (then true); the rest is looked at in order.
+/// Plain matrices with default options pass by a few comparisons; the rest is looked at in order.
 template <class T>
-bool check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const MatrixView<T>& c, const GemmOptions<T>& o) {
+void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const MatrixView<T>& c, const GemmOptions<T>& o) {
   const bool shapes_fit = a.cols == b_rows && c.rows == a.rows && c.cols == b_cols && (a.rows | a.cols | b_cols) >= 0;
   const bool memory = (a.data != nullptr || a.empty()) && (c.data != nullptr || c.empty());
   const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
   const bool plain = o.bias.data() == nullptr && o.pre_activation.data == nullptr && o.residual.data == nullptr &&
-                     o.saved.data == nullptr && o.b_column_sums.data() == nullptr &&
+                     o.saved.data == nullptr && o.a_row_sums.data() == nullptr && o.b_column_sums.data() == nullptr &&
                      o.activation.kind == ActivationKind::identity && o.activation.slope == 0 && o.num_threads >= 0 &&
                      o.num_threads <= kMaxThreads;
   if (shapes_fit && memory && apart && plain) [[likely]]
-    return true;
+    return;
   const auto same = [&c](const auto& view) { return view.rows == c.rows && view.cols == c.cols; };
   if (!shapes_fit || !memory) explain(a, b_rows, b_cols, c, o);
   check_output("gemm", "c", c);
@@ -84,12 +88,27 @@ bool check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const Matri
       (o.residual.data != nullptr && !same(o.residual)) ||
       (o.saved.data != nullptr && (!same(o.saved) || o.pre_activation.data != nullptr)) ||
       (o.pre_activation.data != nullptr && !same(o.pre_activation)) ||
+      (o.a_row_sums.data() != nullptr && static_cast<Index>(o.a_row_sums.size()) != a.rows) ||
       (o.b_column_sums.data() != nullptr && static_cast<Index>(o.b_column_sums.size()) != b_cols))
     explain(a, b_rows, b_cols, c, o);
   if (o.pre_activation.data != nullptr) check_output("gemm", "pre_activation", o.pre_activation);
   check_activation("gemm", o.activation);
   check_thread_count("gemm", o.num_threads);
-  return false;
+}
+
+template <class T>
+void set_epilogue(Problem<T>& p, const GemmOptions<T>& o, bool turn) {
+  p.bias_per_row = turn;
+  p.options = &o;
+  p.residual = turn ? o.residual.t() : o.residual;
+  p.saved = turn ? o.saved.t() : o.saved;
+  p.pre = turn ? o.pre_activation.t() : o.pre_activation;
+}
+
+template <class T>
+bool has_epilogue(const GemmOptions<T>& o) {
+  return o.bias.data() != nullptr || o.pre_activation.data != nullptr || o.residual.data != nullptr ||
+         o.activation.kind != ActivationKind::identity;
 }
 
 /// Whether registers should run over the rows of c although its columns are neighbours: when few columns would leave
@@ -110,25 +129,19 @@ Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, Ma
   if (c.cols == 1) c.col_stride = 1;
   if (c.rows == 1) c.row_stride = c.cols;
   Problem<T> p;
-  p.kernels = &active_table().gemm<T>();
+  p.kernels = &active_table().template gemm<T>();
   const bool turn = (c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1) ||
                     worth_turning(*p.kernels, a, c);
   p.alpha = o.alpha;
   p.beta = o.beta;
   p.packed_b = nullptr;
-  p.b_sums = nullptr;
+  p.a_sums = turn ? o.b_column_sums.data() : o.a_row_sums.data();
+  p.b_sums = turn ? o.a_row_sums.data() : o.b_column_sums.data();
   p.a = turn ? b.t() : a;
   p.b = turn ? a.t() : b;
   p.c = turn ? c.t() : c;
-  p.finishes = o.bias.data() != nullptr || o.pre_activation.data != nullptr || o.residual.data != nullptr ||
-               o.activation.kind != ActivationKind::identity;
-  if (p.finishes) {
-    p.bias_per_row = turn;
-    p.options = &o;
-    p.residual = turn ? o.residual.t() : o.residual;
-    p.saved = turn ? o.saved.t() : o.saved;
-    p.pre = turn ? o.pre_activation.t() : o.pre_activation;
-  }
+  p.finishes = has_epilogue(o);
+  if (p.finishes) set_epilogue(p, o, turn);
   return p;
 }
 
@@ -368,9 +381,14 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Ra
         member.barrier();
         b = {packed_b, nr, nr};
       }
+      // Sums in passing, by the members on the edges of the grid.
       if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
         p.kernels->add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc,
                                    cols.end - cols.first, p.b_sums + j0 + cols.first);
+      if (p.a_sums != nullptr && j0 == columns.first && columns.first == 0 && member.rank % grid.cols == 0 &&
+          rows.first < rows.end)
+        p.kernels->add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc,
+                                   rows.end - rows.first, p.a_sums + rows.first);
       for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
         const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
         multiply_block(p, plan, part, j0, cols, k0, kc, a, b, keep, last);
@@ -427,8 +445,8 @@ void empty_product(const Problem<T>& p) {
     }
 }
 
-/// A product for one thread, without epilogue, whose operands can be read in place and whose k is one block: tile after
-/// tile and nothing else, because for a few tiles everything else would take longer than they do.
+/// A product for one thread whose operands can be read in place and whose k is one block: tile after tile and nothing
+/// else, because for a few tiles everything else would take longer than they do.
 template <class T>
 bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
                    const MatrixView<T>& c, T alpha, T beta) {
@@ -473,7 +491,7 @@ void run(const Problem<T>& p, int requested) {
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
   const Index blocks = ceil_div(p.a.cols, kSumBlock);
   if (threads.working > 1 && tiles < 16 * threads.working && blocks >= 4 * threads.working && p.c.col_stride == 1 &&
-      p.b_sums == nullptr) {
+      p.a_sums == nullptr && p.b_sums == nullptr) {
     const Index round = 4 * threads.working;
     T* buffer = scratch<T>(threads.working * plan.elements(1) + round * p.c.size());
     return parallel(threads, [&](Member member) { long_product(p, plan, member, buffer, round); });
@@ -505,28 +523,52 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
   });
 }
 
+/// Checks a request for the sums of x's columns and clears what will be added to.
+template <class T>
+void prepare_sums(std::span<T> sums, const char* name, const MatrixView<const T>& x, const GemmOptions<T>& o) {
+  if (sums.data() == nullptr) return;
+  if (x.cols > 1 && x.col_stride != 1)
+    throw ShapeError(std::string("gemm: ") + name + ": what is summed side by side must lie side by side (stride 1)");
+  if (o.beta == T(0)) std::fill(sums.begin(), sums.end(), T(0));
+}
+
+/// Whether small_product and one epilogue over all of c will do.
+template <class T>
+bool is_small(const MatrixView<const T>& a, const MatrixView<T>& c, const GemmOptions<T>& o) {
+  // Each extent first, so that their product does not overflow.
+  if (a.cols > kSumBlock || a.cols == 0 || c.rows > kSmallWork || c.cols > kSmallWork) return false;
+  const Index work = c.rows * c.cols * a.cols;
+  return work > 0 && work <= kSmallWork && (work < kAlwaysAlone || o.num_threads == 1 || num_threads() == 1) &&
+         o.residual.col_stride == 1 && o.saved.col_stride == 1 && o.pre_activation.col_stride == 1;
+}
+
 template <class T>
 void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
   if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
-  if (check(a, b.rows, b.cols, c, o) && a.cols <= kSumBlock && c.cols <= kSmallWork && c.rows <= kSmallWork) {
-    const Index work = c.rows * c.cols * a.cols;
-    if (work > 0 && work <= kSmallWork && (work < kAlwaysAlone || o.num_threads == 1 || num_threads() == 1) &&
-        small_product(active_table().gemm<T>(), a, b, c, o.alpha, o.beta))
-      return;
-  }
-  Problem<T> p = orient(a, b, c, o);
-  if (o.b_column_sums.data() != nullptr) {
-    const bool in_passing = p.b.data == b.data && b.col_stride == 1 && !c.empty();
-    if (in_passing) {
-      if (o.beta == T(0)) std::fill(o.b_column_sums.begin(), o.b_column_sums.end(), T(0));
-      p.b_sums = o.b_column_sums.data();
-    } else {
-      column_sums_any(b, o.b_column_sums, o.beta != T(0), o.num_threads);
+  check(a, b.rows, b.cols, c, o);
+  prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
+  prepare_sums(o.b_column_sums, "b_column_sums", b, o);
+  if (is_small(a, c, o) && small_product(active_table().template gemm<T>(), a, b, c, o.alpha, o.beta)) {
+    const GemmKernels<T>& kernels = active_table().template gemm<T>();
+    if (o.a_row_sums.data() != nullptr)
+      kernels.add_column_sums(a.data, a.col_stride, a.cols, a.rows, o.a_row_sums.data());
+    if (o.b_column_sums.data() != nullptr)
+      kernels.add_column_sums(b.data, b.row_stride, b.rows, b.cols, o.b_column_sums.data());
+    if (has_epilogue(o)) {
+      Problem<T> p;
+      p.kernels = &kernels;
+      set_epilogue(p, o, false);
+      finish(p, c.data, c.row_stride, 0, 0, c.rows, c.cols);
     }
+    return;
   }
-  if (c.empty()) return;
-  if (a.cols == 0) return empty_product(p);
+  const Problem<T> p = orient(a, b, c, o);
+  if (c.empty() || a.cols == 0) {
+    if (o.a_row_sums.data() != nullptr) column_sums_any(a.t(), o.a_row_sums, true, o.num_threads);
+    if (o.b_column_sums.data() != nullptr) column_sums_any(b, o.b_column_sums, true, o.num_threads);
+    return c.empty() ? void() : empty_product(p);
+  }
   run(p, o.num_threads);
 }
 
@@ -535,65 +577,76 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
               const GemmOptions<T>& o) {
   check(a, b.rows(), b.cols(), c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
+  prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
   if (c.empty()) return;
-  MatrixView<T> plain = c;
-  if (c.cols == 1) plain.col_stride = 1;
   // Not turned around: only the right operand can be arranged beforehand.
-  GemmOptions<T> options = o;
-  Problem<T> p = orient(a, MatrixView<const T>(b.data(), b.rows(), b.cols(), b.padded_cols()), plain, o);
-  if (p.c.rows != c.rows || p.c.data != c.data || p.a.data != a.data) {
-    p.a = a;
-    p.b = MatrixView<const T>(b.data(), b.rows(), b.cols(), b.padded_cols());
-    p.c = plain;
-    p.bias_per_row = false;
-    p.residual = o.residual;
-    p.saved = o.saved;
-    p.pre = o.pre_activation;
-  }
+  Problem<T> p;
+  p.a = a;
+  p.b = MatrixView<const T>(b.data(), b.rows(), b.cols(), b.padded_cols());
+  p.c = c;
+  if (c.cols == 1) p.c.col_stride = 1;
+  p.kernels = &active_table().template gemm<T>();
+  p.alpha = o.alpha;
+  p.beta = o.beta;
   p.packed_b = b.data();
+  p.a_sums = o.a_row_sums.data();
+  p.b_sums = nullptr;
+  p.finishes = has_epilogue(o);
+  if (p.finishes) set_epilogue(p, o, false);
   if (a.cols == 0) return empty_product(p);
-  run(p, options.num_threads);
+  run(p, o.num_threads);
 }
 
-/// Runs body(i) for every product of a batch: shared among threads when there are enough, else one after the other.
+/// A product of a batch.
+template <class T>
+struct Item {
+  MatrixView<const T> a, b;
+  MatrixView<T> c;
+};
+
+/// Refuses what cannot be meant for every product of a batch.
+template <class T>
+void check_batch_options(const char* operation, const GemmOptions<T>& o) {
+  if (o.pre_activation.data != nullptr || o.residual.data != nullptr || o.saved.data != nullptr ||
+      o.a_row_sums.data() != nullptr || o.b_column_sums.data() != nullptr)
+    throw ValueError(std::string(operation) + ": of the options only alpha, beta, bias, activation and num_threads " +
+                     "apply to every product");
+}
+
+/// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other.
 template <class T, class Make>
-void batch_any(Index count, const GemmOptions<T>& o, Make&& make) {
+void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
+  const GemmKernels<T>& kernels = active_table().template gemm<T>();
+  const auto alone = [&](const Item<T>& i) {
+    return !has_epilogue(o) && is_small(i.a, i.c, o) && small_product(kernels, i.a, i.b, i.c, o.alpha, o.beta);
+  };
   double work = 0;
-  Index elements = 0;
-  bool all_small = true;
+  Index elements = 1;
   for (Index i = 0; i < count; ++i) {
-    const Problem<T> p = make(i);
-    if (p.c.empty()) continue;
+    const Item<T> it = item(i);
+    if (it.c.empty() || it.a.cols == 0) continue;
+    const Problem<T> p = orient(it.a, it.b, it.c, o);
     work += work_of(p);
-    all_small = all_small && p.a.cols > 0;
-    if (p.a.cols > 0) elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
+    if (has_epilogue(o) || !is_small(it.a, it.c, o)) elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
   }
   const Threads threads = plan_threads(o.num_threads, work);
-  if (threads.working <= 1 || count < 2 * threads.working) {
-    for (Index i = 0; i < count; ++i) {
-      const Problem<T> p = make(i);
-      if (p.c.empty()) continue;
+  const bool shared = threads.working > 1 && count >= 2 * threads.working;
+  T* buffer = shared ? scratch<T>(elements * threads.working) : nullptr;
+  const auto compute = [&](Range range, T* own) {
+    for (Index i = range.first; i < range.end; ++i) {
+      const Item<T> it = item(i);
+      if (alone(it) || it.c.empty()) continue;
+      const Problem<T> p = orient(it.a, it.b, it.c, o);
       if (p.a.cols == 0)
         empty_product(p);
-      else
+      else if (own == nullptr)
         run(p, o.num_threads);
+      else
+        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, Range{0, p.c.cols}, own);
     }
-    return;
-  }
-  T* buffer = scratch<T>(std::max<Index>(1, elements) * threads.working);
-  parallel(threads, [&](Member member) {
-    const auto [first, end] = member.share(count);
-    for (Index i = first; i < end; ++i) {
-      const Problem<T> p = make(i);
-      if (p.c.empty()) continue;
-      if (p.a.cols == 0) {
-        empty_product(p);
-      } else {
-        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, Range{0, p.c.cols},
-                        buffer + member.rank * elements);
-      }
-    }
-  });
+  };
+  if (!shared) return compute({0, count}, nullptr);
+  parallel(threads, [&](Member member) { compute(member.share(count), buffer + member.rank * elements); });
 }
 
 template <class T>
@@ -602,6 +655,7 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
   if (a.size() != b.size() || a.size() != c.size())
     throw ShapeError("gemm_batched: " + std::to_string(a.size()) + " a, " + std::to_string(b.size()) + " b and " +
                      std::to_string(c.size()) + " c");
+  check_batch_options("gemm_batched", o);
   for (std::size_t i = 0; i < a.size(); ++i) {
     try {
       check_view("gemm", "b", b[i]);
@@ -612,7 +666,7 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
   }
   batch_any<T>(static_cast<Index>(a.size()), o, [&](Index i) {
     const auto at = static_cast<std::size_t>(i);
-    return orient(a[at], b[at], c[at], o);
+    return Item<T>{a[at], b[at], c[at]};
   });
 }
 
@@ -622,14 +676,14 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
   if (count < 0) throw ValueError("gemm_strided_batched: count is " + std::to_string(count));
   check_view("gemm_strided_batched", "b", b);
   check(a, b.rows, b.cols, c, o);
+  check_batch_options("gemm_strided_batched", o);
   if (count > 1 && c_step == 0) throw ShapeError("gemm_strided_batched: c_step is 0: the products would overlap");
   batch_any<T>(count, o, [&](Index i) {
-    MatrixView<const T> ai = a, bi = b;
-    MatrixView<T> ci = c;
-    ai.data += i * a_step;
-    bi.data += i * b_step;
-    ci.data += i * c_step;
-    return orient(ai, bi, ci, o);
+    Item<T> it{a, b, c};
+    it.a.data += i * a_step;
+    it.b.data += i * b_step;
+    it.c.data += i * c_step;
+    return it;
   });
 }
 

@@ -52,6 +52,12 @@ struct BackwardPass {
   MatrixView<float> dy;                 // gradient by y; may be overwritten
   MatrixView<float> dx;                 // gradient by x to fill, or empty when nobody needs it
   bool accumulate;                      // add to the parameters' gradients, or overwrite them
+  /// The next layer has already multiplied dy by the derivative of the activation that this layer took in.
+  bool dy_is_done = false;
+  /// The same for the layer before: the activation whose derivative dx must be multiplied by, and what it saved.
+  /// Only for layers that multiply_derivative().
+  Activation before = {};
+  MatrixView<const float> before_saved = {};
 };
 
 class TILEWRIGHT_API Layer {
@@ -72,6 +78,10 @@ class TILEWRIGHT_API Layer {
   virtual void backward(const BackwardPass& pass) const = 0;
   /// Takes the activation that follows into this layer; false when it cannot.
   virtual bool fuse(Activation) { return false; }
+  /// The activation taken in, or null.
+  virtual const Activation* fused() const { return nullptr; }
+  /// Whether backward can multiply dx by the derivative of the activation before it, as it goes.
+  virtual bool multiplies_derivative() const { return false; }
   /// The function this layer is when it is nothing but an activation.
   virtual const Activation* activation() const { return nullptr; }
 };
@@ -91,6 +101,10 @@ class TILEWRIGHT_API Linear final : public Layer {
   void forward(const ForwardPass& pass) const override;
   void backward(const BackwardPass& pass) const override;
   bool fuse(Activation activation) override;
+  const Activation* fused() const override {
+    return activation_.kind == ActivationKind::identity ? nullptr : &activation_;
+  }
+  bool multiplies_derivative() const override { return true; }
 
  private:
   Index in_, out_;
