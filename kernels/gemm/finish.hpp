@@ -10,7 +10,7 @@ namespace tilewright::detail {
 
 /// Calls body(i, j, v, some...) for every register v = c + bias + residual of row i, column j.
 template <class T, class A, class Body>
-TILEWRIGHT_INLINE void for_sums(const Finish<T>& t, Body body) {
+TILEWRIGHT_INLINE void for_rows(const Finish<T>& t, Body body) {
   for (Index i = 0; i < t.rows; ++i) {
     const T* c = t.c + i * t.c_row_stride;
     const T* bias = t.bias_per_row ? nullptr : t.bias;
@@ -26,6 +26,37 @@ TILEWRIGHT_INLINE void for_sums(const Finish<T>& t, Body body) {
           body(i, j, v, some...);
         });
   }
+}
+
+/// The same for narrow rows that follow each other without gaps: one long row, whose bias comes around again. Row by
+/// row, registers would be nearly empty, and each load would wait for the partial store before it.
+template <class T, class A, class Body>
+TILEWRIGHT_INLINE void for_narrow_rows(const Finish<T>& t, Body body) {
+  constexpr Index lanes = kLanes<T, A>;
+  const Index period = t.cols * lanes, all = t.rows * t.cols;  // `period` elements are whole rows and whole registers
+  T bias[kMaxTileCols * lanes];
+  if (t.bias != nullptr)
+    for (Index r = 0; r < period && r < all; r += t.cols)
+      for (Index j = 0; j < t.cols; ++j) bias[r + j] = t.bias[j];
+  for (Index start = 0; start < all; start += period)
+    simd::for_registers<T, A>(
+        all - start < period ? all - start : period, [&](Index j, auto... some) __attribute__((always_inline)) {
+          Vec<T, A> v = simd::load<T, A>(t.c + start + j, some...);
+          if (t.bias != nullptr) v = v + simd::load<T, A>(bias + j, some...);
+          if (t.residual != nullptr) v = v + simd::load<T, A>(t.residual + start + j, some...);
+          body(0, start + j, v, some...);
+        });
+}
+
+template <class T, class A, class Body>
+TILEWRIGHT_INLINE void for_sums(const Finish<T>& t, Body body) {
+  const bool dense = t.c_row_stride == t.cols && (t.residual == nullptr || t.residual_row_stride == t.cols) &&
+                     (t.pre == nullptr || t.pre_row_stride == t.cols) &&
+                     (t.saved == nullptr || t.saved_row_stride == t.cols);
+  if (dense && t.cols <= kMaxTileCols && t.rows > 1 && !(t.bias_per_row && t.bias != nullptr))
+    for_narrow_rows<T, A>(t, body);
+  else
+    for_rows<T, A>(t, body);
 }
 
 template <class F, class T, class A>

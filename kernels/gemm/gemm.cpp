@@ -445,21 +445,32 @@ void empty_product(const Problem<T>& p) {
     }
 }
 
+/// The longest k for which small_product packs b, on the stack.
+inline constexpr Index kSmallPanel = 128;
+
 /// A product for one thread whose operands can be read in place and whose k is one block: tile after tile and nothing
 /// else, because for a few tiles everything else would take longer than they do.
 template <class T>
 bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
                    const MatrixView<T>& c, T alpha, T beta) {
-  const bool along = a.col_stride == 1;
-  if ((c.col_stride != 1 && c.cols != 1) || (b.col_stride != 1 && b.cols != 1) || !(along || a.row_stride == 1) ||
-      worth_turning(kernels, a, c))
+  const bool along = a.col_stride == 1, across = b.col_stride == 1 || b.cols == 1;
+  if ((c.col_stride != 1 && c.cols != 1) || !(along || a.row_stride == 1) || worth_turning(kernels, a, c) ||
+      !(across || (b.row_stride == 1 && a.cols <= kSmallPanel)))
     return false;
   Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols,
                c.data, c.row_stride, 0,            alpha,  beta,         nullptr, 0};
+  T panel[kSmallPanel * kMaxTileCols];
+  if (!across) {
+    tile.b = panel;
+    tile.b_k_stride = kernels.tile_cols;
+  }
   const EvenParts tiles(c.rows, kernels.tile_rows);
   for (Index j = 0; j < c.cols; j += kernels.tile_cols) {
     tile.cols = std::min<Index>(kernels.tile_cols, c.cols - j);
-    tile.b = b.data + j;
+    if (across)
+      tile.b = b.data + j;
+    else
+      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel);
     for (Index t = 0; t < tiles.parts; ++t) {
       const Index i = tiles.first(t);
       tile.a = a.data + i * a.row_stride;
