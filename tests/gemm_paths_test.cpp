@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+// Every way through gemm gives the same bits and stays inside its operands: small, blocked, long, packed, prepacked,
+// batched, turned, in pieces, on any number of threads and any ISA with fused multiply-add.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <numeric>
+
+#include "kernels/core/table.hpp"
+#include "kernels/gemm/blocking.hpp"
+#include "tests/support.hpp"
+
+namespace tilewright {
+namespace {
+
+using test::Guarded;
+using test::Hash;
+using test::message_of;
+
+template <class T>
+Matrix<T> random_matrix(Index rows, Index cols, std::uint64_t stream) {
+  Matrix<T> m(rows, cols);
+  for (Index i = 0; i < m.size(); ++i)
+    m.data()[i] = static_cast<T>(RandomStream{7, stream}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
+  return m;
+}
+
+template <class T>
+std::uint64_t hash_of(MatrixView<const T> view) {
+  return Hash().add<T>(view).value();
+}
+
+/// A matrix that ends, or begins, where memory that must not be touched begins, or ends.
+template <class T>
+class Fenced {
+ public:
+  Fenced(Index rows, Index cols, bool column_major, bool at_end, Index gap) {
+    const Index inner = column_major ? rows : cols, outer = column_major ? cols : rows, stride = inner + gap;
+    const Index elements = outer == 0 || inner == 0 ? 0 : (outer - 1) * stride + inner;
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t bytes = static_cast<std::size_t>(elements) * sizeof(T), room = (bytes + page - 1) / page * page;
+    size_ = room + 2 * page;
+    memory_ = static_cast<char*>(mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory_ == MAP_FAILED) throw std::bad_alloc();
+    if (room > 0) (void)mprotect(memory_ + page, room, PROT_READ | PROT_WRITE);
+    char* first = memory_ + page + (at_end ? room - bytes : 0);
+    T* data = reinterpret_cast<T*>(first);
+    view_ = column_major ? MatrixView<T>(data, rows, cols, 1, stride) : MatrixView<T>(data, rows, cols, stride, 1);
+  }
+  ~Fenced() { munmap(memory_, size_); }
+  Fenced(const Fenced&) = delete;
+  MatrixView<T> view() { return view_; }
+  void copy(MatrixView<const T> from) {
+    for (Index i = 0; i < from.rows; ++i)
+      for (Index j = 0; j < from.cols; ++j) view_(i, j) = from(i, j);
+  }
+
+ private:
+  char* memory_;
+  std::size_t size_;
+  MatrixView<T> view_;
+};
+
+template <class T>
+class GemmPaths : public testing::Test {};
+using Types = testing::Types<float, double>;
+TYPED_TEST_SUITE(GemmPaths, Types);
+
+TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
+  using T = TypeParam;
+  const std::array<Index, 3> shapes[] = {{8, 8, 8},    {16, 40, 20},  {100, 5, 10},  {64, 9, 200}, {33, 65, 513},
+                                         {4, 300, 90}, {20, 24, 9000}, {60, 60, 60}, {1, 70, 1100}, {150, 130, 140}};
+  std::vector<std::uint64_t> expected;
+  for (const Isa isa : available_isas()) {
+    if (isa == Isa::sse2) continue;
+    const test::UseIsa use(isa);
+    std::size_t at = 0;
+    for (const auto [m, n, k] : shapes) {
+      const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2), at_(a.t()), bt(b.t());
+      const std::string name = std::string(to_string(isa)) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" +
+                               std::to_string(k);
+      Matrix<T> c(m, n);
+      gemm(a, b, c, {.num_threads = 1});
+      if (at == expected.size()) expected.push_back(hash_of<T>(c));
+      const std::uint64_t want = expected[at++];
+      ASSERT_EQ(hash_of<T>(c), want) << name;
+      const auto expect = [&](const char* path, MatrixView<T> got) {
+        ASSERT_EQ(hash_of<T>(MatrixView<const T>(got)), want) << name << ": " << path;
+        for (Index i = 0; i < got.rows; ++i)
+          for (Index j = 0; j < got.cols; ++j) got(i, j) = T(0);
+      };
+      for (const int threads : test::kThreadCounts) {
+        gemm(a, b, c, {.num_threads = threads});
+        expect("threads", c);
+        gemm(at_.t(), bt.t(), c, {.num_threads = threads});
+        expect("both transposed", c);
+        gemm(at_.t(), b, c, {.num_threads = threads});
+        expect("a transposed", c);
+        gemm(a, bt.t(), c, {.num_threads = threads});
+        expect("b transposed", c);
+        const PackedMatrix<T> packed(b), packed_t(bt.t());
+        gemm(a, packed, c, {.num_threads = threads});
+        expect("prepacked", c);
+        gemm(at_.t(), packed_t, c, {.num_threads = threads});
+        expect("prepacked, transposed", c);
+      }
+      Matrix<T> ct(n, m);
+      gemm(a, b, ct.t());
+      expect("c transposed", ct.t());
+      gemm(a, PackedMatrix<T>(b), ct.t());
+      expect("c transposed, prepacked", ct.t());
+      {
+        // Strides in every direction.
+        Guarded<T> as(m, k, Guarded<T>::Order::both_strided), bs(k, n, Guarded<T>::Order::both_strided),
+            cs(m, n, Guarded<T>::Order::both_strided);
+        for (Index i = 0; i < m; ++i)
+          for (Index p = 0; p < k; ++p) as(i, p) = a(i, p);
+        for (Index p = 0; p < k; ++p)
+          for (Index j = 0; j < n; ++j) bs(p, j) = b(p, j);
+        gemm(as.view(), bs.view(), cs.view(), {.num_threads = 3});
+        expect("strided", cs.view());
+        gemm(as.view(), PackedMatrix<T>(bs.view()), cs.view());
+        expect("strided, prepacked", cs.view());
+      }
+      // A batch of three: the first and the last are this product.
+      const std::vector<MatrixView<const T>> many_a{a, at_.t(), a}, many_b{b, b, bt.t()};
+      Matrix<T> c1(m, n), c2(m, n);
+      const std::vector<MatrixView<T>> many_c{c, c1, c2};
+      for (const int threads : {1, 2, 64}) {
+        gemm_batched(many_a, many_b, many_c, {.num_threads = threads});
+        expect("batch", c);
+        expect("batch", c1);
+        expect("batch", c2);
+      }
+      Matrix<T> stack(5 * m, n);
+      for (const int threads : {1, 2}) {
+        gemm_strided_batched(5, a.view(), 0, b.view(), 0, stack.row_block(0, m), m * n, {.num_threads = threads});
+        for (Index i = 0; i < 5; ++i) expect("strided batch", stack.row_block(i * m, m));
+      }
+      // Piece by piece.
+      for (Index i = 0; i < m; i += 7)
+        for (Index j = 0; j < n; j += 37) {
+          const Index rows = std::min<Index>(7, m - i), cols = std::min<Index>(37, n - j);
+          gemm(a.row_block(i, rows), b.view().block(0, j, k, cols), c.view().block(i, j, rows, cols));
+        }
+      expect("pieces", c);
+      // Columns, as matrix-vector products.
+      for (Index j = 0; j < std::min<Index>(n, 5); ++j) {
+        std::vector<T> x(static_cast<std::size_t>(k)), y(static_cast<std::size_t>(m));
+        for (Index p = 0; p < k; ++p) x[static_cast<std::size_t>(p)] = b(p, j);
+        gemm(a, b, c);
+        gemv(a, x, y);
+        for (Index i = 0; i < m; ++i) ASSERT_EQ(y[static_cast<std::size_t>(i)], c(i, j)) << name << ": gemv";
+        gemv(at_.t(), x, y);
+        for (Index i = 0; i < m; ++i) ASSERT_EQ(y[static_cast<std::size_t>(i)], c(i, j)) << name << ": gemv, turned";
+      }
+    }
+  }
+}
+
+/// Weights packed while one ISA is active serve all of them.
+TYPED_TEST(GemmPaths, PackedMatrixServesEveryIsa) {
+  using T = TypeParam;
+  const Matrix<T> a = random_matrix<T>(30, 700, 1), b = random_matrix<T>(700, 75, 2);
+  for (const Isa packer : available_isas()) {
+    set_isa(packer);
+    const PackedMatrix<T> packed(b);
+    EXPECT_EQ(packed.bytes(), static_cast<std::size_t>(700 * (sizeof(T) == 4 ? 96 : 80)) * sizeof(T));
+    for (const Isa user : available_isas()) {
+      set_isa(user);
+      Matrix<T> c(30, 75), want(30, 75);
+      gemm(a, b, want);
+      gemm(a, packed, c);
+      ASSERT_EQ(hash_of<T>(c), hash_of<T>(want)) << to_string(packer) << ", " << to_string(user);
+    }
+  }
+  set_isa(available_isas().back());
+}
+
+/// Tile, block and panel boundaries with operands that end at forbidden pages: neither reads nor writes leave them.
+TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
+  using T = TypeParam;
+  const auto& kernels = detail::active_table().template gemm<T>();
+  const Index mr = kernels.tile_rows, nr = kernels.tile_cols;
+  const detail::Operand in_place{detail::Layout::lanes_adjacent, 64};
+  const auto block =
+      detail::gemm_blocking(5000, 5000, 5000, in_place, in_place, mr, nr, sizeof(T), detail::cache_sizes());
+  std::vector<std::array<Index, 3>> shapes;
+  for (const Index d : {-1, 0, 1}) {
+    shapes.push_back({mr + d, nr + d, 8});
+    shapes.push_back({2 * mr + d, 3 * nr + d, 33 + d});
+    shapes.push_back({block.mc + d, nr + 1, 40});
+    shapes.push_back({5, nr + 5, kSumBlock + d});
+    shapes.push_back({mr + 1, 9, 2 * kSumBlock + d});
+    shapes.push_back({3, block.nc + d, 3});
+    shapes.push_back({48 * mr + 1 + d, nr - 1, 17});
+  }
+  const RandomStream random{11, 0};
+  std::uint64_t drawn = 0;
+  const auto draw = [&](Index most) { return 1 + static_cast<Index>(random.uniform(drawn++) * static_cast<float>(most)); };
+  for (int i = 0; i < 40; ++i) shapes.push_back({draw(90), draw(120), draw(600)});
+  for (const auto [m, n, k] : shapes) {
+    const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2);
+    Matrix<T> want(m, n);
+    gemm(a, b, want);
+    for (int form = 0; form < 16; ++form) {
+      if (m * n * k > 1000000 && form % 5 != 0) continue;
+      const bool at_end = form & 8;
+      const Index gap = draw(4) - 1;
+      Fenced<T> fa(m, k, form & 1, at_end, gap), fb(k, n, form & 2, at_end, gap), fc(m, n, form & 4, at_end, gap);
+      fa.copy(a);
+      fb.copy(b);
+      gemm(fa.view(), fb.view(), fc.view(), {.num_threads = 1 + form % 2});
+      ASSERT_EQ(hash_of<T>(MatrixView<const T>(fc.view())), hash_of<T>(want)) << m << "x" << n << "x" << k << " " << form;
+      gemm(fa.view(), PackedMatrix<T>(fb.view()), fc.view());
+      ASSERT_EQ(hash_of<T>(MatrixView<const T>(fc.view())), hash_of<T>(want)) << m << "x" << n << "x" << k << " packed";
+    }
+  }
+}
+
+/// residual and saved are exactly the separate steps; the sums are exactly column_sums.
+TYPED_TEST(GemmPaths, EpiloguesEqualSeparateSteps) {
+  using T = TypeParam;
+  using Order = typename Guarded<T>::Order;
+  for (const auto [m, n, k] : {std::array<Index, 3>{7, 5, 9}, {100, 5, 10}, {40, 1, 20}, {90, 130, 600}, {130, 150, 90}, {9, 20, 5000}})
+    for (const auto order : {Order::row_major, Order::column_major, Order::both_strided})
+      for (const int threads : {1, 3})
+        for (int kind = 0; kind < kActivationKinds; ++kind) {
+          const Activation f = static_cast<ActivationKind>(kind);
+          Guarded<T> a(m, k, Order::row_major), b(k, n, Order::row_major), c(m, n, order), residual(m, n, order),
+              saved(m, n, order), want(m, n, order);
+          a.fill_uniform(1);
+          b.fill_uniform(2);
+          residual.fill_uniform(3);
+          saved.fill_uniform(4);
+          std::vector<T> bias(static_cast<std::size_t>(n));
+          for (std::size_t j = 0; j < bias.size(); ++j) bias[j] = static_cast<T>(0.01) * static_cast<T>(j);
+          gemm(a.view(), b.view(), want.view());
+          for (Index i = 0; i < m; ++i)
+            for (Index j = 0; j < n; ++j) {
+              want(i, j) += bias[static_cast<std::size_t>(j)];
+              want(i, j) += residual(i, j);
+            }
+          Guarded<T> forward(m, n, order), backward(m, n, order);
+          activation_forward(f, want.view(), forward.view());
+          activation_backward(f, saved.view(), want.view(), backward.view());
+          GemmOptions<T> o;
+          o.bias = bias;
+          o.residual = residual.view();
+          o.activation = f;
+          o.num_threads = threads;
+          gemm(a.view(), b.view(), c.view(), o);
+          ASSERT_EQ(hash_of<T>(MatrixView<const T>(c.view())), hash_of<T>(MatrixView<const T>(forward.view())))
+              << m << "x" << n << "x" << k << " " << to_string(f.kind);
+          o.saved = saved.view();
+          gemm(a.view(), b.view(), c.view(), o);
+          ASSERT_EQ(hash_of<T>(MatrixView<const T>(c.view())), hash_of<T>(MatrixView<const T>(backward.view())))
+              << m << "x" << n << "x" << k << " derivative of " << to_string(f.kind);
+          ASSERT_TRUE(c.padding_intact());
+        }
+}
+
+TYPED_TEST(GemmPaths, SumsInPassingEqualColumnSums) {
+  using T = TypeParam;
+  for (const auto [m, n, k] :
+       {std::array<Index, 3>{5, 10, 100}, {10, 5, 100}, {300, 10, 128}, {70, 500, 1200}, {3, 4, 0}, {700, 300, 40}})
+    for (const int threads : {1, 2, 7})
+      for (const T beta : {T(0), T(1)}) {
+        const Matrix<T> dy = random_matrix<T>(k, m, 1), x = random_matrix<T>(k, n, 2);
+        Matrix<T> dw(m, n), dw_t(n, m);
+        std::vector<T> rows(static_cast<std::size_t>(m), T(3)), columns = rows, want = rows;
+        column_sums(dy, want, beta != 0);
+        GemmOptions<T> o;
+        o.beta = beta;
+        o.num_threads = threads;
+        o.a_row_sums = rows;
+        gemm(dy.t(), x, dw, o);
+        EXPECT_EQ(rows, want) << m << "x" << n << "x" << k;
+        o.a_row_sums = {};
+        o.b_column_sums = columns;
+        gemm(x.t(), dy, dw_t, o);
+        EXPECT_EQ(columns, want) << m << "x" << n << "x" << k;
+        EXPECT_EQ(hash_of<T>(dw), hash_of<T>(MatrixView<const T>(dw_t.t())));
+      }
+}
+
+TYPED_TEST(GemmPaths, GerIsARankOneUpdate) {
+  using T = TypeParam;
+  for (const auto [m, n] : {std::array<Index, 2>{1, 1}, {5, 40}, {100, 33}, {300, 400}}) {
+    Matrix<T> a = random_matrix<T>(m, n, 1), want = a;
+    const Matrix<T> x = random_matrix<T>(1, m, 2), y = random_matrix<T>(1, n, 3);
+    ger(x.span(), y.span(), a, T(0.5));
+    for (Index i = 0; i < m; ++i)
+      for (Index j = 0; j < n; ++j) {
+        const long double exact = static_cast<long double>(want(i, j)) + 0.5L * x(0, i) * y(0, j);
+        ASSERT_NEAR(static_cast<double>(a(i, j)), static_cast<double>(exact),
+                    4 * static_cast<double>(std::numeric_limits<T>::epsilon()));
+      }
+  }
+}
+
+TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
+  using T = TypeParam;
+  Matrix<T> a(3, 4), b(4, 2), c(3, 2), wrong(2, 2);
+  std::vector<T> three(3), four(4);
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, PackedMatrix<T>(wrong), c); }), "gemm: a is 3x4 but b is 2x2");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.residual = wrong}); }), "gemm: residual is 2x2 but c is 3x2");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.saved = wrong}); }), "gemm: saved is 2x2 but c is 3x2");
+  EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b, c, {.pre_activation = c, .saved = c}); }),
+            "gemm: pre_activation is of the forward pass, saved of the backward pass: give one of them");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.a_row_sums = four}); }),
+            "gemm: a_row_sums has 4 elements but a is 3x4");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.a_row_sums = three}); }),
+            "gemm: a_row_sums: what is summed side by side must lie side by side (stride 1)");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.b_column_sums = three}); }),
+            "gemm: b_column_sums has 3 elements but b is 4x2");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemv(a, three, three); }),
+            "gemv: a is 3x4 but x has 3 and y 3 elements");
+  EXPECT_EQ(message_of<ShapeError>([&] { ger(three, three, a); }), "ger: a is 3x4 but x has 3 and y 3 elements");
+  const std::vector<MatrixView<const T>> as{a, a}, bs{b, wrong}, one{b};
+  const std::vector<MatrixView<T>> cs{c, c};
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, one, cs); }), "gemm_batched: 2 a, 1 b and 2 c");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, bs, cs); }),
+            "gemm_batched: product 1: gemm: a is 3x4 but b is 2x2");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm_strided_batched(2, a.view(), 0, b.view(), 0, c.view(), 0); }),
+            "gemm_strided_batched: c_step is 0: the products would overlap");
+}
+
+}  // namespace
+}  // namespace tilewright
