@@ -196,6 +196,10 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
     shapes.push_back({3, block.nc + d, 3});
     shapes.push_back({48 * mr + 1 + d, nr - 1, 17});
   }
+  // Rows a page apart, which are packed.
+  const Index page = 4096 / static_cast<Index>(sizeof(T));
+  shapes.push_back({mr + 3, 5 * nr + 3, page});
+  shapes.push_back({13 * mr, page, 20});
   const RandomStream random{11, 0};
   std::uint64_t drawn = 0;
   const auto draw = [&](Index most) { return 1 + static_cast<Index>(random.uniform(drawn++) * static_cast<float>(most)); };
