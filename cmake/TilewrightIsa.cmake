@@ -2,6 +2,7 @@
 # -O2 in every configuration: at -O0 every inline function would become a weak symbol that the linker may pick for all ISAs.
 # The uninitialized warnings are raised inside GCC 12's own AVX-512 header.
 function(tilewright_add_isas target)
+  # Nor may the compiler pack scalars into vectors: it would keep the kernels' addresses there.
   set(common -O2 -fno-tree-vectorize -fno-tree-slp-vectorize -ffp-contract=off -fno-exceptions -fno-lto -fvisibility=hidden)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND common -Wno-uninitialized -Wno-maybe-uninitialized)
@@ -23,9 +24,9 @@ function(tilewright_add_isas target)
   endif()
   set(definitions "")
   foreach(isa IN LISTS isas)
-    set(file kernels/isa/${isa}.cpp)
-    target_sources(${target} PRIVATE ${file})
-    set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${flags_${isa}};${common}")
+    set(files kernels/isa/${isa}.cpp kernels/isa/${isa}_f32.cpp kernels/isa/${isa}_f64.cpp)
+    target_sources(${target} PRIVATE ${files})
+    set_source_files_properties(${files} PROPERTIES COMPILE_OPTIONS "${flags_${isa}};${common}")
     string(TOUPPER ${isa} name)
     list(APPEND definitions TILEWRIGHT_HAVE_${name})
   endforeach()

@@ -28,9 +28,8 @@ struct Tile {
   Index cols;  // 1 .. registers * lanes
   T alpha;
   T keep_c;  // 0: c is not read
-  /// What is needed soon: this place and the one next_too elements on, in every step b_k_stride further. May be null.
+  /// What is needed soon, or null: as wide as a row of the tile, in every step b_k_stride further.
   const T* next;
-  Index next_too;
 };
 
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that
@@ -101,8 +100,8 @@ struct UpdateKernels {
 
 struct KernelTable {
   Isa isa;
-  GemmKernels<float> gemm_f32;
-  GemmKernels<double> gemm_f64;
+  const GemmKernels<float>* gemm_f32;
+  const GemmKernels<double>* gemm_f64;
   MapKernels<float> map_f32;
   MapKernels<double> map_f64;
   LossKernels loss;
@@ -111,9 +110,9 @@ struct KernelTable {
   template <class T>
   const auto& gemm() const {
     if constexpr (sizeof(T) == 4)
-      return gemm_f32;
+      return *gemm_f32;
     else
-      return gemm_f64;
+      return *gemm_f64;
   }
   template <class T>
   const auto& map() const {

@@ -315,6 +315,7 @@ struct BlockOfB {
   const T* data;
   Index width;  // 0: in place
   Index step;   // from one k to the next
+  const T* after = nullptr;  // where the next block begins, when that is known
 
   const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
 };
@@ -330,7 +331,7 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
   for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
     const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
     const T* panel_of_b = b.at(j, kc);
-    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : nullptr;
+    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : b.after;
     for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a few rows of a
       const Index i = rows.first + tiles.first(t), height = tiles.size(t);
       T* packed = a + t * panel;
@@ -340,13 +341,10 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
                                 : (plan.a_layout == Layout::steps_adjacent
                                        ? RowsOfA<T>{packed, plan.a_row(), 1, true}
                                        : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
-      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr, 0};
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr};
       // The first tile fetches the next panel: the last element of each line, because where rows are not aligned the
       // first ones share a line with this panel.
-      if (next_panel != nullptr && t == 0) {
-        tile.next = next_panel + (kLine - 1);
-        tile.next_too = kLine;
-      }
+      if (next_panel != nullptr && t == 0) tile.next = next_panel + (kLine - 1);
       compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }
   }
@@ -370,6 +368,7 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Ra
     const EvenParts blocks(rows.end - rows.first, plan.mc);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
       BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
+      if (!last) b.after = b.data + kc * p.b.row_stride + cols.first;
       if (p.packed_b != nullptr) {
         const Index width = PackedMatrix<T>::kPanel;
         b = {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
@@ -458,7 +457,7 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
       !(across || (b.row_stride == 1 && a.cols <= kSmallPanel)))
     return false;
   Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols,
-               c.data, c.row_stride, 0,            alpha,  beta,         nullptr, 0};
+               c.data, c.row_stride, 0,            alpha,  beta,         nullptr};
   T panel[kSmallPanel * kMaxTileCols];
   if (!across) {
     tile.b = panel;

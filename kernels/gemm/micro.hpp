@@ -28,9 +28,6 @@ inline constexpr int tile_rows_of = kIsAvx512<A> ? 14
 inline constexpr int kTailSteps = 4;
 inline constexpr int kTailChains = 4;
 
-/// B is asked for this many steps before its turn.
-inline constexpr Index kAhead = 24;
-
 /// The register of an architecture tag.
 template <class T, class A>
 struct RegisterOf {
@@ -64,13 +61,15 @@ struct MicroKernel {
   static constexpr int kWidth = static_cast<int>(Register::size);
   // An address is a base, an index and a displacement, so three rows share a pointer.
   static constexpr int kBases = kAlong ? (R + 2) / 3 : 1;
+  // Cache lines that a row of the tile spans.
+  static constexpr int kLine = 64 / sizeof(T), kLines = V * kWidth / kLine;
   static constexpr int kGroup = kTailChains / V;
   static constexpr int kGroups = (R + kGroup - 1) / kGroup;
 
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
 
   const Tile<T>& tile;
-  Index row, step_a, step_b, step_next, next_too;
+  Index row, step_a, step_b, step_next;
   simd::Lanes<T, A> last;
   bool whole, read_c, plain;
   const T* b;
@@ -116,19 +115,23 @@ struct MicroKernel {
     asm("" : "+r"(pointer));
   }
 
-  template <bool kPrefetch, int... G>
-  TILEWRIGHT_MEMBER void run(Index steps, const T* c, Each<G...>) {
+  enum class Fetch { nothing, next, next_and_c };
+
+  /// So many steps. Each asks for a row of what is needed next, and of C.
+  template <Fetch kFetch, int... G>
+  TILEWRIGHT_MEMBER void run(Index steps, Each<G...>) {
+    const T* c = tile.c;
     for (Index p = 0; p < steps; ++p) {
-      if constexpr (kPrefetch) {
+      if constexpr (kFetch != Fetch::nothing) {
+        __builtin_prefetch(next, 0, 2);
+        if constexpr (kLines > 1) __builtin_prefetch(next + kLine, 0, 2);
+        next += step_next;
+      }
+      if constexpr (kFetch == Fetch::next_and_c) {
         __builtin_prefetch(c, 1);
-        if constexpr (V > 1) __builtin_prefetch(c + (V - 1) * kWidth, 1);
+        if constexpr (kLines > 1) __builtin_prefetch(c + (V - 1) * kWidth, 1);
         c += tile.c_row_stride;
       }
-      __builtin_prefetch(b + kAhead * step_b + kWidth - 1);
-      if constexpr (V > 1) __builtin_prefetch(b + kAhead * step_b + V * kWidth - 1);
-      __builtin_prefetch(next, 0, 2);
-      __builtin_prefetch(next + next_too, 0, 2);
-      next += step_next;
       step<0, 0>(Upto<R>(), Upto<V>());
       b += step_b;
       (advance(base[G], step_a), ...);
@@ -184,7 +187,6 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
                 t.next == nullptr ? 0 : t.b_k_stride,
-                t.next_too,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
                 whole, read_c, whole && !read_c && t.alpha == T(1),
                 t.b,
@@ -195,16 +197,20 @@ void gemm_micro(const Tile<T>& t) noexcept {
   constexpr typename Kernel::template Upto<Kernel::kGroups> groups;
   kernel.start(bases);
   kernel.clear(typename Kernel::template Upto<R * V>());
+  using Fetch = typename Kernel::Fetch;
   if (t.k < kTailSteps) {
-    kernel.template run<false>(t.k, nullptr, bases);
+    kernel.template run<Fetch::nothing>(t.k, bases);
     return kernel.template finish<0>(groups);
   }
   Index steps = t.k - kTailSteps;
   if (steps > R) {
-    kernel.template run<true>(R, t.c, bases);
+    kernel.template run<Fetch::next_and_c>(R, bases);
     steps -= R;
   }
-  kernel.template run<false>(steps, nullptr, bases);
+  if (t.next != nullptr)
+    kernel.template run<Fetch::next>(steps, bases);
+  else
+    kernel.template run<Fetch::nothing>(steps, bases);
   kernel.template finish<kTailSteps>(groups);
 }
 

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+#include "kernels/isa/make_table.hpp"
+
+namespace tilewright::detail {
+
+extern const GemmKernels<double> kTableNeonF64;
+constinit const GemmKernels<double> kTableNeonF64 = make_gemm<double, xsimd::neon64>(Formulas{});
+
+}  // namespace tilewright::detail
