@@ -142,7 +142,8 @@ void add_batch(Index m, Index n, Index k, Isa isa) {
 void add_gemm(bool full) {
   const Isa best = available_isas().back();
   std::vector<Index> squares{8, 16, 32, 64, 128, 256, 512, 1024, 2048, 31, 63, 127, 255, 511, 1023};
-  std::vector<std::array<Index, 3>> layers{{100, 5, 10}, {128, 512, 784}, {128, 256, 512}, {128, 10, 256}, {512, 3072, 768}};
+  std::vector<std::array<Index, 3>> layers{
+      {100, 5, 10}, {128, 512, 784}, {128, 256, 512}, {128, 10, 256}, {512, 3072, 768}};
   std::vector<std::array<Index, 3>> others{{1, 4096, 4096}, {16, 4096, 4096}, {64, 64, 65536}};
   if (full) {
     for (const Index n : {48, 96, 192, 384, 768, 4096}) squares.push_back(n);

@@ -199,14 +199,14 @@ int main(int argc, char** argv) {
   for (int t = 2; t <= threads; t *= 2) thread_counts().push_back(t);
   if (thread_counts().back() != threads) thread_counts().push_back(threads);
 
-  const std::pair<std::string, void (*)(bool)> all[] = {{"gemm", add_gemm}, {"map", add_map},       {"rows", add_rows},
-                                                    {"loss", add_loss}, {"update", add_update}, {"train", add_train}};
+  const std::pair<std::string, void (*)(bool)> all[] = {{"gemm", add_gemm},     {"map", add_map},
+                                                        {"rows", add_rows},     {"loss", add_loss},
+                                                        {"update", add_update}, {"train", add_train}};
   for (const std::string& s : suites)
     if (std::none_of(std::begin(all), std::end(all), [&](const auto& known) { return known.first == s; }))
       throw ValueError("bench: no suite \"" + s + "\"; there are gemm, map, rows, loss, update, train");
   for (const auto& [name, add_suite] : all)
-    if (suites.empty() || std::find(suites.begin(), suites.end(), name) != suites.end())
-      add_suite(!suites.empty());
+    if (suites.empty() || std::find(suites.begin(), suites.end(), name) != suites.end()) add_suite(!suites.empty());
 
   std::string out_option = "--benchmark_out=" + out, format_option = "--benchmark_out_format=json";
   if (!out.empty()) {

@@ -18,7 +18,8 @@ void add(std::vector<Peer>& peers, const Product<T>& p, int threads) {
                      if (p.ta)
                        Out(p.c, p.m, p.n).noalias() = In(p.a, p.k, p.m).transpose() * In(p.b, p.k, p.n);
                      else if (p.m == 1 && p.tb)
-                       Eigen::Map<Row>(p.c, p.n).noalias() = Eigen::Map<const Row>(p.a, p.k) * In(p.b, p.n, p.k).transpose();
+                       Eigen::Map<Row>(p.c, p.n).noalias() =
+                           Eigen::Map<const Row>(p.a, p.k) * In(p.b, p.n, p.k).transpose();
                      else if (p.m == 1)
                        Eigen::Map<Row>(p.c, p.n).noalias() = Eigen::Map<const Row>(p.a, p.k) * In(p.b, p.k, p.n);
                      else if (p.tb)

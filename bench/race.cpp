@@ -37,7 +37,7 @@ std::string error;
 constexpr double kSample = 2e-3;
 constexpr int kLeastSamples = 7, kFewestSamples = 3;
 constexpr double kLongBudget = 1.5;  // seconds; beyond, kFewestSamples must do
-constexpr double kBudget = 0.12;  // seconds of samples of ours; long calls get kLeastSamples
+constexpr double kBudget = 0.12;     // seconds of samples of ours; long calls get kLeastSamples
 
 /// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must
 /// not run against them.

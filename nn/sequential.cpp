@@ -155,8 +155,9 @@ void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   for (std::size_t i = steps_.size(); i-- > 0;) {
     const Step& s = steps_[i];
     const MatrixView<float> lower = i > 0 ? gradient(i, s.in) : dx;
-    BackwardPass pass{parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper,
-                      lower,            accumulate,  done};
+    BackwardPass pass{
+        parameters_of(s), input_of(i), arena_view(s.y_at, s.out), arena_view(s.saved_at, s.saved), upper, lower,
+        accumulate,       done};
     const Activation* before = i > 0 && s.layer->multiplies_derivative() ? steps_[i - 1].layer->fused() : nullptr;
     done = before != nullptr;
     if (done) {

@@ -69,7 +69,7 @@ TYPED_TEST_SUITE(GemmPaths, Types);
 
 TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
   using T = TypeParam;
-  const std::array<Index, 3> shapes[] = {{8, 8, 8},    {16, 40, 20},  {100, 5, 10},  {64, 9, 200}, {33, 65, 513},
+  const std::array<Index, 3> shapes[] = {{8, 8, 8},    {16, 40, 20},   {100, 5, 10}, {64, 9, 200},  {33, 65, 513},
                                          {4, 300, 90}, {20, 24, 9000}, {60, 60, 60}, {1, 70, 1100}, {150, 130, 140}};
   std::vector<std::uint64_t> expected;
   for (const Isa isa : available_isas()) {
@@ -78,8 +78,8 @@ TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
     std::size_t at = 0;
     for (const auto [m, n, k] : shapes) {
       const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2), at_(a.t()), bt(b.t());
-      const std::string name = std::string(to_string(isa)) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" +
-                               std::to_string(k);
+      const std::string name =
+          std::string(to_string(isa)) + " " + std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
       Matrix<T> c(m, n);
       gemm(a, b, c, {.num_threads = 1});
       if (at == expected.size()) expected.push_back(hash_of<T>(c));
@@ -163,6 +163,7 @@ TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
 TYPED_TEST(GemmPaths, PackedMatrixServesEveryIsa) {
   using T = TypeParam;
   const Matrix<T> a = random_matrix<T>(30, 700, 1), b = random_matrix<T>(700, 75, 2);
+  const test::UseIsa as_before(active_isa());
   for (const Isa packer : available_isas()) {
     set_isa(packer);
     const PackedMatrix<T> packed(b);
@@ -175,7 +176,6 @@ TYPED_TEST(GemmPaths, PackedMatrixServesEveryIsa) {
       ASSERT_EQ(hash_of<T>(c), hash_of<T>(want)) << to_string(packer) << ", " << to_string(user);
     }
   }
-  set_isa(available_isas().back());
 }
 
 /// Tile, block and panel boundaries with operands that end at forbidden pages: neither reads nor writes leave them.
@@ -202,7 +202,9 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
   shapes.push_back({13 * mr, page, 20});
   const RandomStream random{11, 0};
   std::uint64_t drawn = 0;
-  const auto draw = [&](Index most) { return 1 + static_cast<Index>(random.uniform(drawn++) * static_cast<float>(most)); };
+  const auto draw = [&](Index most) {
+    return 1 + static_cast<Index>(random.uniform(drawn++) * static_cast<float>(most));
+  };
   for (int i = 0; i < 40; ++i) shapes.push_back({draw(90), draw(120), draw(600)});
   for (const auto [m, n, k] : shapes) {
     const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2);
@@ -216,7 +218,8 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
       fa.copy(a);
       fb.copy(b);
       gemm(fa.view(), fb.view(), fc.view(), {.num_threads = 1 + form % 2});
-      ASSERT_EQ(hash_of<T>(MatrixView<const T>(fc.view())), hash_of<T>(want)) << m << "x" << n << "x" << k << " " << form;
+      ASSERT_EQ(hash_of<T>(MatrixView<const T>(fc.view())), hash_of<T>(want))
+          << m << "x" << n << "x" << k << " " << form;
       gemm(fa.view(), PackedMatrix<T>(fb.view()), fc.view());
       ASSERT_EQ(hash_of<T>(MatrixView<const T>(fc.view())), hash_of<T>(want)) << m << "x" << n << "x" << k << " packed";
     }
@@ -227,7 +230,8 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
 TYPED_TEST(GemmPaths, EpiloguesEqualSeparateSteps) {
   using T = TypeParam;
   using Order = typename Guarded<T>::Order;
-  for (const auto [m, n, k] : {std::array<Index, 3>{7, 5, 9}, {100, 5, 10}, {40, 1, 20}, {90, 130, 600}, {130, 150, 90}, {9, 20, 5000}})
+  for (const auto [m, n, k] :
+       {std::array<Index, 3>{7, 5, 9}, {100, 5, 10}, {40, 1, 20}, {90, 130, 600}, {130, 150, 90}, {9, 20, 5000}})
     for (const auto order : {Order::row_major, Order::column_major, Order::both_strided})
       for (const int threads : {1, 3})
         for (int kind = 0; kind < kActivationKinds; ++kind) {
@@ -319,8 +323,7 @@ TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
             "gemm: a_row_sums: what is summed side by side must lie side by side (stride 1)");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.b_column_sums = three}); }),
             "gemm: b_column_sums has 3 elements but b is 4x2");
-  EXPECT_EQ(message_of<ShapeError>([&] { gemv(a, three, three); }),
-            "gemv: a is 3x4 but x has 3 and y 3 elements");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemv(a, three, three); }), "gemv: a is 3x4 but x has 3 and y 3 elements");
   EXPECT_EQ(message_of<ShapeError>([&] { ger(three, three, a); }), "ger: a is 3x4 but x has 3 and y 3 elements");
   const std::vector<MatrixView<const T>> as{a, a}, bs{b, wrong}, one{b};
   const std::vector<MatrixView<T>> cs{c, c};

@@ -19,7 +19,7 @@ TEST(Isa, ForcedOneRuns) {
   const char* wish = std::getenv("TILEWRIGHT_ISA");
   const Isa expected = wish == nullptr ? available_isas().back() : isa_from_string(wish).value();
   EXPECT_EQ(active_isa(), expected);
-  EXPECT_EQ(detail::active_table().gemm_f32.lanes, lanes_of(expected));
+  EXPECT_EQ(detail::active_table().gemm_f32->lanes, lanes_of(expected));
   EXPECT_EQ(kReasonAtStart, wish == nullptr ? "best of this CPU" : "TILEWRIGHT_ISA=" + std::string(wish));
   // One fused step: (1 + 2^-23)^2 - 1 keeps its last bit only when the product is not rounded.
   const float a = 1 + 0x1p-23F;
@@ -42,7 +42,7 @@ TEST(Isa, SetAndNames) {
   for (const Isa isa : available_isas()) {
     set_isa(isa);
     EXPECT_EQ(active_isa(), isa);
-    EXPECT_EQ(detail::active_table().gemm_f32.lanes, lanes_of(isa));
+    EXPECT_EQ(detail::active_table().gemm_f32->lanes, lanes_of(isa));
     EXPECT_EQ(isa_from_string(to_string(isa)), isa);
     EXPECT_EQ(isa_reason(), "set_isa");
   }

@@ -94,7 +94,8 @@ TILEWRIGHT_API void gemm(MatrixView<const double> a, const PackedMatrix<double>&
 /// other is a ValueError. The products may differ in shape. Throws ShapeError naming the first that does not fit;
 /// then nothing has been computed. Threads share the products out when there are enough of them.
 TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
-                                 std::span<const MatrixView<float>> c, const GemmOptions<float>& options = kGemmDefaults<float>);
+                                 std::span<const MatrixView<float>> c,
+                                 const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const double>> a,
                                  std::span<const MatrixView<const double>> b, std::span<const MatrixView<double>> c,
                                  const GemmOptions<double>& options = kGemmDefaults<double>);

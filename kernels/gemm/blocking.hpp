@@ -72,9 +72,9 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, I
   // unless its rows crowd into few sets, and B's packing is shared by too few rows of tiles.
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
   out.pack_b = b.layout != Layout::lanes_adjacent || m > (is_bad_stride(b.stride) ? 12 : 48) * mr;
-  // When all of A fits, a packed block of B is used once: each thread packs a small one for itself and waits for nobody.
-  // Where k runs along the rows of memory it is one panel, whose columns are followed through all of k; otherwise it is
-  // wide enough for rows of memory to be read in long runs.
+  // When all of A fits, a packed block of B is used once: each thread packs a small one for itself and waits for
+  // nobody. Where k runs along the rows of memory it is one panel, whose columns are followed through all of k;
+  // otherwise it is wide enough for rows of memory to be read in long runs.
   out.own_b = out.pack_b && m <= out.mc;
   const Index limit = !out.own_b ? most_n : b.layout == Layout::steps_adjacent ? nr : 8 * nr;
   out.nc = n <= limit ? round_up(n, nr) : round_up(ceil_div(n, ceil_div(n, limit)), nr);

@@ -130,8 +130,8 @@ Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, Ma
   if (c.rows == 1) c.row_stride = c.cols;
   Problem<T> p;
   p.kernels = &active_table().template gemm<T>();
-  const bool turn = (c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1) ||
-                    worth_turning(*p.kernels, a, c);
+  const bool turn =
+      (c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1) || worth_turning(*p.kernels, a, c);
   p.alpha = o.alpha;
   p.beta = o.beta;
   p.packed_b = nullptr;
@@ -246,8 +246,8 @@ struct Plan : Blocking {
     const GemmKernels<T>& kernels = *p.kernels;
     const Operand a = lanes_of<T>(p.a.row_stride, p.a.col_stride, p.a.rows, k);
     const Operand b = lanes_of<T>(p.b.col_stride, p.b.row_stride, p.b.cols, k);
-    static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, a, b, kernels.tile_rows, kernels.tile_cols,
-                                                  sizeof(T), cache_sizes());
+    static_cast<Blocking&>(*this) =
+        gemm_blocking(p.c.rows, p.c.cols, k, a, b, kernels.tile_rows, kernels.tile_cols, sizeof(T), cache_sizes());
     if (p.packed_b != nullptr) pack_b = false;
     a_layout = a.layout;
     b_layout = b.layout;
@@ -313,8 +313,8 @@ void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, La
 template <class T>
 struct BlockOfB {
   const T* data;
-  Index width;  // 0: in place
-  Index step;   // from one k to the next
+  Index width;               // 0: in place
+  Index step;                // from one k to the next
   const T* after = nullptr;  // where the next block begins, when that is known
 
   const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
@@ -327,7 +327,8 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
   const GemmKernels<T>& kernels = *p.kernels;
   constexpr Index kLine = 64 / Index{sizeof(T)};
   const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
-  const Index panel = plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
+  const Index panel =
+      plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
   for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
     const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
     const T* panel_of_b = b.at(j, kc);
@@ -336,12 +337,12 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
       const Index i = rows.first + tiles.first(t), height = tiles.size(t);
       T* packed = a + t * panel;
       const bool first_use = j == columns.first;
-      const RowsOfA<T> ra = !plan.pack_a || first_use
-                                ? rows_of_a(p, plan, i, height, k0, kc, packed)
-                                : (plan.a_layout == Layout::steps_adjacent
-                                       ? RowsOfA<T>{packed, plan.a_row(), 1, true}
-                                       : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
-      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep, nullptr};
+      const RowsOfA<T> ra = !plan.pack_a || first_use ? rows_of_a(p, plan, i, height, k0, kc, packed)
+                                                      : (plan.a_layout == Layout::steps_adjacent
+                                                             ? RowsOfA<T>{packed, plan.a_row(), 1, true}
+                                                             : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr,
+                   0,       cols,          p.alpha,     keep,       nullptr};
       // The first tile fetches the next panel: the last element of each line, because where rows are not aligned the
       // first ones share a line with this panel.
       if (next_panel != nullptr && t == 0) tile.next = next_panel + (kLine - 1);
@@ -456,8 +457,8 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
   if ((c.col_stride != 1 && c.cols != 1) || !(along || a.row_stride == 1) || worth_turning(kernels, a, c) ||
       !(across || (b.row_stride == 1 && a.cols <= kSmallPanel)))
     return false;
-  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols,
-               c.data, c.row_stride, 0,            alpha,  beta,         nullptr};
+  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols, c.data, c.row_stride,
+               0,      alpha,        beta,         nullptr};
   T panel[kSmallPanel * kMaxTileCols];
   if (!across) {
     tile.b = panel;
@@ -583,8 +584,7 @@ void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const 
 }
 
 template <class T>
-void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c,
-              const GemmOptions<T>& o) {
+void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, const GemmOptions<T>& o) {
   check(a, b.rows(), b.cols(), c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
   prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);

@@ -164,7 +164,8 @@ struct MicroKernel {
 
   /// The last steps of the rows First + I, and their part of C.
   template <int First, int... U, int... I>
-  TILEWRIGHT_MEMBER void finish_group(const T*& c, Register alpha, Register keep_c, Each<U...>, [[maybe_unused]] Each<I...> rows) {
+  TILEWRIGHT_MEMBER void finish_group(const T*& c, Register alpha, Register keep_c, Each<U...>,
+                                      [[maybe_unused]] Each<I...> rows) {
     (step<First, U>(rows, Upto<V>()), ...);
     (store_row<First + I>(c, alpha, keep_c, Upto<V>()), ...);
     asm volatile("" ::: "memory");  // keeps the groups in this order
@@ -188,7 +189,9 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 t.b_k_stride,
                 t.next == nullptr ? 0 : t.b_k_stride,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
-                whole, read_c, whole && !read_c && t.alpha == T(1),
+                whole,
+                read_c,
+                whole && !read_c && t.alpha == T(1),
                 t.b,
                 t.next == nullptr ? t.b : t.next,
                 {},

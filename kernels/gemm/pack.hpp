@@ -14,8 +14,9 @@ template <class T, class A>
 void copy_rows(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept {
   for (Index i = 0; i < rows; ++i)
     simd::for_registers<T, A>(
-        cols, [from = source + i * stride, row = to + i * to_stride](Index j, auto... some)
-                  __attribute__((always_inline)) { simd::store(row + j, simd::load<T, A>(from + j, some...), some...); });
+        cols,
+        [ from = source + i * stride, row = to + i * to_stride ](Index j, auto... some)
+            __attribute__((always_inline)) { simd::store(row + j, simd::load<T, A>(from + j, some...), some...); });
 }
 
 /// Rows of neighbours into panels: panel j / W holds to[j / W * W * k + p * W + j % W] = source[p * stride + j] for
@@ -43,9 +44,9 @@ void pack_rows(const T* source, Index stride, Index cols, Index k, T* to) noexce
             __builtin_prefetch(soon + i + v * lanes);
             simd::store(panel + v * lanes, simd::load<T, A>(from + i + v * lanes));
           } else {
-            simd::store(panel + v * lanes, left <= 0 ? simd::set<T, A>(0)
-                                                     : simd::load<T, A>(from + i + v * lanes,
-                                                                        simd::first_lanes<T, A>(left)));
+            simd::store(panel + v * lanes, left <= 0
+                                               ? simd::set<T, A>(0)
+                                               : simd::load<T, A>(from + i + v * lanes, simd::first_lanes<T, A>(left)));
           }
         }
       }

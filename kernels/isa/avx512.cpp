@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Everything that is compiled for avx512, with avx512_f32.cpp and avx512_f64.cpp; cmake/TilewrightIsa.cmake has the flags.
+// Everything that is compiled for avx512, with avx512_f32.cpp and avx512_f64.cpp; cmake/TilewrightIsa.cmake has the
+// flags.
 #include "kernels/isa/make_table.hpp"
 
 namespace tilewright::detail {

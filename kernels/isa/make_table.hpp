@@ -16,7 +16,7 @@ namespace tilewright::detail {
 /// On AVX-512 reading a register partially costs next to nothing: one kernel serves both kinds of narrow tiles.
 template <class T, class A, int V, bool kAlong, std::size_t... R>
 constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
-  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A> && V == 1>,
+  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro < T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A> && V == 1 >,
     k.micro[kAlong][1][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, true>),
    ...);
 }

@@ -180,29 +180,25 @@ template <class T, class A>
 concept IsHalf = std::is_same_v<A, Avx512Half>;
 
 template <class T, class A>
-  requires IsHalf<T, A>
-TILEWRIGHT_INLINE Lanes<T, A> first_lanes(Index count) {
+requires IsHalf<T, A> TILEWRIGHT_INLINE Lanes<T, A> first_lanes(Index count) {
   return {static_cast<__mmask8>((1U << count) - 1)};
 }
 template <class T, class A>
-  requires IsHalf<T, A>
-TILEWRIGHT_INLINE HalfVec<T> set(T value) {
+requires IsHalf<T, A> TILEWRIGHT_INLINE HalfVec<T> set(T value) {
   if constexpr (sizeof(T) == 4)
     return {_mm256_set1_ps(value)};
   else
     return {_mm256_set1_pd(value)};
 }
 template <class T, class A>
-  requires IsHalf<T, A>
-TILEWRIGHT_INLINE HalfVec<T> load(const T* p) {
+requires IsHalf<T, A> TILEWRIGHT_INLINE HalfVec<T> load(const T* p) {
   if constexpr (sizeof(T) == 4)
     return {_mm256_loadu_ps(p)};
   else
     return {_mm256_loadu_pd(p)};
 }
 template <class T, class A>
-  requires IsHalf<T, A>
-TILEWRIGHT_INLINE HalfVec<T> load(const T* p, Lanes<T, A> lanes) {
+requires IsHalf<T, A> TILEWRIGHT_INLINE HalfVec<T> load(const T* p, Lanes<T, A> lanes) {
   if constexpr (sizeof(T) == 4)
     return {_mm256_maskz_loadu_ps(lanes.mask, p)};
   else
