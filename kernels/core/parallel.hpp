@@ -53,7 +53,7 @@ void parallel(Threads threads, Body&& body) noexcept {
 Threads plan_threads(int requested, double nanoseconds) noexcept;
 
 /// Waking a team and joining it takes 2 to 5 microseconds; a thread that has at least this much to do pays for itself.
-inline constexpr double kThreadWork = 8000;
+inline constexpr double kThreadWork = 5000;
 /// What every further member of a team adds to waking and joining it.
 inline constexpr double kMemberCost = 200;
 

@@ -483,15 +483,19 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
 
 /// Up to this many multiply-adds a product counts as small. Beyond, what small_product leaves out pays.
 inline constexpr Index kSmallWork = 100 * 100 * 100;
-/// Below this no second thread would be asked for on any ISA (plan_threads).
-inline constexpr Index kAlwaysAlone = 60 * 60 * 60;
 
-/// Nanoseconds that one thread needs: a fused multiply-add on every lane of one register in a cycle of 3 GHz.
+/// Multiply-adds of one thread in a nanosecond: one register in a cycle of 3 GHz.
+template <class T>
+double rate_of(const GemmKernels<T>& kernels) {
+  return 3.0 * kernels.lanes;
+}
+
+/// Nanoseconds that one thread needs. The last register across counts as full.
 template <class T>
 double work_of(const Problem<T>& p) {
-  const double flops =
-      2.0 * static_cast<double>(p.c.rows) * static_cast<double>(p.c.cols) * static_cast<double>(p.a.cols);
-  return flops / (2.0 * p.kernels->lanes * 3.0);
+  const Index cols = round_up(p.c.cols, p.kernels->lanes);
+  return static_cast<double>(p.c.rows) * static_cast<double>(cols) * static_cast<double>(p.a.cols) /
+         rate_of(*p.kernels);
 }
 
 template <class T>
@@ -543,14 +547,17 @@ void prepare_sums(std::span<T> sums, const char* name, const MatrixView<const T>
   if (o.beta == T(0)) std::fill(sums.begin(), sums.end(), T(0));
 }
 
-/// Whether small_product and one epilogue over all of c will do.
+/// Whether small_product and one epilogue over all of c will do: below what a second thread would be asked for.
 template <class T>
-bool is_small(const MatrixView<const T>& a, const MatrixView<T>& c, const GemmOptions<T>& o) {
+bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
+              const GemmOptions<T>& o) {
   // Each extent first, so that their product does not overflow.
   if (a.cols > kSumBlock || a.cols == 0 || c.rows > kSmallWork || c.cols > kSmallWork) return false;
   const Index work = c.rows * c.cols * a.cols;
-  return work > 0 && work <= kSmallWork && (work < kAlwaysAlone || o.num_threads == 1 || num_threads() == 1) &&
-         o.residual.col_stride == 1 && o.saved.col_stride == 1 && o.pre_activation.col_stride == 1;
+  const bool alone =
+      o.num_threads == 1 || static_cast<double>(work) < kThreadWork * rate_of(kernels) || num_threads() == 1;
+  return work > 0 && work <= kSmallWork && alone && o.residual.col_stride == 1 && o.saved.col_stride == 1 &&
+         o.pre_activation.col_stride == 1;
 }
 
 template <class T>
@@ -560,8 +567,8 @@ void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const 
   check(a, b.rows, b.cols, c, o);
   prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
   prepare_sums(o.b_column_sums, "b_column_sums", b, o);
-  if (is_small(a, c, o) && small_product(active_table().template gemm<T>(), a, b, c, o.alpha, o.beta)) {
-    const GemmKernels<T>& kernels = active_table().template gemm<T>();
+  const GemmKernels<T>& kernels = active_table().template gemm<T>();
+  if (is_small(kernels, a, c, o) && small_product(kernels, a, b, c, o.alpha, o.beta)) {
     if (o.a_row_sums.data() != nullptr)
       kernels.add_column_sums(a.data, a.col_stride, a.cols, a.rows, o.a_row_sums.data());
     if (o.b_column_sums.data() != nullptr)
@@ -628,7 +635,7 @@ template <class T, class Make>
 void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   const auto alone = [&](const Item<T>& i) {
-    return !has_epilogue(o) && is_small(i.a, i.c, o) && small_product(kernels, i.a, i.b, i.c, o.alpha, o.beta);
+    return !has_epilogue(o) && is_small(kernels, i.a, i.c, o) && small_product(kernels, i.a, i.b, i.c, o.alpha, o.beta);
   };
   double work = 0;
   Index elements = 1;
@@ -637,7 +644,8 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
     if (it.c.empty() || it.a.cols == 0) continue;
     const Problem<T> p = orient(it.a, it.b, it.c, o);
     work += work_of(p);
-    if (has_epilogue(o) || !is_small(it.a, it.c, o)) elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
+    if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o))
+      elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
   }
   const Threads threads = plan_threads(o.num_threads, work);
   const bool shared = threads.working > 1 && count >= 2 * threads.working;
