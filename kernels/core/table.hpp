@@ -28,8 +28,10 @@ struct Tile {
   Index cols;  // 1 .. registers * lanes
   T alpha;
   T keep_c;  // 0: c is not read
-  /// What is needed soon, or null: as wide as a row of the tile, in every step b_k_stride further.
-  const T* next;
+  /// What is needed soon, or null: a row of the tile's width in every step, next_step apart, and next_jump further
+  /// after every next_run of them.
+  const T* next = nullptr;
+  Index next_step = 0, next_run = 0, next_jump = 0;
 };
 
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that

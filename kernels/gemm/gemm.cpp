@@ -320,12 +320,35 @@ struct BlockOfB {
   const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
 };
 
-/// The third loop's body: `rows` of c by `columns` of the block of b that begins at column j0.
+/// What tile t of a panel fetches. The first: the next panel; the last element of each line, because where rows are not
+/// aligned the first ones share a line with this panel. The others, on the last panel: their share of the rows of a
+/// that the next block of k, from next_k0, needs.
+template <class T>
+void fetch_next(const Problem<T>& p, Tile<T>& tile, const T* next_panel, Range rows, Index next_k0, Index t,
+                Index tiles) {
+  constexpr Index kLine = 64 / Index{sizeof(T)};
+  if (t == 0) {
+    if (next_panel == nullptr) return;
+    tile.next = next_panel + (kLine - 1);
+    tile.next_step = tile.b_k_stride;
+    tile.next_run = tile.k;
+  } else if (rows.first < rows.end) {
+    const EvenParts shares(rows.end - rows.first, ceil_div(rows.end - rows.first, tiles - 1));
+    if (t - 1 >= shares.parts) return;
+    const Index lanes = p.kernels->lanes, width = tile.cols > lanes ? 2 * lanes : lanes;
+    tile.next = p.a.data + (rows.first + shares.first(t - 1)) * p.a.row_stride + next_k0;
+    tile.next_step = std::max(kLine, width);
+    tile.next_run = ceil_div(std::min(kSumBlock, p.a.cols - next_k0), tile.next_step);
+    tile.next_jump = p.a.row_stride - tile.next_run * tile.next_step;
+  }
+}
+
+/// The third loop's body: `rows` of c by `columns` of the block of b that begins at column j0. next_rows: see
+/// fetch_next.
 template <class T>
 void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index j0, Range columns, Index k0, Index kc,
-                    T* a, const BlockOfB<T>& b, T keep, bool last) {
+                    T* a, const BlockOfB<T>& b, Range next_rows, T keep, bool last) {
   const GemmKernels<T>& kernels = *p.kernels;
-  constexpr Index kLine = 64 / Index{sizeof(T)};
   const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
   const Index panel =
       plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
@@ -341,11 +364,9 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
                                                       : (plan.a_layout == Layout::steps_adjacent
                                                              ? RowsOfA<T>{packed, plan.a_row(), 1, true}
                                                              : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
-      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr,
-                   0,       cols,          p.alpha,     keep,       nullptr};
-      // The first tile fetches the next panel: the last element of each line, because where rows are not aligned the
-      // first ones share a line with this panel.
-      if (next_panel != nullptr && t == 0) tile.next = next_panel + (kLine - 1);
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep};
+      fetch_next(p, tile, next_panel, j + kernels.tile_cols >= columns.end ? next_rows : Range{0, 0}, k0 + kc, t,
+                 tiles.parts);
       compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }
   }
@@ -389,9 +410,12 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Ra
           rows.first < rows.end)
         p.kernels->add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc,
                                    rows.end - rows.first, p.a_sums + rows.first);
+      // Rows of a that are met for the first time in the next block.
+      const bool fresh = !last && blocks.parts == 1 && plan.a_layout == Layout::steps_adjacent;
+      const Range next_rows = fresh ? rows : Range{0, 0};
       for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
         const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
-        multiply_block(p, plan, part, j0, cols, k0, kc, a, b, keep, last);
+        multiply_block(p, plan, part, j0, cols, k0, kc, a, b, next_rows, keep, last);
       }
     });
   }
@@ -457,8 +481,7 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
   if ((c.col_stride != 1 && c.cols != 1) || !(along || a.row_stride == 1) || worth_turning(kernels, a, c) ||
       !(across || (b.row_stride == 1 && a.cols <= kSmallPanel)))
     return false;
-  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols, c.data, c.row_stride,
-               0,      alpha,        beta,         nullptr};
+  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols, c.data, c.row_stride, 0, alpha, beta};
   T panel[kSmallPanel * kMaxTileCols];
   if (!across) {
     tile.b = panel;

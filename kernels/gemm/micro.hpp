@@ -69,7 +69,7 @@ struct MicroKernel {
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
 
   const Tile<T>& tile;
-  Index row, step_a, step_b, step_next;
+  Index row, step_a, step_b, step_next, next_left;
   simd::Lanes<T, A> last;
   bool whole, read_c, plain;
   const T* b;
@@ -126,6 +126,10 @@ struct MicroKernel {
         __builtin_prefetch(next, 0, 2);
         if constexpr (kLines > 1) __builtin_prefetch(next + kLine, 0, 2);
         next += step_next;
+        if (--next_left == 0) {
+          next += tile.next_jump;
+          next_left = tile.next_run;
+        }
       }
       if constexpr (kFetch == Fetch::next_and_c) {
         __builtin_prefetch(c, 1);
@@ -187,7 +191,8 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 t.a_row_stride,
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
-                t.next == nullptr ? 0 : t.b_k_stride,
+                t.next == nullptr ? 0 : t.next_step,
+                t.next_run,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
                 whole,
                 read_c,
