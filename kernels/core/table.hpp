@@ -66,7 +66,7 @@ struct GemmKernels {
   /// Packing (pack.hpp).
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
-  void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel) noexcept;
+  void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel, const T* next) noexcept;
   /// c = keep_c * c + x, elementwise; keep_c 0: c is not read.
   void (*accumulate)(const T* x, T* c, Index n, T keep_c) noexcept;
   void (*finish[kActivationKinds])(const Finish<T>&) noexcept;

@@ -300,7 +300,10 @@ void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, La
     T* panel = to + s * kc;
     const Index some = std::min(width, cols - s);
     if (layout == Layout::steps_adjacent && width == kernels.tile_cols) {
-      kernels.pack_columns(source, b.col_stride, some, kc, panel);
+      // The same columns in the next block of k, unless there are more columns of this one.
+      const bool more = s + width < cols, deeper = k0 + kc < b.rows;
+      const T* next = more ? source + width * b.col_stride : deeper ? from + kc : b.data + (j + cols) * b.col_stride;
+      kernels.pack_columns(source, b.col_stride, some, kc, panel, next);
       continue;
     }
     for (Index k = 0; k < kc; ++k)
@@ -493,7 +496,7 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
     if (across)
       tile.b = b.data + j;
     else
-      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel);
+      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel, b.data);
     for (Index t = 0; t < tiles.parts; ++t) {
       const Index i = tiles.first(t);
       tile.a = a.data + i * a.row_stride;
