@@ -312,29 +312,41 @@ void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, La
   }
 }
 
+/// Elements of a cache line.
+template <class T>
+inline constexpr Index kLineOf = 64 / Index{sizeof(T)};
+
 /// kc rows of b from k0 and its columns from j0: in place, or in panels of `width` columns.
 template <class T>
 struct BlockOfB {
   const T* data;
-  Index width;               // 0: in place
-  Index step;                // from one k to the next
-  const T* after = nullptr;  // where the next block begins, when that is known
+  Index width;  // 0: in place
+  Index step;   // from one k to the next
+  // What is needed after this block, where that is known, in the order of Tile::next.
+  const T* after = nullptr;
+  Index after_step = 0, after_run = 0, after_jump = 0;
 
   const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
 };
 
-/// What tile t of a panel fetches. The first: the next panel; the last element of each line, because where rows are not
-/// aligned the first ones share a line with this panel. The others, on the last panel: their share of the rows of a
-/// that the next block of k, from next_k0, needs.
+/// What tile t of a panel fetches. The first: the next panel, or what comes after the block; the last element of each
+/// line, because where rows are not aligned the first ones share a line with this panel. The others, on the last panel:
+/// their share of the rows of a that the next block of k, from next_k0, needs.
 template <class T>
-void fetch_next(const Problem<T>& p, Tile<T>& tile, const T* next_panel, Range rows, Index next_k0, Index t,
-                Index tiles) {
-  constexpr Index kLine = 64 / Index{sizeof(T)};
+void fetch_next(const Problem<T>& p, const BlockOfB<T>& b, Tile<T>& tile, const T* next_panel, Range rows,
+                Index next_k0, Index t, Index tiles) {
+  constexpr Index kLine = kLineOf<T>;
   if (t == 0) {
-    if (next_panel == nullptr) return;
-    tile.next = next_panel + (kLine - 1);
-    tile.next_step = tile.b_k_stride;
-    tile.next_run = tile.k;
+    if (next_panel != nullptr) {
+      tile.next = next_panel + (kLine - 1);
+      tile.next_step = tile.b_k_stride;
+      tile.next_run = tile.k;
+    } else if (b.after != nullptr) {
+      tile.next = b.after + (kLine - 1);
+      tile.next_step = b.after_step;
+      tile.next_run = b.after_run;
+      tile.next_jump = b.after_jump;
+    }
   } else if (rows.first < rows.end) {
     const EvenParts shares(rows.end - rows.first, ceil_div(rows.end - rows.first, tiles - 1));
     if (t - 1 >= shares.parts) return;
@@ -358,7 +370,7 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
   for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
     const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
     const T* panel_of_b = b.at(j, kc);
-    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : b.after;
+    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : nullptr;
     for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a few rows of a
       const Index i = rows.first + tiles.first(t), height = tiles.size(t);
       T* packed = a + t * panel;
@@ -368,7 +380,7 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
                                                              ? RowsOfA<T>{packed, plan.a_row(), 1, true}
                                                              : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
       Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep};
-      fetch_next(p, tile, next_panel, j + kernels.tile_cols >= columns.end ? next_rows : Range{0, 0}, k0 + kc, t,
+      fetch_next(p, b, tile, next_panel, j + kernels.tile_cols >= columns.end ? next_rows : Range{0, 0}, k0 + kc, t,
                  tiles.parts);
       compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
     }
@@ -393,7 +405,11 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Ra
     const EvenParts blocks(rows.end - rows.first, plan.mc);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
       BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
-      if (!last) b.after = b.data + kc * p.b.row_stride + cols.first;
+      if (!last) {
+        b.after = b.data + kc * p.b.row_stride + cols.first;
+        b.after_step = p.b.row_stride;
+        b.after_run = kc;
+      }
       if (p.packed_b != nullptr) {
         const Index width = PackedMatrix<T>::kPanel;
         b = {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
@@ -404,6 +420,13 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Ra
           pack_panels(*p.kernels, p.b, plan.b_layout, k0, kc, j0 + first, end - first, nr, packed_b + first * kc);
         member.barrier();
         b = {packed_b, nr, nr};
+        if (plan.own_b && plan.b_layout == Layout::steps_adjacent) {
+          // The columns of the next panel, one after the other.
+          b.after = p.b.data + (last ? j0 + nc : j0) * p.b.col_stride + (last ? 0 : k0 + kc);
+          b.after_step = 2 * kLineOf<T>;
+          b.after_run = ceil_div(last ? std::min(kSumBlock, p.a.cols) : kc, b.after_step);
+          b.after_jump = p.b.col_stride - b.after_run * b.after_step;
+        }
       }
       // Sums in passing, by the members on the edges of the grid.
       if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
