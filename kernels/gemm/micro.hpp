@@ -166,20 +166,20 @@ struct MicroKernel {
     advance(c, tile.c_row_stride);
   }
 
-  /// The last steps of the rows First + I, and their part of C.
+  /// The last steps of the rows First + I, unless all steps are done, and their part of C.
   template <int First, int... U, int... I>
-  TILEWRIGHT_MEMBER void finish_group(const T*& c, Register alpha, Register keep_c, Each<U...>,
+  TILEWRIGHT_MEMBER void finish_group(const T*& c, Register alpha, Register keep_c, bool steps_left, Each<U...>,
                                       [[maybe_unused]] Each<I...> rows) {
-    (step<First, U>(rows, Upto<V>()), ...);
+    if (steps_left) (step<First, U>(rows, Upto<V>()), ...);
     (store_row<First + I>(c, alpha, keep_c, Upto<V>()), ...);
     asm volatile("" ::: "memory");  // keeps the groups in this order
   }
 
-  template <int Steps, int... G>
-  TILEWRIGHT_MEMBER void finish(Each<G...>) {
+  template <int... G>
+  TILEWRIGHT_MEMBER void finish(bool steps_left, Each<G...>) {
     const Register alpha = simd::set<T, A>(tile.alpha), keep_c = simd::set<T, A>(tile.keep_c);
     const T* c = tile.c;
-    (finish_group<G * kGroup>(c, alpha, keep_c, Upto<Steps>(), Upto<rows_in(G)>()), ...);
+    (finish_group<G * kGroup>(c, alpha, keep_c, steps_left, Upto<kTailSteps>(), Upto<rows_in(G)>()), ...);
   }
 };
 
@@ -206,11 +206,8 @@ void gemm_micro(const Tile<T>& t) noexcept {
   kernel.start(bases);
   kernel.clear(typename Kernel::template Upto<R * V>());
   using Fetch = typename Kernel::Fetch;
-  if (t.k < kTailSteps) {
-    kernel.template run<Fetch::nothing>(t.k, bases);
-    return kernel.template finish<0>(groups);
-  }
-  Index steps = t.k - kTailSteps;
+  const bool grouped = t.k >= kTailSteps;
+  Index steps = grouped ? t.k - kTailSteps : t.k;
   if (steps > R) {
     kernel.template run<Fetch::next_and_c>(R, bases);
     steps -= R;
@@ -219,7 +216,7 @@ void gemm_micro(const Tile<T>& t) noexcept {
     kernel.template run<Fetch::next>(steps, bases);
   else
     kernel.template run<Fetch::nothing>(steps, bases);
-  kernel.template finish<kTailSteps>(groups);
+  kernel.finish(grouped, groups);
 }
 
 }  // namespace tilewright::detail

@@ -99,6 +99,20 @@ TILEWRIGHT_INLINE Lanes<T, A> first_lanes(Index count) {
   if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) return {count};
 }
 
+/// Where the ISA has no masks: element by element. Called, because inlined they would be half of the library.
+template <class T, class A>
+[[gnu::noinline]] Vec<T, A> load_some(const T* p, Index count) {
+  T buffer[kLanes<T, A>] = {};
+  for (Index i = 0; i < count; ++i) buffer[i] = p[i];
+  return simd::load<T, A>(buffer);
+}
+template <class T, class A>
+[[gnu::noinline]] void store_some(T* p, Vec<T, A> v, Index count) {
+  T buffer[kLanes<T, A>];
+  simd::store(buffer, v);
+  for (Index i = 0; i < count; ++i) p[i] = buffer[i];
+}
+
 /// Lanes outside the choice are zero.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> load(const T* p, Lanes<T, A> lanes) {
@@ -118,11 +132,7 @@ TILEWRIGHT_INLINE Vec<T, A> load(const T* p, Lanes<T, A> lanes) {
       return _mm256_maskload_pd(p, lanes.mask);
   }
 #endif
-  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
-    T buffer[kLanes<T, A>] = {};
-    for (Index i = 0; i < lanes.count; ++i) buffer[i] = p[i];
-    return simd::load<T, A>(buffer);
-  }
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) return simd::load_some<T, A>(p, lanes.count);
 }
 
 template <class T, class A>
@@ -143,11 +153,7 @@ TILEWRIGHT_INLINE void store(T* p, Vec<T, A> v, Lanes<T, A> lanes) {
       _mm256_maskstore_pd(p, lanes.mask, v.data);
   }
 #endif
-  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
-    T buffer[kLanes<T, A>];
-    simd::store(buffer, v);
-    for (Index i = 0; i < lanes.count; ++i) p[i] = buffer[i];
-  }
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) simd::store_some<T, A>(p, v, lanes.count);
 }
 
 #if defined(__AVX512VL__)

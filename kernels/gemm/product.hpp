@@ -1,0 +1,508 @@
+// SPDX-License-Identifier: MIT
+// The ways through a checked product. docs/gemm.md has the picture of the loops.
+//
+//   small_product               a few tiles, one thread
+//   run -> long_product         few outputs, long k: threads share k
+//       -> blocked_product      everything else: five loops, each operand packed or read where it is
+//          -> compute_tile      one micro-kernel call, and the epilogue after the last block of k
+#pragma once
+
+#include "kernels/core/memory.hpp"
+#include "kernels/core/parallel.hpp"
+#include "kernels/core/table.hpp"
+#include "kernels/gemm/blocking.hpp"
+#include "tilewright/gemm.hpp"
+
+namespace tilewright::detail {
+
+/// A checked product. Transposed when that makes the columns of c neighbours; then bias runs along the rows.
+template <class T>
+struct Problem {
+  MatrixView<const T> a, b;
+  MatrixView<T> c;
+  const GemmKernels<T>* kernels;
+  T alpha, beta;
+  const T* packed_b;  // a PackedMatrix's panels, or null
+  T* a_sums;          // of a's rows, or null
+  T* b_sums;          // of b's columns, or null
+  bool finishes;
+  // Of the epilogue, when finishes.
+  bool bias_per_row;
+  const GemmOptions<T>* options;
+  MatrixView<const T> residual, saved;
+  MatrixView<T> pre;
+};
+
+template <class T>
+void set_epilogue(Problem<T>& p, const GemmOptions<T>& o, bool turn) {
+  p.bias_per_row = turn;
+  p.options = &o;
+  p.residual = turn ? o.residual.t() : o.residual;
+  p.saved = turn ? o.saved.t() : o.saved;
+  p.pre = turn ? o.pre_activation.t() : o.pre_activation;
+}
+
+template <class T>
+bool has_epilogue(const GemmOptions<T>& o) {
+  return o.bias.data() != nullptr || o.pre_activation.data != nullptr || o.residual.data != nullptr ||
+         o.activation.kind != ActivationKind::identity;
+}
+
+/// Whether registers should run over the rows of c although its columns are neighbours: when few columns would leave
+/// most of a register empty, and the rows of a are neighbours, too. Then tiles go through a buffer.
+template <class T>
+bool worth_turning(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c) {
+  if (a.row_stride != 1 || a.col_stride == 1 || c.cols >= kernels.lanes || c.rows < 2 * kernels.tile_cols ||
+      a.cols < 4 * kernels.lanes)
+    return false;
+  const bool half = 2 * c.cols <= kernels.lanes && kernels.narrow[0][0] != nullptr;
+  return 5 * c.cols < 4 * (half ? kernels.lanes / 2 : kernels.lanes);
+}
+
+template <class T>
+Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, MatrixView<T> c,
+                  const GemmOptions<T>& o) {
+  // A single row or column has no second stride.
+  if (c.cols == 1) c.col_stride = 1;
+  if (c.rows == 1) c.row_stride = c.cols;
+  Problem<T> p;
+  p.kernels = &active_table().template gemm<T>();
+  const bool turn =
+      (c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1) || worth_turning(*p.kernels, a, c);
+  p.alpha = o.alpha;
+  p.beta = o.beta;
+  p.packed_b = nullptr;
+  p.a_sums = turn ? o.b_column_sums.data() : o.a_row_sums.data();
+  p.b_sums = turn ? o.a_row_sums.data() : o.b_column_sums.data();
+  p.a = turn ? b.t() : a;
+  p.b = turn ? a.t() : b;
+  p.c = turn ? c.t() : c;
+  p.finishes = has_epilogue(o);
+  if (p.finishes) set_epilogue(p, o, turn);
+  return p;
+}
+
+/// Points at `view` from (i, j) where its columns are neighbours, otherwise at a copy of rows x cols.
+template <class T>
+void look_at(const MatrixView<const T>& view, Index i, Index j, Index rows, Index cols, T* buffer, const T*& data,
+             Index& row_stride) {
+  if (view.data == nullptr) return;
+  data = &view(i, j);
+  row_stride = view.row_stride;
+  if (view.col_stride == 1) return;
+  for (Index r = 0; r < rows; ++r)
+    for (Index s = 0; s < cols; ++s) buffer[r * cols + s] = view(i + r, j + s);
+  data = buffer;
+  row_stride = cols;
+}
+
+/// The epilogue on rows x cols of c from (i, j), at most a tile.
+template <class T>
+void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Index rows, Index cols) {
+  T residual[kMaxTileRows * kMaxTileCols], other[kMaxTileRows * kMaxTileCols];
+  const GemmOptions<T>& o = *p.options;
+  Finish<T> f{};
+  f.c = c;
+  f.c_row_stride = c_row_stride;
+  f.rows = rows;
+  f.cols = cols;
+  f.bias = o.bias.data() == nullptr ? nullptr : o.bias.data() + (p.bias_per_row ? i : j);
+  f.bias_per_row = p.bias_per_row;
+  f.parameter = static_cast<T>(o.activation.slope);
+  look_at(p.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
+  const auto kind = static_cast<int>(o.activation.kind);
+  if (p.saved.data != nullptr) {
+    look_at(p.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
+    return p.kernels->derive[kind](f);
+  }
+  const bool copy_pre = p.pre.data != nullptr && p.pre.col_stride != 1;
+  f.pre = copy_pre ? other : p.pre.data == nullptr ? nullptr : &p.pre(i, j);
+  f.pre_row_stride = copy_pre ? cols : p.pre.row_stride;
+  p.kernels->finish[kind](f);
+  if (!copy_pre) return;
+  for (Index r = 0; r < rows; ++r)
+    for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = other[r * cols + s];
+}
+
+/// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of
+/// any strides.
+template <class T>
+void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Tile<T>& tile, Index i, Index j,
+                  Index rows, bool last) {
+  if (p.c.col_stride == 1) {
+    tile.c = &p.c(i, j);
+    tile.c_row_stride = p.c.row_stride;
+    micro(tile);
+    if (last && p.finishes) finish(p, tile.c, tile.c_row_stride, i, j, rows, tile.cols);
+    return;
+  }
+  T buffer[kMaxTileRows * kMaxTileCols];
+  tile.c = buffer;
+  tile.c_row_stride = tile.cols;
+  if (tile.keep_c != T(0))
+    for (Index r = 0; r < rows; ++r)
+      for (Index s = 0; s < tile.cols; ++s) buffer[r * tile.cols + s] = p.c(i + r, j + s);
+  micro(tile);
+  if (last && p.finishes) finish(p, buffer, tile.cols, i, j, rows, tile.cols);
+  for (Index s = 0; s < tile.cols; ++s)
+    for (Index r = 0; r < rows; ++r) p.c(i + r, j + s) = buffer[r * tile.cols + s];
+}
+
+template <class T>
+typename GemmKernels<T>::Micro micro_for(const GemmKernels<T>& kernels, bool along, Index rows, Index cols) {
+  if (2 * cols <= kernels.lanes && kernels.narrow[along][rows - 1] != nullptr) return kernels.narrow[along][rows - 1];
+  const int wide = cols > kernels.lanes;
+  const bool ragged = cols != (wide + 1) * kernels.lanes;
+  return kernels.micro[along][ragged][wide][rows - 1];
+}
+
+/// The k range [0, k) in the blocks of the numerics: body(first, length, factor on c, whether it is the last).
+template <class T, class Body>
+void for_blocks_of_k(Index k, T beta, Body&& body) {
+  for (Index p = 0; p < k; p += kSumBlock) {
+    const Index length = std::min(kSumBlock, k - p);
+    body(p, length, p == 0 ? beta : T(1), p + length == k);
+  }
+}
+
+template <class T>
+Operand lanes_of(Index lane_stride, Index k_stride, Index lanes, Index k) {
+  constexpr Index bytes = sizeof(T);
+  if (lane_stride == 1 || lanes == 1) return {Layout::lanes_adjacent, k_stride * bytes};
+  if (k_stride == 1 || k == 1) return {Layout::steps_adjacent, lane_stride * bytes};
+  return {Layout::strided, 0};
+}
+
+/// Buffers of blocked_product, in elements.
+template <class T>
+struct Plan : Blocking {
+  Layout a_layout, b_layout;
+  Index b_buffer, a_buffer;  // the team's, each member's
+
+  Plan(const Problem<T>& p, Index k) {
+    const GemmKernels<T>& kernels = *p.kernels;
+    const Operand a = lanes_of<T>(p.a.row_stride, p.a.col_stride, p.a.rows, k);
+    const Operand b = lanes_of<T>(p.b.col_stride, p.b.row_stride, p.b.cols, k);
+    static_cast<Blocking&>(*this) =
+        gemm_blocking(p.c.rows, p.c.cols, k, a, b, kernels.tile_rows, kernels.tile_cols, sizeof(T), cache_sizes());
+    if (p.packed_b != nullptr) pack_b = false;
+    a_layout = a.layout;
+    b_layout = b.layout;
+    b_buffer = pack_b ? whole_lines<T>(kc * nc) : 0;
+    a_buffer = pack_a ? whole_lines<T>(a_row() * (mc + kernels.tile_rows) + kMaxTileRows * kc) : 0;
+  }
+
+  Index elements(int members) const { return (own_b ? members : 1) * b_buffer + members * a_buffer; }
+  /// A packed row of A takes this much, whichever way it lies. One line more than a power of two, so that rows do not
+  /// meet in one set of the cache.
+  Index a_row() const { return kc + 64 / Index{sizeof(T)}; }
+};
+
+/// Rows [i, i + rows) of columns [k0, k0 + kc) of a: packed to `to` in their orientation, or where they are.
+template <class T>
+struct RowsOfA {
+  const T* data;
+  Index row_stride, k_stride;
+  bool along;
+};
+
+template <class T>
+RowsOfA<T> rows_of_a(const Problem<T>& p, const Plan<T>& plan, Index i, Index rows, Index k0, Index kc, T* to) {
+  const T* from = p.a.data + i * p.a.row_stride + k0 * p.a.col_stride;
+  const bool along = plan.a_layout == Layout::steps_adjacent;
+  if (!plan.pack_a) return {from, along ? p.a.row_stride : 1, along ? 1 : p.a.col_stride, along};
+  if (along) {
+    p.kernels->copy_rows(from, p.a.row_stride, rows, kc, to, plan.a_row());
+    return {to, plan.a_row(), 1, true};
+  }
+  const Index step = p.kernels->tile_rows;
+  if (plan.a_layout == Layout::lanes_adjacent) {
+    p.kernels->copy_rows(from, p.a.col_stride, kc, rows, to, step);
+  } else {
+    for (Index k = 0; k < kc; ++k)
+      for (Index r = 0; r < rows; ++r) to[k * step + r] = from[r * p.a.row_stride + k * p.a.col_stride];
+  }
+  return {to, 1, step, false};
+}
+
+/// Columns [j, j + cols) of rows [k0, k0 + kc) of b into panels of `width` columns, zeros up to whole panels.
+template <class T>
+void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, Layout layout, Index k0, Index kc,
+                 Index j, Index cols, Index width, T* to) {
+  const T* from = b.data + k0 * b.row_stride + j * b.col_stride;
+  if (layout == Layout::lanes_adjacent && width == kernels.tile_cols)
+    return kernels.pack_rows(from, b.row_stride, cols, kc, to);
+  for (Index s = 0; s < cols; s += width) {
+    const T* source = from + s * b.col_stride;
+    T* panel = to + s * kc;
+    const Index some = std::min(width, cols - s);
+    if (layout == Layout::steps_adjacent && width == kernels.tile_cols) {
+      // The same columns in the next block of k, unless there are more columns of this one.
+      const bool more = s + width < cols, deeper = k0 + kc < b.rows;
+      const T* next = more ? source + width * b.col_stride : deeper ? from + kc : b.data + (j + cols) * b.col_stride;
+      kernels.pack_columns(source, b.col_stride, some, kc, panel, next);
+      continue;
+    }
+    for (Index k = 0; k < kc; ++k)
+      for (Index w = 0; w < width; ++w)
+        panel[k * width + w] = w < some ? source[k * b.row_stride + w * b.col_stride] : T(0);
+  }
+}
+
+/// Elements of a cache line.
+template <class T>
+inline constexpr Index kLineOf = 64 / Index{sizeof(T)};
+
+/// kc rows of b from k0 and its columns from j0: in place, or in panels of `width` columns.
+template <class T>
+struct BlockOfB {
+  const T* data;
+  Index width;  // 0: in place
+  Index step;   // from one k to the next
+  // What is needed after this block, where that is known, in the order of Tile::next.
+  const T* after = nullptr;
+  Index after_step = 0, after_run = 0, after_jump = 0;
+
+  const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
+};
+
+/// What tile t of a panel fetches. The first: the next panel, or what comes after the block; the last element of each
+/// line, because where rows are not aligned the first ones share a line with this panel. The others, on the last panel:
+/// their share of the rows of a that the next block of k, from next_k0, needs.
+template <class T>
+void fetch_next(const Problem<T>& p, const BlockOfB<T>& b, Tile<T>& tile, const T* next_panel, Range rows,
+                Index next_k0, Index t, Index tiles) {
+  constexpr Index kLine = kLineOf<T>;
+  if (t == 0) {
+    if (next_panel != nullptr) {
+      tile.next = next_panel + (kLine - 1);
+      tile.next_step = tile.b_k_stride;
+      tile.next_run = tile.k;
+    } else if (b.after != nullptr) {
+      tile.next = b.after + (kLine - 1);
+      tile.next_step = b.after_step;
+      tile.next_run = b.after_run;
+      tile.next_jump = b.after_jump;
+    }
+  } else if (rows.first < rows.end) {
+    const EvenParts shares(rows.end - rows.first, ceil_div(rows.end - rows.first, tiles - 1));
+    if (t - 1 >= shares.parts) return;
+    const Index lanes = p.kernels->lanes, width = tile.cols > lanes ? 2 * lanes : lanes;
+    tile.next = p.a.data + (rows.first + shares.first(t - 1)) * p.a.row_stride + next_k0;
+    tile.next_step = std::max(kLine, width);
+    tile.next_run = ceil_div(std::min(kSumBlock, p.a.cols - next_k0), tile.next_step);
+    tile.next_jump = p.a.row_stride - tile.next_run * tile.next_step;
+  }
+}
+
+/// The third loop's body: `rows` of c by `columns` of the block of b that begins at column j0. next_rows: see
+/// fetch_next.
+template <class T>
+void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index j0, Range columns, Index k0, Index kc,
+                    T* a, const BlockOfB<T>& b, Range next_rows, T keep, bool last) {
+  const GemmKernels<T>& kernels = *p.kernels;
+  const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
+  const Index panel =
+      plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
+  for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
+    const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
+    const T* panel_of_b = b.at(j, kc);
+    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : nullptr;
+    for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a few rows of a
+      const Index i = rows.first + tiles.first(t), height = tiles.size(t);
+      T* packed = a + t * panel;
+      const bool first_use = j == columns.first;
+      const RowsOfA<T> ra = !plan.pack_a || first_use ? rows_of_a(p, plan, i, height, k0, kc, packed)
+                                                      : (plan.a_layout == Layout::steps_adjacent
+                                                             ? RowsOfA<T>{packed, plan.a_row(), 1, true}
+                                                             : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
+      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep};
+      fetch_next(p, b, tile, next_panel, j + kernels.tile_cols >= columns.end ? next_rows : Range{0, 0}, k0 + kc, t,
+                 tiles.parts);
+      compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
+    }
+  }
+}
+
+/// Five loops: columns of c by nc, k by kc (b packed by the whole team), rows by mc (a packed by each member for
+/// itself), and the two of multiply_block. Members form a grid over the rows and the panels of the block.
+template <class T>
+void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, T* buffer) {
+  const Index mr = p.kernels->tile_rows, nr = p.kernels->tile_cols;
+  const Index m = p.c.rows;
+  T* packed_b = buffer;
+  T* a = buffer + plan.b_buffer + member.rank * plan.a_buffer;
+  const Index block_cols = plan.pack_b ? plan.nc : columns.end - columns.first;
+  for (Index j0 = columns.first; j0 < columns.end; j0 += block_cols) {  // fifth loop: third-level cache
+    const Index nc = std::min(block_cols, columns.end - j0);
+    const Grid grid = gemm_grid(member.size, ceil_div(m, mr), ceil_div(nc, nr));
+    const bool works = member.rank < grid.rows * grid.cols;
+    const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0);
+    const Range cols = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
+    const EvenParts blocks(rows.end - rows.first, plan.mc);
+    for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
+      BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
+      if (!last) {
+        b.after = b.data + kc * p.b.row_stride + cols.first;
+        b.after_step = p.b.row_stride;
+        b.after_run = kc;
+      }
+      if (p.packed_b != nullptr) {
+        const Index width = PackedMatrix<T>::kPanel;
+        b = {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
+      } else if (plan.pack_b) {
+        member.barrier();  // nobody reads the previous block any more
+        const auto [first, end] = member.share(nc, nr);
+        if (first < end)
+          pack_panels(*p.kernels, p.b, plan.b_layout, k0, kc, j0 + first, end - first, nr, packed_b + first * kc);
+        member.barrier();
+        b = {packed_b, nr, nr};
+        if (plan.own_b && plan.b_layout == Layout::steps_adjacent) {
+          // The columns of the next panel, one after the other.
+          b.after = p.b.data + (last ? j0 + nc : j0) * p.b.col_stride + (last ? 0 : k0 + kc);
+          b.after_step = 2 * kLineOf<T>;
+          b.after_run = ceil_div(last ? std::min(kSumBlock, p.a.cols) : kc, b.after_step);
+          b.after_jump = p.b.col_stride - b.after_run * b.after_step;
+        }
+      }
+      // Sums in passing, by the members on the edges of the grid.
+      if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
+        p.kernels->add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc,
+                                   cols.end - cols.first, p.b_sums + j0 + cols.first);
+      if (p.a_sums != nullptr && j0 == columns.first && columns.first == 0 && member.rank % grid.cols == 0 &&
+          rows.first < rows.end)
+        p.kernels->add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc,
+                                   rows.end - rows.first, p.a_sums + rows.first);
+      // Rows of a that are met for the first time in the next block.
+      const bool fresh = !last && blocks.parts == 1 && plan.a_layout == Layout::steps_adjacent;
+      const Range next_rows = fresh ? rows : Range{0, 0};
+      for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
+        const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
+        multiply_block(p, plan, part, j0, cols, k0, kc, a, b, next_rows, keep, last);
+      }
+    });
+  }
+}
+
+/// Few outputs and long k: members compute the sums of different blocks of k, each a whole matrix, and the sums are
+/// added in ascending order.
+template <class T>
+void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* buffer, Index rounds_of) {
+  const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
+  T* sums = buffer + member.size * plan.elements(1);
+  T* own = buffer + member.rank * plan.elements(1);
+  const Index blocks = ceil_div(k, kSumBlock);
+  const Range rows = member.share(m);
+  for (Index first = 0; first < blocks; first += rounds_of) {
+    const Index round = std::min(rounds_of, blocks - first);
+    for (Index block = member.rank; block < round && member.rank < member.size; block += member.size) {
+      const Index k0 = (first + block) * kSumBlock, kc = std::min(kSumBlock, k - k0);
+      Problem<T> part = p;
+      part.a = {p.a.data + k0 * p.a.col_stride, m, kc, p.a.row_stride, p.a.col_stride};
+      part.b = {p.b.data + k0 * p.b.row_stride, kc, n, p.b.row_stride, p.b.col_stride};
+      if (p.packed_b != nullptr) part.packed_b = p.packed_b + k0 * round_up(n, PackedMatrix<T>::kPanel);
+      part.c = {sums + block * m * n, m, n};
+      part.beta = 0;
+      part.finishes = false;
+      blocked_product(part, plan, Member{0, 1, true}, Range{0, n}, own);
+    }
+    member.barrier();
+    for (Index i = rows.first; i < rows.end; ++i)
+      for (Index block = 0; block < round; ++block)
+        p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, first + block == 0 ? p.beta : T(1));
+    member.barrier();
+  }
+  if (!p.finishes) return;
+  for (Index i = rows.first; i < rows.end; ++i)
+    for (Index j = 0; j < n; j += kMaxTileCols)
+      finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
+}
+
+/// c = f(beta * c + bias + residual), the product being empty.
+template <class T>
+void empty_product(const Problem<T>& p) {
+  const Index step = p.kernels->lanes;
+  for (Index i = 0; i < p.c.rows; ++i)
+    for (Index j = 0; j < p.c.cols; j += step) {
+      T row[kMaxTileCols];
+      const Index cols = std::min(step, p.c.cols - j);
+      for (Index s = 0; s < cols; ++s) row[s] = p.beta == T(0) ? T(0) : p.beta * p.c(i, j + s);
+      if (p.finishes) finish(p, row, cols, i, j, 1, cols);
+      for (Index s = 0; s < cols; ++s) p.c(i, j + s) = row[s];
+    }
+}
+
+/// The longest k for which small_product packs b, on the stack.
+inline constexpr Index kSmallPanel = 128;
+
+/// A product for one thread whose operands can be read in place and whose k is one block: tile after tile and nothing
+/// else, because for a few tiles everything else would take longer than they do.
+template <class T>
+bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
+                   const MatrixView<T>& c, T alpha, T beta) {
+  const bool along = a.col_stride == 1, across = b.col_stride == 1 || b.cols == 1;
+  if ((c.col_stride != 1 && c.cols != 1) || !(along || a.row_stride == 1) || worth_turning(kernels, a, c) ||
+      !(across || (b.row_stride == 1 && a.cols <= kSmallPanel)))
+    return false;
+  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols, c.data, c.row_stride, 0, alpha, beta};
+  T panel[kSmallPanel * kMaxTileCols];
+  if (!across) {
+    tile.b = panel;
+    tile.b_k_stride = kernels.tile_cols;
+  }
+  const EvenParts tiles(c.rows, kernels.tile_rows);
+  for (Index j = 0; j < c.cols; j += kernels.tile_cols) {
+    tile.cols = std::min<Index>(kernels.tile_cols, c.cols - j);
+    if (across)
+      tile.b = b.data + j;
+    else
+      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel, b.data);
+    for (Index t = 0; t < tiles.parts; ++t) {
+      const Index i = tiles.first(t);
+      tile.a = a.data + i * a.row_stride;
+      tile.c = c.data + i * c.row_stride + j;
+      micro_for(kernels, along, tiles.size(t), tile.cols)(tile);
+    }
+  }
+  return true;
+}
+
+/// Up to this many multiply-adds a product counts as small. Beyond, what small_product leaves out pays.
+inline constexpr Index kSmallWork = 100 * 100 * 100;
+
+/// Multiply-adds of one thread in a nanosecond: one register in a cycle of 3 GHz.
+template <class T>
+double rate_of(const GemmKernels<T>& kernels) {
+  return 3.0 * kernels.lanes;
+}
+
+/// Nanoseconds that one thread needs. The last register across counts as full.
+template <class T>
+double work_of(const Problem<T>& p) {
+  const Index cols = round_up(p.c.cols, p.kernels->lanes);
+  return static_cast<double>(p.c.rows) * static_cast<double>(cols) * static_cast<double>(p.a.cols) /
+         rate_of(*p.kernels);
+}
+
+template <class T>
+void run(const Problem<T>& p, int requested) {
+  const Threads threads = plan_threads(requested, work_of(p));
+  const Plan<T> plan(p, p.a.cols);
+  // Not enough tiles for every thread to be busy, and k long enough to share.
+  const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
+  const Index blocks = ceil_div(p.a.cols, kSumBlock);
+  if (threads.working > 1 && tiles < 16 * threads.working && blocks >= 4 * threads.working && p.c.col_stride == 1 &&
+      p.a_sums == nullptr && p.b_sums == nullptr) {
+    const Index round = 4 * threads.working;
+    T* buffer = scratch<T>(threads.working * plan.elements(1) + round * p.c.size());
+    return parallel(threads, [&](Member member) { long_product(p, plan, member, buffer, round); });
+  }
+  T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads.working)) : nullptr;
+  parallel(threads, [&](Member member) {
+    if (!plan.own_b) return blocked_product(p, plan, member, Range{0, p.c.cols}, buffer);
+    blocked_product(p, plan, Member{0, 1, true}, member.share(p.c.cols, PackedMatrix<T>::kPanel),
+                    buffer + member.rank * plan.elements(1));
+  });
+}
+
+}  // namespace tilewright::detail
