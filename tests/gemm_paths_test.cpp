@@ -235,6 +235,7 @@ TYPED_TEST(GemmPaths, EpiloguesEqualSeparateSteps) {
     for (const auto order : {Order::row_major, Order::column_major, Order::both_strided})
       for (const int threads : {1, 3})
         for (int kind = 0; kind < kActivationKinds; ++kind) {
+          if (m * n * k > 100000 && kind % 3 != 0) continue;  // the large ones are about the way, not the formula
           const Activation f = static_cast<ActivationKind>(kind);
           Guarded<T> a(m, k, Order::row_major), b(k, n, Order::row_major), c(m, n, order), residual(m, n, order),
               saved(m, n, order), want(m, n, order);
