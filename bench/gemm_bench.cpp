@@ -42,16 +42,16 @@ std::shared_ptr<Operands<T>> make(const Form& f) {
 
 /// 64 elements of c against double.
 template <class T>
-bool right(const Operands<T>& o) {
+bool right(MatrixView<const T> a, MatrixView<const T> b, MatrixView<const T> c) {
   for (Index probe = 0; probe < 64; ++probe) {
-    const Index i = probe * 7919 % o.c.rows(), j = probe * 104729 % o.c.cols();
+    const Index i = probe * 7919 % c.rows, j = probe * 104729 % c.cols;
     double want = 0, size = 0;
-    for (Index p = 0; p < o.av.cols; ++p) {
-      const double term = static_cast<double>(o.av(i, p)) * static_cast<double>(o.bv(p, j));
+    for (Index p = 0; p < a.cols; ++p) {
+      const double term = static_cast<double>(a(i, p)) * static_cast<double>(b(p, j));
       want += term;
       size += std::fabs(term);
     }
-    if (!(std::fabs(static_cast<double>(o.c(i, j)) - want) <=
+    if (!(std::fabs(static_cast<double>(c(i, j)) - want) <=
           600 * static_cast<double>(std::numeric_limits<T>::epsilon()) * size))
       return false;
   }
@@ -67,6 +67,18 @@ std::function<double()> roof_of(const Case& c, const Form& f, int bytes) {
   return [=] { return std::max(compute(), stream()); };
 }
 
+/// Calls everybody once on a cleared c.
+template <class T, class Right>
+void check_answers(Race& race, Matrix<T>& c, Right&& is_right) {
+  race.ours();
+  if (!is_right()) race.error = "wrong product";
+  for (const Peer& peer : race.peers) {
+    std::ranges::fill(c.span(), T(0));
+    peer.call();
+    if (!is_right()) race.error = "wrong product by " + peer.name;
+  }
+}
+
 template <class T>
 Race prepare(const Case& c, const Form& f, bool packed) {
   const auto o = make<T>(f);
@@ -77,19 +89,13 @@ Race prepare(const Case& c, const Form& f, bool packed) {
   } else {
     race.ours = [o] { gemm(o->av, o->bv, o->c); };
   }
-  race.ours();
-  if (!right(*o)) race.error = "wrong product";
   race.roof_seconds = roof_of(c, f, sizeof(T));
   const Product<T> product{f.layout == "tn", f.layout == "nt", f.m, f.n, f.k, o->a.data(), o->b.data(), o->c.data()};
   if constexpr (sizeof(T) == 4)
     race.peers = packed ? packed_product_peers(product, c.threads) : product_peers(product, c.threads);
   else
     race.peers = product_peers(product, c.threads);
-  for (const Peer& peer : race.peers) {
-    std::ranges::fill(o->c.span(), T(0));
-    peer.call();
-    if (!right(*o)) race.error = "wrong product by " + peer.name;
-  }
+  check_answers(race, o->c, [&] { return right<T>(o->av, o->bv, o->c); });
   return race;
 }
 
@@ -132,6 +138,13 @@ void add_batch(Index m, Index n, Index k, Isa isa) {
         race.peers.push_back({each[0][p].name, [each, p] {
                                 for (const auto& item : each) item[p].call();
                               }});
+      check_answers(race, o->c, [&] {
+        for (Index i = 0; i < count; ++i)
+          if (!right<float>(o->av.row_block(i * m, m), std::as_const(*many).row_block(i * k, k),
+                            std::as_const(o->c).row_block(i * m, m)))
+            return false;
+        return true;
+      });
       return race;
     });
   }

@@ -16,20 +16,9 @@ namespace {
 
 using test::Guarded;
 using test::Hash;
+using test::hash_of;
 using test::message_of;
-
-template <class T>
-Matrix<T> random_matrix(Index rows, Index cols, std::uint64_t stream) {
-  Matrix<T> m(rows, cols);
-  for (Index i = 0; i < m.size(); ++i)
-    m.data()[i] = static_cast<T>(RandomStream{7, stream}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
-  return m;
-}
-
-template <class T>
-std::uint64_t hash_of(MatrixView<const T> view) {
-  return Hash().add<T>(view).value();
-}
+using test::random_matrix;
 
 /// A matrix that ends, or begins, where memory that must not be touched begins, or ends.
 template <class T>
@@ -226,6 +215,20 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
   }
 }
 
+/// Sums are made whatever the product: also when it has no elements.
+TYPED_TEST(GemmPaths, SumsBesideAnEmptyProduct) {
+  using T = TypeParam;
+  const Matrix<T> a = random_matrix<T>(40, 3, 1);  // a.t() has rows that are neighbours
+  const Matrix<T> b(40, 0);
+  Matrix<T> c(3, 0), want(1, 3), got(1, 3);
+  column_sums(a, want.span());
+  gemm(a.t(), b, c, {.a_row_sums = got.span()});
+  EXPECT_EQ(hash_of<T>(got), hash_of<T>(want));
+  std::ranges::fill(got.span(), T(-1));
+  gemm(a.t(), PackedMatrix<T>(b), c, {.a_row_sums = got.span()});
+  EXPECT_EQ(hash_of<T>(got), hash_of<T>(want));
+}
+
 /// residual and saved are exactly the separate steps; the sums are exactly column_sums.
 TYPED_TEST(GemmPaths, EpiloguesEqualSeparateSteps) {
   using T = TypeParam;
@@ -314,6 +317,9 @@ TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
   Matrix<T> a(3, 4), b(4, 2), c(3, 2), wrong(2, 2);
   std::vector<T> three(3), four(4);
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, PackedMatrix<T>(wrong), c); }), "gemm: a is 3x4 but b is 2x2");
+  PackedMatrix<T> packed(b);
+  const PackedMatrix<T> taken = std::move(packed);
+  EXPECT_EQ(message_of<ValueError>([&] { gemm(a, packed, c); }), "gemm: b is a PackedMatrix that was moved from");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.residual = wrong}); }), "gemm: residual is 2x2 but c is 3x2");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.saved = wrong}); }), "gemm: saved is 2x2 but c is 3x2");
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b, c, {.pre_activation = c, .saved = c}); }),

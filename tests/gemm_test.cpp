@@ -356,6 +356,34 @@ TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {
       }
 }
 
+/// What is packed: operands that lie the wrong way or crowd into few sets of the caches, when enough rows share it.
+TEST(GemmBlocking, PacksWhatPays) {
+  const detail::CacheSizes caches{32 << 10, 1 << 20, 32 << 20};
+  const detail::Operand good{detail::Layout::lanes_adjacent, 4000}, page{detail::Layout::lanes_adjacent, 8192},
+      along{detail::Layout::steps_adjacent, 4000}, strided{detail::Layout::strided, 0};
+  const auto blocking = [&](Index m, Index n, detail::Operand a, detail::Operand b) {
+    return detail::gemm_blocking(m, n, 1000, a, b, 14, 32, 4, caches);
+  };
+  EXPECT_FALSE(blocking(100, 1000, good, good).pack_a);
+  EXPECT_FALSE(blocking(100, 1000, along, good).pack_a);
+  EXPECT_TRUE(blocking(100, 1000, strided, good).pack_a);
+  EXPECT_TRUE(blocking(100, 1000, page, good).pack_a);
+  EXPECT_FALSE(blocking(7, 1000, page, good).pack_a);
+  EXPECT_FALSE(blocking(100, 128, page, good).pack_a);
+  EXPECT_FALSE(blocking(48 * 14, 1000, good, good).pack_b);
+  EXPECT_TRUE(blocking(48 * 14 + 1, 1000, good, good).pack_b);
+  EXPECT_FALSE(blocking(12 * 14, 1000, good, page).pack_b);
+  EXPECT_TRUE(blocking(12 * 14 + 1, 1000, good, page).pack_b);
+  EXPECT_TRUE(blocking(1, 1000, good, along).pack_b);
+  // One panel at a time when all of A fits into its block; everybody's block when not.
+  const auto own = blocking(100, 5000, good, along), shared = blocking(1000, 5000, good, along);
+  EXPECT_TRUE(own.own_b);
+  EXPECT_EQ(own.nc, 32);
+  EXPECT_FALSE(shared.own_b);
+  EXPECT_GT(shared.nc, 32);
+  EXPECT_FALSE(blocking(100, 5000, good, good).own_b);
+}
+
 TEST(GemmEvenParts, CoverEverythingEvenly) {
   for (const Index count : {1, 13, 14, 15, 16, 512, 1023})
     for (const Index most : {1, 6, 14}) {

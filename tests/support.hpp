@@ -91,6 +91,20 @@ class Hash {
   std::uint64_t state_ = 0xcbf29ce484222325;
 };
 
+template <class T>
+std::uint64_t hash_of(MatrixView<const T> view) {
+  return Hash().add<T>(view).value();
+}
+
+/// Uniform in [-0.5, 0.5).
+template <class T>
+Matrix<T> random_matrix(Index rows, Index cols, std::uint64_t stream) {
+  Matrix<T> m(rows, cols);
+  for (Index i = 0; i < m.size(); ++i)
+    m.data()[i] = static_cast<T>(RandomStream{7, stream}.uniform(static_cast<std::uint64_t>(i))) - T(0.5);
+  return m;
+}
+
 /// |got - want| in units of the last place of want in T (of the smallest subnormal's, near zero). NaN matches NaN,
 /// infinity itself.
 template <class T>

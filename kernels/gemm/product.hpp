@@ -9,152 +9,10 @@
 
 #include "kernels/core/memory.hpp"
 #include "kernels/core/parallel.hpp"
-#include "kernels/core/table.hpp"
 #include "kernels/gemm/blocking.hpp"
-#include "tilewright/gemm.hpp"
+#include "kernels/gemm/problem.hpp"
 
 namespace tilewright::detail {
-
-/// A checked product. Transposed when that makes the columns of c neighbours; then bias runs along the rows.
-template <class T>
-struct Problem {
-  MatrixView<const T> a, b;
-  MatrixView<T> c;
-  const GemmKernels<T>* kernels;
-  T alpha, beta;
-  const T* packed_b;  // a PackedMatrix's panels, or null
-  T* a_sums;          // of a's rows, or null
-  T* b_sums;          // of b's columns, or null
-  bool finishes;
-  // Of the epilogue, when finishes.
-  bool bias_per_row;
-  const GemmOptions<T>* options;
-  MatrixView<const T> residual, saved;
-  MatrixView<T> pre;
-};
-
-template <class T>
-void set_epilogue(Problem<T>& p, const GemmOptions<T>& o, bool turn) {
-  p.bias_per_row = turn;
-  p.options = &o;
-  p.residual = turn ? o.residual.t() : o.residual;
-  p.saved = turn ? o.saved.t() : o.saved;
-  p.pre = turn ? o.pre_activation.t() : o.pre_activation;
-}
-
-template <class T>
-bool has_epilogue(const GemmOptions<T>& o) {
-  return o.bias.data() != nullptr || o.pre_activation.data != nullptr || o.residual.data != nullptr ||
-         o.activation.kind != ActivationKind::identity;
-}
-
-/// Whether registers should run over the rows of c although its columns are neighbours: when few columns would leave
-/// most of a register empty, and the rows of a are neighbours, too. Then tiles go through a buffer.
-template <class T>
-bool worth_turning(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c) {
-  if (a.row_stride != 1 || a.col_stride == 1 || c.cols >= kernels.lanes || c.rows < 2 * kernels.tile_cols ||
-      a.cols < 4 * kernels.lanes)
-    return false;
-  const bool half = 2 * c.cols <= kernels.lanes && kernels.narrow[0][0] != nullptr;
-  return 5 * c.cols < 4 * (half ? kernels.lanes / 2 : kernels.lanes);
-}
-
-template <class T>
-Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, MatrixView<T> c,
-                  const GemmOptions<T>& o) {
-  // A single row or column has no second stride.
-  if (c.cols == 1) c.col_stride = 1;
-  if (c.rows == 1) c.row_stride = c.cols;
-  Problem<T> p;
-  p.kernels = &active_table().template gemm<T>();
-  const bool turn =
-      (c.row_stride == 1 && (c.col_stride != 1 || c.cols == 1) && c.rows > 1) || worth_turning(*p.kernels, a, c);
-  p.alpha = o.alpha;
-  p.beta = o.beta;
-  p.packed_b = nullptr;
-  p.a_sums = turn ? o.b_column_sums.data() : o.a_row_sums.data();
-  p.b_sums = turn ? o.a_row_sums.data() : o.b_column_sums.data();
-  p.a = turn ? b.t() : a;
-  p.b = turn ? a.t() : b;
-  p.c = turn ? c.t() : c;
-  p.finishes = has_epilogue(o);
-  if (p.finishes) set_epilogue(p, o, turn);
-  return p;
-}
-
-/// Points at `view` from (i, j) where its columns are neighbours, otherwise at a copy of rows x cols.
-template <class T>
-void look_at(const MatrixView<const T>& view, Index i, Index j, Index rows, Index cols, T* buffer, const T*& data,
-             Index& row_stride) {
-  if (view.data == nullptr) return;
-  data = &view(i, j);
-  row_stride = view.row_stride;
-  if (view.col_stride == 1) return;
-  for (Index r = 0; r < rows; ++r)
-    for (Index s = 0; s < cols; ++s) buffer[r * cols + s] = view(i + r, j + s);
-  data = buffer;
-  row_stride = cols;
-}
-
-/// The epilogue on rows x cols of c from (i, j), at most a tile.
-template <class T>
-void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Index rows, Index cols) {
-  T residual[kMaxTileRows * kMaxTileCols], other[kMaxTileRows * kMaxTileCols];
-  const GemmOptions<T>& o = *p.options;
-  Finish<T> f{};
-  f.c = c;
-  f.c_row_stride = c_row_stride;
-  f.rows = rows;
-  f.cols = cols;
-  f.bias = o.bias.data() == nullptr ? nullptr : o.bias.data() + (p.bias_per_row ? i : j);
-  f.bias_per_row = p.bias_per_row;
-  f.parameter = static_cast<T>(o.activation.slope);
-  look_at(p.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
-  const auto kind = static_cast<int>(o.activation.kind);
-  if (p.saved.data != nullptr) {
-    look_at(p.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
-    return p.kernels->derive[kind](f);
-  }
-  const bool copy_pre = p.pre.data != nullptr && p.pre.col_stride != 1;
-  f.pre = copy_pre ? other : p.pre.data == nullptr ? nullptr : &p.pre(i, j);
-  f.pre_row_stride = copy_pre ? cols : p.pre.row_stride;
-  p.kernels->finish[kind](f);
-  if (!copy_pre) return;
-  for (Index r = 0; r < rows; ++r)
-    for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = other[r * cols + s];
-}
-
-/// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of
-/// any strides.
-template <class T>
-void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Tile<T>& tile, Index i, Index j,
-                  Index rows, bool last) {
-  if (p.c.col_stride == 1) {
-    tile.c = &p.c(i, j);
-    tile.c_row_stride = p.c.row_stride;
-    micro(tile);
-    if (last && p.finishes) finish(p, tile.c, tile.c_row_stride, i, j, rows, tile.cols);
-    return;
-  }
-  T buffer[kMaxTileRows * kMaxTileCols];
-  tile.c = buffer;
-  tile.c_row_stride = tile.cols;
-  if (tile.keep_c != T(0))
-    for (Index r = 0; r < rows; ++r)
-      for (Index s = 0; s < tile.cols; ++s) buffer[r * tile.cols + s] = p.c(i + r, j + s);
-  micro(tile);
-  if (last && p.finishes) finish(p, buffer, tile.cols, i, j, rows, tile.cols);
-  for (Index s = 0; s < tile.cols; ++s)
-    for (Index r = 0; r < rows; ++r) p.c(i + r, j + s) = buffer[r * tile.cols + s];
-}
-
-template <class T>
-typename GemmKernels<T>::Micro micro_for(const GemmKernels<T>& kernels, bool along, Index rows, Index cols) {
-  if (2 * cols <= kernels.lanes && kernels.narrow[along][rows - 1] != nullptr) return kernels.narrow[along][rows - 1];
-  const int wide = cols > kernels.lanes;
-  const bool ragged = cols != (wide + 1) * kernels.lanes;
-  return kernels.micro[along][ragged][wide][rows - 1];
-}
 
 /// The k range [0, k) in the blocks of the numerics: body(first, length, factor on c, whether it is the last).
 template <class T, class Body>
@@ -195,7 +53,7 @@ struct Plan : Blocking {
   Index elements(int members) const { return (own_b ? members : 1) * b_buffer + members * a_buffer; }
   /// A packed row of A takes this much, whichever way it lies. One line more than a power of two, so that rows do not
   /// meet in one set of the cache.
-  Index a_row() const { return kc + 64 / Index{sizeof(T)}; }
+  Index a_row() const { return kc + kLineOf<T>; }
 };
 
 /// Rows [i, i + rows) of columns [k0, k0 + kc) of a: packed to `to` in their orientation, or where they are.
@@ -248,10 +106,6 @@ void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, La
         panel[k * width + w] = w < some ? source[k * b.row_stride + w * b.col_stride] : T(0);
   }
 }
-
-/// Elements of a cache line.
-template <class T>
-inline constexpr Index kLineOf = 64 / Index{sizeof(T)};
 
 /// kc rows of b from k0 and its columns from j0: in place, or in panels of `width` columns.
 template <class T>
@@ -418,20 +272,6 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* bu
       finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
 }
 
-/// c = f(beta * c + bias + residual), the product being empty.
-template <class T>
-void empty_product(const Problem<T>& p) {
-  const Index step = p.kernels->lanes;
-  for (Index i = 0; i < p.c.rows; ++i)
-    for (Index j = 0; j < p.c.cols; j += step) {
-      T row[kMaxTileCols];
-      const Index cols = std::min(step, p.c.cols - j);
-      for (Index s = 0; s < cols; ++s) row[s] = p.beta == T(0) ? T(0) : p.beta * p.c(i, j + s);
-      if (p.finishes) finish(p, row, cols, i, j, 1, cols);
-      for (Index s = 0; s < cols; ++s) p.c(i, j + s) = row[s];
-    }
-}
-
 /// The longest k for which small_product packs b, on the stack.
 inline constexpr Index kSmallPanel = 128;
 
@@ -488,7 +328,8 @@ template <class T>
 void run(const Problem<T>& p, int requested) {
   const Threads threads = plan_threads(requested, work_of(p));
   const Plan<T> plan(p, p.a.cols);
-  // Not enough tiles for every thread to be busy, and k long enough to share.
+  // With fewer than 16 tiles each, what remains when the others have finished is much of a thread's time; k is shared
+  // in rounds of four blocks each, so that the sums kept meanwhile stay small.
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
   const Index blocks = ceil_div(p.a.cols, kSumBlock);
   if (threads.working > 1 && tiles < 16 * threads.working && blocks >= 4 * threads.working && p.c.col_stride == 1 &&

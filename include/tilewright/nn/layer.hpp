@@ -52,10 +52,10 @@ struct BackwardPass {
   MatrixView<float> dy;                 // gradient by y; may be overwritten
   MatrixView<float> dx;                 // gradient by x to fill, or empty when nobody needs it
   bool accumulate;                      // add to the parameters' gradients, or overwrite them
-  /// The next layer has already multiplied dy by the derivative of the activation that this layer took in.
+  /// dy is the gradient before this layer's fused activation: the next layer has applied its derivative.
   bool dy_is_done = false;
-  /// The same for the layer before: the activation whose derivative dx must be multiplied by, and what it saved.
-  /// Only for layers that multiply_derivative().
+  /// What this layer does likewise for the one before: multiply dx by the derivative of the activation `before`, given
+  /// what that saved. Set only for layers whose multiplies_derivative() is true.
   Activation before = {};
   MatrixView<const float> before_saved = {};
 };
