@@ -58,8 +58,9 @@ TYPED_TEST_SUITE(GemmPaths, Types);
 
 TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
   using T = TypeParam;
-  const std::array<Index, 3> shapes[] = {{8, 8, 8},    {16, 40, 20},   {100, 5, 10}, {64, 9, 200},  {33, 65, 513},
-                                         {4, 300, 90}, {20, 24, 9000}, {60, 60, 60}, {1, 70, 1100}, {150, 130, 140}};
+  const std::array<Index, 3> shapes[] = {{8, 8, 8},      {16, 40, 20},   {100, 5, 10}, {64, 9, 200},  {33, 65, 513},
+                                         {4, 300, 90},   {20, 24, 9000}, {60, 60, 60}, {1, 70, 1100}, {150, 130, 140},
+                                         {1, 4250, 530}, {3, 150, 1030}, {8, 140, 600}};
   std::vector<std::uint64_t> expected;
   for (const Isa isa : available_isas()) {
     if (isa == Isa::sse2) continue;
@@ -185,6 +186,7 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
     shapes.push_back({3, block.nc + d, 3});
     shapes.push_back({48 * mr + 1 + d, nr - 1, 17});
   }
+  for (const Index few : {1, 2, 4, 5, 8}) shapes.push_back({few, 4 * nr + 3 + few, kSumBlock + 20 + few});
   // Rows a page apart, which are packed.
   const Index page = 4096 / static_cast<Index>(sizeof(T));
   shapes.push_back({mr + 3, 5 * nr + 3, page});

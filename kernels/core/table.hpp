@@ -12,6 +12,7 @@ namespace tilewright::detail {
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
 inline constexpr int kMaxTileCols = 32;
+inline constexpr int kFewRowsAcross = 4, kFewRowsAlong = 8;
 
 /// One tile of C: c[i][j] = keep_c * c[i][j] + alpha * sum_p a[i][p] * b[p][j], for the rows of the chosen
 /// micro-kernel.
@@ -32,6 +33,19 @@ struct Tile {
   /// after every next_run of them.
   const T* next = nullptr;
   Index next_step = 0, next_run = 0, next_jump = 0;
+};
+
+/// A block of k of a few rows of C: sums[i][j] = sum_p a[i][p] * b[p][j] for j < n.
+template <class T>
+struct FewRows {
+  const T* a;  // the elements of a row next to each other
+  Index a_stride;
+  const T* b;      // rows of neighbours, or columns: see GemmKernels
+  Index b_stride;  // from one row, or column, to the next
+  Index k, n;
+  T* sums;
+  Index sums_stride;
+  const T* next;  // columns, of the same stride, that are needed soon
 };
 
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that
@@ -67,8 +81,11 @@ struct GemmKernels {
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
   void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel, const T* next) noexcept;
-  /// c = keep_c * c + x, elementwise; keep_c 0: c is not read.
-  void (*accumulate)(const T* x, T* c, Index n, T keep_c) noexcept;
+  /// [rows - 1]; the rows of B are neighbours, or its columns are.
+  void (*few_rows_across[kFewRowsAcross])(const FewRows<T>&) noexcept;
+  void (*few_rows_along[kFewRowsAlong])(const FewRows<T>&) noexcept;
+  /// c = keep_c * c + alpha * x, elementwise; keep_c 0: c is not read.
+  void (*accumulate)(const T* x, T* c, Index n, T alpha, T keep_c) noexcept;
   void (*finish[kActivationKinds])(const Finish<T>&) noexcept;
   void (*derive[kActivationKinds])(const Finish<T>&) noexcept;
   void (*add_column_sums)(const T* x, Index row_stride, Index rows, Index cols, T* sums) noexcept;

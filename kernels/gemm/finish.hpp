@@ -79,14 +79,15 @@ void gemm_derive(const Finish<T>& t) noexcept {
       });
 }
 
-/// c = keep_c * c + x; keep_c 0: c is not read.
+/// c = keep_c * c + alpha * x; keep_c 0: c is not read.
 template <class T, class A>
-void accumulate(const T* x, T* c, Index n, T keep_c) noexcept {
+void accumulate(const T* x, T* c, Index n, T alpha, T keep_c) noexcept {
+  const Vec<T, A> factor = simd::set<T, A>(alpha);
   const Vec<T, A> keep = simd::set<T, A>(keep_c);
   const bool read_c = keep_c != T(0);
   simd::for_registers<T, A>(
       n, [=](Index j, auto... some) __attribute__((always_inline)) {
-        Vec<T, A> v = simd::load<T, A>(x + j, some...);
+        Vec<T, A> v = simd::load<T, A>(x + j, some...) * factor;
         if (read_c) v = simd::fma(keep, simd::load<T, A>(c + j, some...), v);
         simd::store(c + j, v, some...);
       });

@@ -3,6 +3,7 @@
 //
 //   small_product               a few tiles, one thread
 //   run -> long_product         few outputs, long k: threads share k
+//       -> few_rows_product     up to four rows: b is read once, where it is
 //       -> blocked_product      everything else: five loops, each operand packed or read where it is
 //          -> compute_tile      one micro-kernel call, and the epilogue after the last block of k
 #pragma once
@@ -263,13 +264,56 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* bu
     member.barrier();
     for (Index i = rows.first; i < rows.end; ++i)
       for (Index block = 0; block < round; ++block)
-        p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, first + block == 0 ? p.beta : T(1));
+        p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, T(1), first + block == 0 ? p.beta : T(1));
     member.barrier();
   }
   if (!p.finishes) return;
   for (Index i = rows.first; i < rows.end; ++i)
     for (Index j = 0; j < n; j += kMaxTileCols)
       finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
+}
+
+/// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it. Tiles need no
+/// transposing when the rows of b are neighbours, so they win sooner.
+template <class T>
+bool few_rows_fit(const Problem<T>& p, Layout b) {
+  const Index most = b == Layout::strided ? 0 : b == Layout::steps_adjacent ? kFewRowsAlong : kFewRowsAcross;
+  return p.c.rows <= most && p.c.cols >= 4 * p.kernels->tile_cols && p.c.col_stride == 1 && p.packed_b == nullptr &&
+         p.a_sums == nullptr && p.b_sums == nullptr;
+}
+
+/// A few rows of c and some of its columns, b in place.
+template <class T>
+void few_rows_product(const Problem<T>& p, Layout layout, Range columns) {
+  const GemmKernels<T>& kernels = *p.kernels;
+  const Index m = p.c.rows;
+  const bool along = layout == Layout::steps_adjacent;
+  // Half of a first-level cache for sums where whole rows pass; columns are followed through all of k.
+  constexpr Index kSums = (Index{16} << 10) / Index{sizeof(T)};
+  const Index chunk = along ? kernels.tile_cols : kSums / m / kernels.tile_cols * kernels.tile_cols;
+  alignas(64) T sums[kSums], rows[kFewRowsAlong * kSumBlock];
+  for (Index j = columns.first; j < columns.end; j += chunk) {
+    const Index n = std::min(chunk, columns.end - j);
+    for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {
+      const T* b = p.b.data + k0 * p.b.row_stride + j * p.b.col_stride;
+      FewRows<T> t{p.a.data + k0, p.a.row_stride, b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, b};
+      if (!last)
+        t.next = b + kc * p.b.row_stride;
+      else if (j + chunk < columns.end)
+        t.next = p.b.data + (j + chunk) * p.b.col_stride;
+      if (p.a.col_stride != 1) {
+        for (Index i = 0; i < m; ++i)
+          for (Index k = 0; k < kc; ++k) rows[i * kSumBlock + k] = p.a(i, k0 + k);
+        t.a = rows;
+        t.a_stride = kSumBlock;
+      }
+      (along ? kernels.few_rows_along : kernels.few_rows_across)[m - 1](t);
+      for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
+    });
+    if (!p.finishes) continue;
+    for (Index s = 0; s < n; s += kMaxTileCols)
+      finish(p, &p.c(0, j + s), p.c.row_stride, 0, j + s, m, std::min<Index>(kMaxTileCols, n - s));
+  }
 }
 
 /// The longest k for which small_product packs b, on the stack.
@@ -338,6 +382,10 @@ void run(const Problem<T>& p, int requested) {
     T* buffer = scratch<T>(threads.working * plan.elements(1) + round * p.c.size());
     return parallel(threads, [&](Member member) { long_product(p, plan, member, buffer, round); });
   }
+  if (few_rows_fit(p, plan.b_layout))
+    return parallel(threads, [&](Member member) {
+      few_rows_product(p, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
+    });
   T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads.working)) : nullptr;
   parallel(threads, [&](Member member) {
     if (!plan.own_b) return blocked_product(p, plan, member, Range{0, p.c.cols}, buffer);

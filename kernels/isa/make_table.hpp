@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
+#include "kernels/gemm/few_rows.hpp"
 #include "kernels/gemm/finish.hpp"
 #include "kernels/gemm/micro.hpp"
 #include "kernels/gemm/pack.hpp"
@@ -30,6 +31,15 @@ constexpr void fill_narrow(GemmKernels<T>& k, std::index_sequence<R...>) {
 }
 #endif
 
+template <class T, class A, std::size_t... R>
+constexpr void fill_few_rows_across(GemmKernels<T>& k, std::index_sequence<R...>) {
+  ((k.few_rows_across[R] = &few_rows_across<T, A, static_cast<int>(R) + 1>), ...);
+}
+template <class T, class A, std::size_t... R>
+constexpr void fill_few_rows_along(GemmKernels<T>& k, std::index_sequence<R...>) {
+  ((k.few_rows_along[R] = &few_rows_along<T, A, static_cast<int>(R) + 1>), ...);
+}
+
 template <class T, class A, class... F>
 constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   GemmKernels<T> k{};
@@ -44,6 +54,8 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
 #endif
+  fill_few_rows_across<T, A>(k, std::make_index_sequence<kFewRowsAcross>());
+  fill_few_rows_along<T, A>(k, std::make_index_sequence<kFewRowsAlong>());
   k.copy_rows = &copy_rows<T, A>;
   k.pack_rows = &pack_rows<T, A>;
   k.pack_columns = &pack_columns<T, A>;
