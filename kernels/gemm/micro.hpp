@@ -26,7 +26,7 @@ inline constexpr int tile_rows_of = kIsAvx512<A> ? 14
 
 /// Steps that are done group by group, and chains in a group: enough to hide the latency of four cycles.
 inline constexpr int kTailSteps = 4;
-inline constexpr int kTailChains = 4;
+inline constexpr int kTailChains = 8;
 
 /// The register of an architecture tag.
 template <class T, class A>
