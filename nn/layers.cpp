@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
+#include <sstream>
 
 #include "tilewright/gemm.hpp"
 #include "tilewright/nn/layer.hpp"
@@ -7,24 +8,63 @@
 namespace tilewright::nn {
 namespace {
 
+/// PyTorch's class and its arguments: "Softplus(beta=1, threshold=20)".
 std::string describe_activation(const Activation& f) {
+  using enum ActivationKind;
+  const auto with = [&](const char* name, const char* first, const char* second = nullptr) {
+    std::ostringstream text;
+    text << name << '(' << first << '=' << f.a;
+    if (second != nullptr) text << ", " << second << '=' << f.b;
+    text << ')';
+    return text.str();
+  };
   switch (f.kind) {
-    case ActivationKind::identity:
+    case identity:
       return "Identity()";
-    case ActivationKind::relu:
+    case relu:
       return "ReLU()";
-    case ActivationKind::leaky_relu:
-      return "LeakyReLU(negative_slope=" + std::to_string(f.slope) + ")";
-    case ActivationKind::sigmoid:
+    case leaky_relu:
+      return with("LeakyReLU", "negative_slope");
+    case sigmoid:
       return "Sigmoid()";
     case ActivationKind::tanh:
       return "Tanh()";
-    case ActivationKind::gelu:
+    case gelu:
       return "GELU(approximate=none)";
-    case ActivationKind::gelu_tanh:
+    case gelu_tanh:
       return "GELU(approximate=tanh)";
-    case ActivationKind::silu:
+    case silu:
       return "SiLU()";
+    case relu6:
+      return "ReLU6()";
+    case elu:
+      return with("ELU", "alpha");
+    case selu:
+      return "SELU()";
+    case celu:
+      return with("CELU", "alpha");
+    case softplus:
+      return with("Softplus", "beta", "threshold");
+    case log_sigmoid:
+      return "LogSigmoid()";
+    case mish:
+      return "Mish()";
+    case softsign:
+      return "Softsign()";
+    case quick_gelu:
+      return "QuickGELU()";
+    case hardsigmoid:
+      return "Hardsigmoid()";
+    case hardswish:
+      return "Hardswish()";
+    case hardtanh:
+      return with("Hardtanh", "min_val", "max_val");
+    case tanhshrink:
+      return "Tanhshrink()";
+    case softshrink:
+      return with("Softshrink", "lambda");
+    case threshold:
+      return with("Threshold", "threshold", "value");
   }
   return "?";
 }

@@ -292,7 +292,7 @@ TYPED_TEST(Gemm, FmaIsasAgreeToTheBit) {
   for (const auto h : hashes) EXPECT_EQ(h, hashes.front());
   // Holds for NEON, too, whose run has nothing beside it to compare with. A new value means that the numerics changed:
   // say so in CHANGELOG.md.
-  const std::uint64_t fixed = sizeof(T) == 4 ? 4669396352679138280U : 16196021666840149594U;
+  const std::uint64_t fixed = sizeof(T) == 4 ? 10090297886665084391U : 5750771560895395360U;
   for (const auto h : hashes) EXPECT_EQ(h, fixed);
 }
 
@@ -304,7 +304,7 @@ TYPED_TEST(Gemm, ErrorsNameTheShapes) {
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c); }), "gemm: c is 3x3 but a * b is 3x2");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c2, {.bias = bias}); }), "gemm: bias has 3 elements but c is 3x2");
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.activation = Activation::leaky_relu(-1)}); }),
-            "gemm: slope is -1.000000, expected a finite number >= 0");
+            "gemm: leaky_relu with a = -1.000000, b = 0.000000: not in the ranges of tilewright/activations.hpp");
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.num_threads = -2}); }),
             "gemm: num_threads is -2, expected 0..1024");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, MatrixView<T>(c2.data(), 3, 2, 1, 1)); }),

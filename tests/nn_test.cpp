@@ -32,7 +32,7 @@ struct ReferenceModel {
           double sum = l.bias.empty() ? 0 : l.bias[static_cast<std::size_t>(o)];
           for (Index k = 0; k < l.in; ++k)
             sum += x[static_cast<std::size_t>(i * l.in + k)] * l.weight[static_cast<std::size_t>(o * l.in + k)];
-          y[static_cast<std::size_t>(i * l.out + o)] = test::reference(l.activation, sum);
+          y[static_cast<std::size_t>(i * l.out + o)] = test::reference<float, double>(l.activation, sum);
         }
       x = std::move(y);
     }
@@ -237,7 +237,7 @@ std::uint64_t training_hash(int threads, Index width, Index batch) {
 TEST(Training, BitsAreFixed) {
   const auto got = training_hash(1, 40, 31);
   if (active_isa() != Isa::sse2) {
-    EXPECT_EQ(got, 17423837515903091583U);
+    EXPECT_EQ(got, 9795197911430794367U);
   }
 }
 

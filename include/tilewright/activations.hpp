@@ -10,43 +10,98 @@
 
 namespace tilewright {
 
-enum class ActivationKind { identity, relu, leaky_relu, sigmoid, tanh, gelu, gelu_tanh, silu };
-inline constexpr int kActivationKinds = 8;
+enum class ActivationKind {
+  identity,
+  relu,
+  leaky_relu,
+  sigmoid,
+  tanh,
+  gelu,
+  gelu_tanh,
+  silu,
+  relu6,
+  elu,
+  selu,
+  celu,
+  softplus,
+  log_sigmoid,
+  mish,
+  softsign,
+  quick_gelu,
+  hardsigmoid,
+  hardswish,
+  hardtanh,
+  tanhshrink,
+  softshrink,
+  threshold
+};
+inline constexpr int kActivationKinds = 23;
 
-/// A kind and, for leaky_relu, its slope.
+/// A kind and its numbers, a and b, where it has any; a kind alone has PyTorch's defaults.
 ///
-///   identity    x
-///   relu        max(x, 0)
-///   leaky_relu  x > 0 ? x : slope * x          slope >= 0
-///   sigmoid     1 / (1 + exp(-x))
-///   tanh        (exp(x) - exp(-x)) / (exp(x) + exp(-x))
-///   gelu        x * Phi(x), Phi the normal distribution function (PyTorch's approximate='none')
-///   gelu_tanh   x / 2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3)))
-///   silu        x * sigmoid(x)
+///   identity     x
+///   relu         max(x, 0)
+///   leaky_relu   x > 0 ? x : a x                            a = 0.01, finite, >= 0
+///   sigmoid      1 / (1 + exp(-x))
+///   tanh         (exp(x) - exp(-x)) / (exp(x) + exp(-x))
+///   gelu         x Phi(x), Phi the normal distribution function (PyTorch's approximate='none')
+///   gelu_tanh    x / 2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+///   silu         x sigmoid(x)
+///   relu6        min(max(x, 0), 6)
+///   elu          x > 0 ? x : a (exp(x) - 1)                 a = 1, finite
+///   selu         1.0507010 (x > 0 ? x : 1.6732632 (exp(x) - 1))
+///   celu         x > 0 ? x : a (exp(x / a) - 1)             a = 1, finite, > 0
+///   softplus     a x > b ? x : log(1 + exp(a x)) / a        a = 1, finite, > 0; b = 20
+///   log_sigmoid  -log(1 + exp(-x))
+///   mish         x tanh(log(1 + exp(x)))
+///   softsign     x / (1 + |x|)
+///   quick_gelu   x sigmoid(1.702 x)
+///   hardsigmoid  min(max(x + 3, 0), 6) / 6
+///   hardswish    x min(max(x + 3, 0), 6) / 6
+///   hardtanh     min(max(x, a), b)                          a = -1, b = 1, a < b
+///   tanhshrink   x - tanh(x)
+///   softshrink   x > a ? x - a : x < -a ? x + a : 0         a = 0.5, finite, >= 0
+///   threshold    x > a ? x : b                              a = 0, b = 0
 struct Activation {
   ActivationKind kind = ActivationKind::identity;
-  double slope = 0;
+  double a = 0, b = 0;
 
   constexpr Activation() = default;
-  constexpr Activation(ActivationKind k) : kind(k), slope(k == ActivationKind::leaky_relu ? 0.01 : 0) {}
+  constexpr Activation(ActivationKind k) : kind(k) {
+    using enum ActivationKind;
+    a = k == leaky_relu ? 0.01 : k == softshrink ? 0.5 : k == hardtanh ? -1 : 0;
+    if (k == elu || k == celu || k == softplus) a = 1;
+    b = k == softplus ? 20 : k == hardtanh ? 1 : 0;
+  }
+  constexpr Activation(ActivationKind k, double first, double second = 0) : kind(k), a(first), b(second) {}
   static constexpr Activation leaky_relu(double negative_slope = 0.01) {
-    Activation activation(ActivationKind::leaky_relu);
-    activation.slope = negative_slope;
-    return activation;
+    return {ActivationKind::leaky_relu, negative_slope};
+  }
+  static constexpr Activation elu(double alpha = 1) { return {ActivationKind::elu, alpha}; }
+  static constexpr Activation celu(double alpha = 1) { return {ActivationKind::celu, alpha}; }
+  static constexpr Activation softplus(double beta = 1, double threshold = 20) {
+    return {ActivationKind::softplus, beta, threshold};
+  }
+  static constexpr Activation hardtanh(double low = -1, double high = 1) {
+    return {ActivationKind::hardtanh, low, high};
+  }
+  static constexpr Activation softshrink(double lambda = 0.5) { return {ActivationKind::softshrink, lambda}; }
+  static constexpr Activation threshold(double limit, double value) {
+    return {ActivationKind::threshold, limit, value};
   }
   constexpr bool operator==(const Activation&) const = default;
 };
 
 TILEWRIGHT_API std::string_view to_string(ActivationKind kind) noexcept;
 
-/// What the backward pass needs: the output y for relu, leaky_relu, sigmoid, tanh and identity, the input x for the
-/// others.
+/// What the backward pass needs: the output y for identity, relu, leaky_relu, sigmoid, tanh, relu6 and hardtanh, the
+/// input x for the others.
 TILEWRIGHT_API bool saves_input(ActivationKind kind) noexcept;
 
 /// y(i,j) = f(x(i,j)).
 ///
 /// Shapes: x and y the same; any strides. y may be x; otherwise they must not overlap. num_threads: 0 means
-/// num_threads(). Throws ShapeError, or ValueError for a slope that is negative or not finite. Errors: docs/kernels.md
+/// num_threads(). Throws ShapeError, or ValueError for numbers outside the ranges above. Errors: docs/kernels.md
 /// gives the largest error seen of every function in units in the last place. NaN gives NaN.
 TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y,
                                        int num_threads = 0);

@@ -45,7 +45,8 @@ inline constexpr GemmOptions<T> kGemmDefaults{};
 ///
 /// Shapes: a is m x k, b is k x n, c is m x n; any strides, so a transposed operand is `a.t()`. c and pre_activation
 /// must not overlap anything. m, n or k may be 0; k = 0 gives c = f(beta * c + bias + residual). Throws ShapeError when
-/// the shapes do not fit or two elements of c share a place, ValueError for a bad slope or count.
+/// the shapes do not fit or two elements of c share a place, ValueError for bad numbers of the
+/// activation or a bad count.
 ///
 /// Numerics: for each element, every 512 consecutive k are one chain s of fused multiply-adds from zero in ascending k;
 /// r = alpha s_0 (fused with beta c), r = r + alpha s_1, and so on; then bias and residual are added; then f. Before f

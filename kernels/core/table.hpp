@@ -48,6 +48,15 @@ struct FewRows {
   const T* next;  // columns, of the same stride, that are needed soon
 };
 
+/// The numbers of an activation (activations.hpp), rounded.
+template <class T>
+struct ActivationNumbers {
+  T a, b;
+};
+
+/// Activations that the epilogue of gemm applies in registers, the first ones; the others pass over the tile once more.
+inline constexpr int kFusedKinds = 8;
+
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that
 /// is null; or, for a derivative, c = (c + bias + residual) * f'(saved).
 template <class T>
@@ -63,7 +72,7 @@ struct Finish {
   Index pre_row_stride;
   const T* saved;  // of a derivative
   Index saved_row_stride;
-  T parameter;
+  ActivationNumbers<T> numbers;
 };
 
 template <class T>
@@ -86,15 +95,17 @@ struct GemmKernels {
   void (*few_rows_along[kFewRowsAlong])(const FewRows<T>&) noexcept;
   /// c = keep_c * c + alpha * x, elementwise; keep_c 0: c is not read.
   void (*accumulate)(const T* x, T* c, Index n, T alpha, T keep_c) noexcept;
-  void (*finish[kActivationKinds])(const Finish<T>&) noexcept;
-  void (*derive[kActivationKinds])(const Finish<T>&) noexcept;
+  void (*finish[kFusedKinds])(const Finish<T>&) noexcept;
+  void (*derive[kFusedKinds])(const Finish<T>&) noexcept;
   void (*add_column_sums)(const T* x, Index row_stride, Index rows, Index cols, T* sums) noexcept;
 };
 
 template <class T>
 struct MapKernels {
-  void (*forward[kActivationKinds])(const T* x, T* y, Index n, T parameter) noexcept;
-  void (*backward[kActivationKinds])(const T* saved, const T* dy, T* dx, Index n, T parameter) noexcept;
+  using Forward = void (*)(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept;
+  using Backward = void (*)(const T* saved, const T* dy, T* dx, Index n, const ActivationNumbers<T>& numbers) noexcept;
+  Forward forward[kActivationKinds];
+  Backward backward[kActivationKinds];
 };
 
 struct LossKernels {

@@ -61,21 +61,21 @@ TILEWRIGHT_INLINE void for_sums(const Finish<T>& t, Body body) {
 
 template <class F, class T, class A>
 void gemm_finish(const Finish<T>& t) noexcept {
-  const Vec<T, A> parameter = simd::set<T, A>(t.parameter);
+  const Numbers<T, A> numbers(t.numbers);
   for_sums<T, A>(
       t, [=](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
         if (t.pre != nullptr) simd::store(t.pre + i * t.pre_row_stride + j, v, some...);
-        simd::store(t.c + i * t.c_row_stride + j, F::template forward<T, A>(v, parameter), some...);
+        simd::store(t.c + i * t.c_row_stride + j, F::template forward<T, A>(v, numbers), some...);
       });
 }
 
 template <class F, class T, class A>
 void gemm_derive(const Finish<T>& t) noexcept {
-  const Vec<T, A> parameter = simd::set<T, A>(t.parameter);
+  const Numbers<T, A> numbers(t.numbers);
   for_sums<T, A>(
       t, [=](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> saved = simd::load<T, A>(t.saved + i * t.saved_row_stride + j, some...);
-        simd::store(t.c + i * t.c_row_stride + j, F::template backward<T, A>(saved, v, parameter), some...);
+        simd::store(t.c + i * t.c_row_stride + j, F::template backward<T, A>(saved, v, numbers), some...);
       });
 }
 

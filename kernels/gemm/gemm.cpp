@@ -4,7 +4,6 @@
 
 #include "kernels/core/check.hpp"
 #include "kernels/gemm/product.hpp"
-#include "kernels/map/parameter.hpp"
 
 namespace tilewright {
 namespace detail {
@@ -49,7 +48,7 @@ void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const Matri
   const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
   const bool plain = o.bias.data() == nullptr && o.pre_activation.data == nullptr && o.residual.data == nullptr &&
                      o.saved.data == nullptr && o.a_row_sums.data() == nullptr && o.b_column_sums.data() == nullptr &&
-                     o.activation.kind == ActivationKind::identity && o.activation.slope == 0 && o.num_threads >= 0 &&
+                     o.activation.kind == ActivationKind::identity && o.num_threads >= 0 &&
                      o.num_threads <= kMaxThreads;
   if (!(shapes_fit && memory && apart && plain)) [[unlikely]]
     check_each(a, b_rows, b_cols, c, o);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
+#include "kernels/map/parameter.hpp"
 #include "tilewright/gemm.hpp"
 
 namespace tilewright::detail {
@@ -105,17 +106,24 @@ void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Ind
   f.cols = cols;
   f.bias = o.bias.data() == nullptr ? nullptr : o.bias.data() + (p.bias_per_row ? i : j);
   f.bias_per_row = p.bias_per_row;
-  f.parameter = static_cast<T>(o.activation.slope);
+  f.numbers = numbers_of<T>(o.activation);
   look_at(p.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
   const auto kind = static_cast<int>(o.activation.kind);
+  const bool fused = kind < kFusedKinds;  // otherwise a second pass over the tile, which is in the cache
+  const MapKernels<T>& map = active_table().template map<T>();
   if (p.saved.data != nullptr) {
     look_at(p.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
-    return p.kernels->derive[kind](f);
+    p.kernels->derive[fused ? kind : 0](f);
+    for (Index r = 0; r < rows && !fused; ++r)
+      map.backward[kind](f.saved + r * f.saved_row_stride, c + r * c_row_stride, c + r * c_row_stride, cols, f.numbers);
+    return;
   }
   const bool copy_pre = p.pre.data != nullptr && p.pre.col_stride != 1;
   f.pre = copy_pre ? other : p.pre.data == nullptr ? nullptr : &p.pre(i, j);
   f.pre_row_stride = copy_pre ? cols : p.pre.row_stride;
-  p.kernels->finish[kind](f);
+  p.kernels->finish[fused ? kind : 0](f);
+  for (Index r = 0; r < rows && !fused; ++r)
+    map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, cols, f.numbers);
   if (!copy_pre) return;
   for (Index r = 0; r < rows; ++r)
     for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = other[r * cols + s];

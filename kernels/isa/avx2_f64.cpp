@@ -4,6 +4,6 @@
 namespace tilewright::detail {
 
 extern const GemmKernels<double> kTableAvx2F64;
-constinit const GemmKernels<double> kTableAvx2F64 = make_gemm<double, xsimd::fma3<xsimd::avx2>>(Formulas{});
+constinit const GemmKernels<double> kTableAvx2F64 = make_gemm<double, xsimd::fma3<xsimd::avx2>>(FusedFormulas{});
 
 }  // namespace tilewright::detail

@@ -4,6 +4,6 @@
 namespace tilewright::detail {
 
 extern const GemmKernels<float> kTableNeonF32;
-constinit const GemmKernels<float> kTableNeonF32 = make_gemm<float, xsimd::neon64>(Formulas{});
+constinit const GemmKernels<float> kTableNeonF32 = make_gemm<float, xsimd::neon64>(FusedFormulas{});
 
 }  // namespace tilewright::detail

@@ -4,6 +4,6 @@
 namespace tilewright::detail {
 
 extern const GemmKernels<double> kTableNeonF64;
-constinit const GemmKernels<double> kTableNeonF64 = make_gemm<double, xsimd::neon64>(Formulas{});
+constinit const GemmKernels<double> kTableNeonF64 = make_gemm<double, xsimd::neon64>(FusedFormulas{});
 
 }  // namespace tilewright::detail

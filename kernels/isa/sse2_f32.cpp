@@ -4,6 +4,6 @@
 namespace tilewright::detail {
 
 extern const GemmKernels<float> kTableSse2F32;
-constinit const GemmKernels<float> kTableSse2F32 = make_gemm<float, xsimd::sse2>(Formulas{});
+constinit const GemmKernels<float> kTableSse2F32 = make_gemm<float, xsimd::sse2>(FusedFormulas{});
 
 }  // namespace tilewright::detail

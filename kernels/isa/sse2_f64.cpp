@@ -4,6 +4,6 @@
 namespace tilewright::detail {
 
 extern const GemmKernels<double> kTableSse2F64;
-constinit const GemmKernels<double> kTableSse2F64 = make_gemm<double, xsimd::sse2>(Formulas{});
+constinit const GemmKernels<double> kTableSse2F64 = make_gemm<double, xsimd::sse2>(FusedFormulas{});
 
 }  // namespace tilewright::detail

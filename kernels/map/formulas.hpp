@@ -2,76 +2,79 @@
 // One object per activation: the forward formula and the backward formula, on batches. The stand-alone loops, the
 // epilogue of gemm and the tails all use these objects; no formula stands anywhere else.
 //
-// backward(saved, dy, p) is dy * f'(x), where saved is the input x or the output y as kSavesInput says, and p the
-// activation's parameter (leaky_relu's slope). NaN in `saved` or dy gives NaN.
+// backward(saved, dy, p) is dy * f'(x), where saved is the input x or the output y as saves_input() says, and p has the
+// activation's numbers. NaN in `saved` or dy gives NaN.
 #pragma once
 
+#include "kernels/core/table.hpp"
 #include "kernels/simd/elementary.hpp"
 
 namespace tilewright::detail {
 
+template <class T, class A>
+struct Numbers {
+  Vec<T, A> a, b;
+  TILEWRIGHT_MEMBER explicit Numbers(const ActivationNumbers<T>& n)
+      : a(simd::set<T, A>(n.a)), b(simd::set<T, A>(n.b)) {}
+};
+
 struct Identity {
-  static constexpr bool kSavesInput = false;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return x;
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A>, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A>, Vec<T, A> dy, Numbers<T, A>) {
     return dy;
   }
 };
 
 /// f'(0) = 0, as PyTorch. Selections rather than products: dy may be infinite where the result is 0.
 struct Relu {
-  static constexpr bool kSavesInput = false;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     return simd::select(x <= zero, zero, x);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     return simd::select(y <= zero, zero, simd::select(zero < y, dy, y));
   }
 };
 
 struct LeakyRelu {
-  static constexpr bool kSavesInput = false;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A> slope) {
-    return simd::select(simd::set<T, A>(0) < x, x, x * slope);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    return simd::select(simd::set<T, A>(0) < x, x, x * p.a);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Vec<T, A> slope) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(zero < y, dy, simd::select(y <= zero, dy * slope, y));
+    return simd::select(zero < y, dy, simd::select(y <= zero, dy * p.a, y));
   }
 };
 
 /// f' = y (1 - y)
 struct Sigmoid {
-  static constexpr bool kSavesInput = false;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::sigmoid(x);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
     return dy * (y * (simd::set<T, A>(1) - y));
   }
 };
 
 /// f' = 1 - y^2
 struct Tanh {
-  static constexpr bool kSavesInput = false;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::tanh(x);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> one = simd::set<T, A>(1);
     return dy * ((one - y) * (one + y));
   }
@@ -81,22 +84,23 @@ struct Tanh {
 /// 1 - q above 0 and q below; x multiplies before the power of two so that the left tail keeps its digits down to the
 /// smallest subnormal.
 struct Gelu {
-  static constexpr bool kSavesInput = true;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
     const auto positive = simd::set<T, A>(0) <= x;
-    const Vec<T, A> above = x * (simd::set<T, A>(1) - n.upper * n.scale1 * n.scale2);
-    const Vec<T, A> below = bounded_below<T, A>(x) * n.upper * n.scale1 * n.scale2;
+    const Vec<T, A> above = x * (simd::set<T, A>(1) - (n.upper.high + n.upper.low) * n.scale1 * n.scale2);
+    const simd::Pair<T, A> product = simd::times({bounded_below<T, A>(x), simd::set<T, A>(0)}, n.upper);
+    const Vec<T, A> below = (product.high + product.low) * n.scale1 * n.scale2;
     return simd::select(positive, above, below);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
     const auto positive = simd::set<T, A>(0) <= x;
-    const Vec<T, A> density = n.exponential * simd::set<T, A>(T(0.398942280401432677940));
     const Vec<T, A> xb = bounded_below<T, A>(simd::set<T, A>(0) - simd::abs(x));  // -|x|
-    const Vec<T, A> below = simd::fma(xb, density, n.upper) * n.scale1 * n.scale2;
+    const simd::Pair<T, A> slope = simd::times({xb, simd::set<T, A>(0)}, n.density);
+    const simd::Pair<T, A> sum = simd::two_sum(n.upper.high, slope.high);
+    const Vec<T, A> below = (sum.high + (sum.low + (slope.low + n.upper.low))) * n.scale1 * n.scale2;
     return dy * simd::select(positive, simd::set<T, A>(1) - below, below);
   }
   /// max(x, -64): there the result is 0 anyhow, and -infinity * 0 is not formed.
@@ -110,18 +114,21 @@ struct Gelu {
 /// s = sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3);  f = x s;  f' = s + x s (1 - s) u'.
 /// u reaches 100 before f underflows, so its rounding would cost 60 ulp in exp(u): u is formed in two pieces.
 struct GeluTanh {
-  static constexpr bool kSavesInput = true;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Parts<T, A> p = parts<T, A>(x);
     return simd::times_sigmoid(p.x, p.negative, p.e);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const Parts<T, A> p = parts<T, A>(x);
-    const Vec<T, A> slope =
-        simd::fma(p.bounded * p.bounded, simd::set<T, A>(T(3 * kCubic)), simd::set<T, A>(T(kLinear)));
-    return dy * gate_derivative<T, A>(p.negative, p.bounded * slope, p.e);
+    using P = simd::Pair<T, A>;
+    const Vec<T, A> zero = simd::set<T, A>(0), square = p.bounded * p.bounded;
+    const P cubic{simd::set<T, A>(T(3 * kCubic)), simd::set<T, A>(T(3 * kCubic - double(T(3 * kCubic))))};
+    const P bend = simd::times({square, simd::fma(p.bounded, p.bounded, zero - square)}, cubic);
+    const P slope = simd::two_sum(simd::set<T, A>(T(kLinear)), bend.high);
+    const Vec<T, A> low = slope.low + (bend.low + simd::set<T, A>(T(kLinear - double(T(kLinear)))));
+    return dy * gate_derivative<T, A>(p.negative, simd::times<T, A>({p.bounded, zero}, {slope.high, low}), p.e);
   }
 
   // 2 sqrt(2/pi), and 0.044715 times that: to double, and the rest.
@@ -163,35 +170,40 @@ struct GeluTanh {
     return {c, simd::with_sign(b, x), x < zero, simd::scaled_exp(zero - u, zero - u_low)};
   }
 
-  /// s + s (1 - s) w, where w = x u': s and 1 - s are 1/(1+e) and e/(1+e), in the order that the sign of u gives.
+  /// s + s (1 - s) w, where w = x u'. With m = 1 / (1 + e) that is m (1 + e m w) where u >= 0 and e m (1 + m w) below.
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> gate_derivative(xsimd::batch_bool<T, A> negative, Vec<T, A> w, simd::ScaledExp<T, A> e) {
-    using V = Vec<T, A>;
-    const V one = simd::set<T, A>(1);
-    const V small = e.rounded();
-    const V major = simd::div(one, one + small);
-    const V minor = small * major;
-    // below 0: minor (1 + major w), and minor carries the scales last; above 0: major (1 + minor w)
-    const V below = (e.value * major) * simd::fma(major, w, one) * e.scale1 * e.scale2;
-    return simd::select(negative, below, major * simd::fma(minor, w, one));
+  TILEWRIGHT_INLINE Vec<T, A> gate_derivative(xsimd::batch_bool<T, A> negative, simd::Pair<T, A> w,
+                                              simd::ScaledExp<T, A> e) {
+    using P = simd::Pair<T, A>;
+    const Vec<T, A> one = simd::set<T, A>(1), zero = simd::set<T, A>(0);
+    const Vec<T, A> small = e.rounded(), scale = e.scale1 * e.scale2;
+    const P power{small, e.error * scale};
+    const Vec<T, A> denominator = one + small;
+    const P m = simd::quotient(P{one, zero}, P{denominator, small - (denominator - one) + power.low});
+    const P bend = simd::times(simd::select(negative, m, simd::times(power, m)), w);
+    const P sum = simd::two_sum(one, bend.high);
+    const P rest{sum.high, sum.low + bend.low};
+    const P factor = simd::select(negative, simd::times(P{e.value, e.error}, m), m);
+    const P both = simd::times(factor, rest);
+    const Vec<T, A> product = both.high + both.low;
+    return simd::select(negative, product * e.scale1 * e.scale2, product);
   }
 };
 
 /// f = x s, s = sigmoid(x);  f' = s + x s (1 - s).
 struct Silu {
-  static constexpr bool kSavesInput = true;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Vec<T, A> c = clamp<T, A>(x);
     return simd::times_sigmoid(c, x < simd::set<T, A>(0), decay<T, A>(c));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Vec<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> c = clamp<T, A>(x);
     // x s (1 - s) vanishes long before 1e4; the clamp keeps infinity * 0 out.
     const Vec<T, A> high = simd::set<T, A>(T(1e4));
     const Vec<T, A> w = simd::select(high < c, high, c);
-    return dy * GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), w, decay<T, A>(c));
+    return dy * GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), {w, simd::set<T, A>(0)}, decay<T, A>(c));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> clamp(Vec<T, A> x) {
@@ -204,9 +216,316 @@ struct Silu {
   }
 };
 
+/// min(max(x, low), high); NaN goes through.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> clip(Vec<T, A> x, Vec<T, A> low, Vec<T, A> high) {
+  return simd::select(x < low, low, simd::select(high < x, high, x));
+}
+
+/// dy where low < x < high, else 0; NaN where x is NaN. dy may be infinite where the result is 0.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> pass_between(Vec<T, A> x, Vec<T, A> low, Vec<T, A> high, Vec<T, A> dy) {
+  const Vec<T, A> zero = simd::set<T, A>(0);
+  return simd::select(x <= low, zero, simd::select(high <= x, zero, simd::select(x == x, dy, x)));
+}
+
+struct Relu6 {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return detail::clip<T, A>(x, simd::set<T, A>(0), simd::set<T, A>(6));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
+    return detail::pass_between<T, A>(y, simd::set<T, A>(0), simd::set<T, A>(6), dy);
+  }
+};
+
+struct Hardtanh {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    return detail::clip<T, A>(x, p.a, p.b);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A> p) {
+    return detail::pass_between<T, A>(y, p.a, p.b, dy);
+  }
+};
+
+/// f' = x > 0 ? 1 : a exp(x)
+struct Elu {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    const Vec<T, A> zero = simd::set<T, A>(0);
+    return simd::select(zero < x, x, p.a * simd::expm1(x));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    const Vec<T, A> zero = simd::set<T, A>(0);
+    return dy * simd::select(zero < x, simd::set<T, A>(1), p.a * simd::exp(x));
+  }
+};
+
+/// f' = scale * (x > 0 ? 1 : alpha exp(x))
+struct Selu {
+  static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::expm1(x);
+    return simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)) * x, negative);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::exp(x);
+    return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)), negative);
+  }
+};
+
+/// f' = x > 0 ? 1 : exp(x / a). x / a is formed in two pieces, because its rounding would grow with it.
+struct Celu {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    return simd::select(simd::set<T, A>(0) < x, x, p.a * simd::expm1_scaled(power<T, A>(x, p.a)));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(1), power<T, A>(x, p.a).rounded());
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE simd::ScaledExp<T, A> power(Vec<T, A> x, Vec<T, A> a) {
+    const Vec<T, A> low = simd::set<T, A>(Constants<T>::kExpLow), zero = simd::set<T, A>(0);
+    const Vec<T, A> q = simd::div(x, a);
+    const Vec<T, A> rest = simd::div(simd::fma(zero - q, a, x), a);
+    return simd::scaled_exp(q, simd::select(low < q, rest, zero));
+  }
+};
+
+/// f' = sigmoid(a x). a x is formed in two pieces.
+struct Softplus {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    const Vec<T, A> zero = simd::set<T, A>(0);
+    const Vec<T, A> u = p.a * x;
+    const Vec<T, A> log_part = simd::log1p_unit(decay<T, A>(u, p.a, x).rounded());
+    const Vec<T, A> rest = simd::select(zero < u, simd::fma(p.a, x, zero - u), zero);
+    const Vec<T, A> soft = simd::div(simd::select(u < zero, zero, u) + (log_part + rest), p.a);
+    return simd::select(p.b < u, x, soft);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    const Vec<T, A> one = simd::set<T, A>(1);
+    const Vec<T, A> u = p.a * x;
+    const Vec<T, A> s = simd::times_sigmoid(one, u < simd::set<T, A>(0), decay<T, A>(u, p.a, x));
+    return dy * simd::select(p.b < u, one, s);
+  }
+  /// exp(-|u|), u = a x
+  template <class T, class A>
+  TILEWRIGHT_INLINE simd::ScaledExp<T, A> decay(Vec<T, A> u, Vec<T, A> a, Vec<T, A> x) {
+    const Vec<T, A> zero = simd::set<T, A>(0), low = simd::set<T, A>(Constants<T>::kExpLow);
+    const Vec<T, A> size = zero - simd::abs(u);
+    const Vec<T, A> rest = simd::fma(zero - a, simd::abs(x), zero - size);
+    return simd::scaled_exp(size, simd::select(low < size, rest, zero));
+  }
+};
+
+/// f' = sigmoid(-x)
+struct LogSigmoid {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> zero = simd::set<T, A>(0);
+    return simd::select(zero < x, zero, x) - simd::log1p_unit(simd::exp(zero - simd::abs(x)));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::sigmoid(simd::set<T, A>(0) - x);
+  }
+};
+
+/// With e = exp(-|x|): tanh(log(1 + exp(x))) is (1 + 2e) / (1 + 2e + 2e^2) above 0 and e (e + 2) / (e (e + 2) + 2)
+/// below; the derivative adds 4 x e^2 (1 + e) / (1 + 2e + 2e^2)^2, or below 4 x e (1 + e) / (e (e + 2) + 2)^2.
+struct Mish {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> c = Silu::clamp<T, A>(x), zero = simd::set<T, A>(0);
+    const Parts<T, A> p = parts<T, A>(c);
+    const Pair<T, A> ratio = simd::quotient(p.numerator, p.denominator);
+    const Pair<T, A> factor = simd::select(p.negative, simd::times({c, zero}, p.power), Pair<T, A>{c, zero});
+    const Pair<T, A> y = simd::times(factor, ratio);
+    const Vec<T, A> sum = y.high + y.low;
+    const Vec<T, A> finite = simd::select(sum == sum, sum, y.high);  // infinity has no low part
+    return simd::select(p.negative, finite * p.e.scale1 * p.e.scale2, finite);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    const Vec<T, A> high = simd::set<T, A>(T(1e4)), low = Silu::clamp<T, A>(x), zero = simd::set<T, A>(0);
+    const Vec<T, A> c = simd::select(high < low, high, low);  // keeps infinity * 0 out
+    const Parts<T, A> p = parts<T, A>(c);
+    // numerator + 4 x (1 + e) e^2 / denominator, or below without e^2; then over the denominator.
+    const Vec<T, A> one_plus = simd::set<T, A>(1) + p.small.high;
+    const Pair<T, A> grown{one_plus, p.small.high - (one_plus - simd::set<T, A>(1)) + p.small.low};
+    const Pair<T, A> bend = simd::quotient(simd::times({c * simd::set<T, A>(4), zero}, grown), p.denominator);
+    const Pair<T, A> above = simd::times(simd::times(bend, p.small), p.small);
+    const Pair<T, A> part = simd::select(p.negative, bend, above);
+    const Pair<T, A> sum = simd::two_sum(p.numerator.high, part.high);
+    const Pair<T, A> ratio = simd::quotient({sum.high, sum.low + (part.low + p.numerator.low)}, p.denominator);
+    const Pair<T, A> one{simd::set<T, A>(1), zero};
+    const Pair<T, A> y = simd::times(simd::select(p.negative, p.power, one), ratio);
+    const Vec<T, A> slope = y.high + y.low;
+    return dy * simd::select(p.negative, slope * p.e.scale1 * p.e.scale2, slope);
+  }
+
+  template <class T, class A>
+  using Pair = simd::Pair<T, A>;
+  template <class T, class A>
+  struct Parts {
+    xsimd::batch_bool<T, A> negative;
+    simd::ScaledExp<T, A> e;
+    Pair<T, A> power, small;            // e without its scales, and with them
+    Pair<T, A> numerator, denominator;  // of the gate; below 0 divided by e
+  };
+  template <class T, class A>
+  TILEWRIGHT_INLINE Parts<T, A> parts(Vec<T, A> x) {
+    using P = Pair<T, A>;
+    const Vec<T, A> one = simd::set<T, A>(1), two = simd::set<T, A>(2), zero = simd::set<T, A>(0);
+    const auto negative = x < zero;
+    const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - simd::abs(x), zero);
+    const P power{e.value, e.error}, small{e.rounded(), e.error * e.scale1 * e.scale2};
+    // below 0: e + 2 over e (e + 2) + 2; above: 1 + 2e over 1 + 2e + 2e^2
+    const P first =
+        simd::two_sum(simd::select(negative, two, one), simd::select(negative, small.high, small.high + small.high));
+    const P numerator{first.high, simd::fma(simd::select(negative, one, two), small.low, first.low)};
+    const P product = simd::times(small, simd::select(negative, numerator, P{small.high + small.high, zero}));
+    const P second = simd::two_sum(simd::select(negative, two, numerator.high), product.high);
+    const P denominator{second.high, second.low + product.low + simd::select(negative, zero, numerator.low)};
+    return {negative, e, power, small, numerator, denominator};
+  }
+};
+
+/// f' = 1 / (1 + |x|)^2
+struct Softsign {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    // Halves, so that 1 + |x| stays finite; the quotient of infinities is 1.
+    const Vec<T, A> half = simd::set<T, A>(T(0.5)), largest = simd::set<T, A>(std::numeric_limits<T>::max());
+    const Vec<T, A> c = detail::clip<T, A>(x, simd::set<T, A>(0) - largest, largest);
+    return simd::div(c * half, simd::fma(simd::abs(c), half, half));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    using P = simd::Pair<T, A>;
+    const Vec<T, A> half = simd::set<T, A>(T(0.5)), zero = simd::set<T, A>(0);
+    const Vec<T, A> largest = simd::set<T, A>(std::numeric_limits<T>::max()), a = simd::abs(x);
+    const P denominator = simd::two_sum(simd::select(largest < a, largest, a) * half, half);
+    const P inverse = simd::quotient(P{half, zero}, denominator);
+    return dy * simd::fma(inverse.high, inverse.high, (inverse.high + inverse.high) * inverse.low);
+  }
+};
+
+/// u = 1.702 x in two pieces, s = sigmoid(u);  f = x s;  f' = s + u s (1 - s).
+struct QuickGelu {
+  static constexpr double kFactor = 1.702, kFactorRest = 4.263256414560601e-17;  // to double, and the rest
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> c = Silu::clamp<T, A>(x);
+    return simd::times_sigmoid(c, x < simd::set<T, A>(0), decay<T, A>(c));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    const Vec<T, A> high = simd::set<T, A>(T(1e4)), low = Silu::clamp<T, A>(x);
+    const Vec<T, A> c = simd::select(high < low, high, low);
+    return dy * GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), scaled<T, A>(c), decay<T, A>(c));
+  }
+  /// exp(-|u|)
+  template <class T, class A>
+  TILEWRIGHT_INLINE simd::ScaledExp<T, A> decay(Vec<T, A> x) {
+    const Vec<T, A> zero = simd::set<T, A>(0), end = simd::set<T, A>(0 - Constants<T>::kExpLow);
+    const Vec<T, A> a = simd::abs(x);
+    const simd::Pair<T, A> u = scaled<T, A>(simd::select(end < a, end, a));
+    return simd::scaled_exp(zero - u.high, simd::select(u.high < end, zero - u.low, zero));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE simd::Pair<T, A> scaled(Vec<T, A> x) {
+    const simd::Pair<T, A> factor{simd::set<T, A>(T(kFactor)),
+                                  simd::set<T, A>(T(kFactor - double(T(kFactor)) + kFactorRest))};
+    return simd::times({x, simd::set<T, A>(0)}, factor);
+  }
+};
+
+/// f' = 1/6 for -3 < x < 3
+struct Hardsigmoid {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> six = simd::set<T, A>(6);
+    return simd::div(detail::clip<T, A>(x + simd::set<T, A>(3), simd::set<T, A>(0), six), six);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    const Vec<T, A> three = simd::set<T, A>(3);
+    return detail::pass_between<T, A>(x, simd::set<T, A>(0) - three, three, dy * simd::set<T, A>(T(1.0 / 6)));
+  }
+};
+
+/// f' = (2 x + 3) / 6 for -3 < x < 3, then 1
+struct Hardswish {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> six = simd::set<T, A>(6), three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
+    const Vec<T, A> inside = simd::div(x * detail::clip<T, A>(x + three, zero, six), six);
+    return simd::select(three <= x, x, simd::select(x <= zero - three, zero, inside));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    const Vec<T, A> three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
+    const Vec<T, A> slope = simd::div(simd::fma(simd::set<T, A>(2), x, three), simd::set<T, A>(6));
+    return simd::select(three <= x, dy, simd::select(x <= zero - three, zero, dy * slope));
+  }
+};
+
+/// f' = tanh(x)^2
+struct Tanhshrink {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::tanhshrink(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    const simd::Pair<T, A> t = simd::tanh_of_abs(x);
+    return dy * simd::fma(t.high, t.high, (t.high + t.high) * t.low);
+  }
+};
+
+/// f' = |x| > a
+struct Softshrink {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    const Vec<T, A> zero = simd::set<T, A>(0);
+    const Vec<T, A> below = simd::select(x < zero - p.a, x + p.a, simd::select(x == x, zero, x));
+    return simd::select(p.a < x, x - p.a, below);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    const Vec<T, A> small = simd::select(x == x, simd::set<T, A>(0), x);
+    return simd::select(p.a < simd::abs(x), dy, small);
+  }
+};
+
+/// f' = x > a
+struct Threshold {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    return simd::select(x <= p.a, p.b, x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    return simd::select(x <= p.a, simd::set<T, A>(0), simd::select(x == x, dy, x));
+  }
+};
+
 /// In the order of ActivationKind.
 template <class... F>
 struct FormulaList {};
-using Formulas = FormulaList<Identity, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, GeluTanh, Silu>;
+using FusedFormulas = FormulaList<Identity, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, GeluTanh, Silu>;
+using Formulas = FormulaList<Identity, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, GeluTanh, Silu, Relu6, Elu, Selu, Celu,
+                             Softplus, LogSigmoid, Mish, Softsign, QuickGelu, Hardsigmoid, Hardswish, Hardtanh,
+                             Tanhshrink, Softshrink, Threshold>;
 
 }  // namespace tilewright::detail

@@ -9,8 +9,11 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-constexpr std::string_view kNames[] = {"identity", "relu", "leaky_relu", "sigmoid",
-                                       "tanh",     "gelu", "gelu_tanh",  "silu"};
+constexpr std::string_view kNames[] = {
+    "identity",   "relu",        "leaky_relu", "sigmoid",  "tanh",       "gelu",        "gelu_tanh", "silu",
+    "relu6",      "elu",         "selu",       "celu",     "softplus",   "log_sigmoid", "mish",      "softsign",
+    "quick_gelu", "hardsigmoid", "hardswish",  "hardtanh", "tanhshrink", "softshrink",  "threshold"};
+static_assert(std::size(kNames) == kActivationKinds);
 
 /// Calls loop(offset row, offset col, n) over pieces of a rows x cols array. `contiguous`: all operands are, so rows
 /// need not be kept apart.
@@ -47,7 +50,7 @@ void forward_any(Activation f, MatrixView<const T> x, MatrixView<T> y, int reque
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
-  const T p = static_cast<T>(f.slope);
+  const ActivationNumbers<T> p = numbers_of<T>(f);
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
   for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
              [&](Index i, Index j, Index n) {
@@ -68,7 +71,7 @@ void backward_any(Activation f, MatrixView<const T> saved, MatrixView<const T> d
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
-  const T p = static_cast<T>(f.slope);
+  const ActivationNumbers<T> p = numbers_of<T>(f);
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   for_pieces(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
@@ -85,7 +88,8 @@ void backward_any(Activation f, MatrixView<const T> saved, MatrixView<const T> d
 std::string_view to_string(ActivationKind kind) noexcept { return detail::kNames[static_cast<int>(kind)]; }
 
 bool saves_input(ActivationKind kind) noexcept {
-  return kind == ActivationKind::gelu || kind == ActivationKind::gelu_tanh || kind == ActivationKind::silu;
+  using enum ActivationKind;
+  return kind >= gelu && kind != relu6 && kind != hardtanh;
 }
 
 void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y, int num_threads) {

@@ -9,8 +9,8 @@ namespace tilewright::detail {
 
 /// y[i] = f(x[i]); y may be x.
 template <class F, class T, class A>
-void map_forward(const T* x, T* y, Index n, T parameter) noexcept {
-  const Vec<T, A> p = simd::set<T, A>(parameter);
+void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept {
+  const Numbers<T, A> p(numbers);
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
         simd::store(y + i, F::template forward<T, A>(simd::load<T, A>(x + i, some...), p), some...);
@@ -19,8 +19,8 @@ void map_forward(const T* x, T* y, Index n, T parameter) noexcept {
 
 /// dx[i] = dy[i] * f'(saved[i]); dx may be dy or saved.
 template <class F, class T, class A>
-void map_backward(const T* saved, const T* dy, T* dx, Index n, T parameter) noexcept {
-  const Vec<T, A> p = simd::set<T, A>(parameter);
+void map_backward(const T* saved, const T* dy, T* dx, Index n, const ActivationNumbers<T>& numbers) noexcept {
+  const Numbers<T, A> p(numbers);
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> d =

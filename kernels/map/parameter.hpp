@@ -4,18 +4,48 @@
 #include <cmath>
 
 #include "kernels/core/check.hpp"
+#include "kernels/core/table.hpp"
 #include "tilewright/activations.hpp"
 
 namespace tilewright::detail {
 
-/// leaky_relu's backward pass reads the sign of its output, so the slope must not be negative.
-inline void check_activation(const char* operation, Activation f) {
+template <class T>
+ActivationNumbers<T> numbers_of(const Activation& f) {
+  return {static_cast<T>(f.a), static_cast<T>(f.b)};
+}
+
+/// Whether the numbers are in their ranges. leaky_relu's backward pass reads the sign of its output, so its slope must
+/// not be negative.
+inline bool in_range(const Activation& f) {
+  using enum ActivationKind;
+  const bool finite = std::isfinite(f.a);
+  switch (f.kind) {
+    case leaky_relu:
+    case softshrink:
+      return finite && f.a >= 0;
+    case elu:
+      return finite;
+    case celu:
+      return finite && f.a > 0;
+    case softplus:
+      return finite && f.a > 0 && !std::isnan(f.b);
+    case hardtanh:
+      return f.a < f.b;
+    case threshold:
+      return !std::isnan(f.a) && !std::isnan(f.b);
+    default:
+      return true;
+  }
+}
+
+inline void check_activation(const char* operation, const Activation& f) {
   const int kind = static_cast<int>(f.kind);
   if (kind < 0 || kind >= kActivationKinds)
     throw ValueError(std::string(operation) + ": unknown activation " + std::to_string(kind));
-  if (!(f.slope >= 0) || std::isinf(f.slope))
-    throw ValueError(std::string(operation) + ": slope is " + std::to_string(f.slope) +
-                     ", expected a finite number >= 0");
+  if (!in_range(f))
+    throw ValueError(std::string(operation) + ": " + std::string(to_string(f.kind)) +
+                     " with a = " + std::to_string(f.a) + ", b = " + std::to_string(f.b) +
+                     ": not in the ranges of tilewright/activations.hpp");
 }
 
 }  // namespace tilewright::detail

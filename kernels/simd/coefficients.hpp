@@ -46,21 +46,24 @@ struct Coefficients<float> {
       0x1.f1cae80000000p-5f,
       0x1.6cb9f00000000p-4f,
   };
-  // (a + 4) exp(a^2/2) (1 - Phi(a)) in t = (a - 4) / (a + 4), on [-1, 0.578947]: relative error 5.3e-08
+  // (a + 4) exp(a^2/2) (1 - Phi(a)) in t = (a - 4) / (a + 4), on [-1, 0.578947]: relative error 2.6e-08
   static constexpr float kMills[] = {
       0x1.82b4bc0000000p-1f,
       -0x1.373e3a0000000p-1f,
-      0x1.8c6dbe0000000p-2f,
-      -0x1.7dff2a0000000p-3f,
-      0x1.eec5fe0000000p-5f,
-      -0x1.ee25b40000000p-8f,
-      -0x1.c8a3ba0000000p-9f,
-      0x1.aad9820000000p-10f,
-      0x1.32dbac0000000p-13f,
-      -0x1.ca49f00000000p-13f,
-      -0x1.0e9fca0000000p-16f,
-      0x1.ef45c20000000p-17f,
+      0x1.8c6dc00000000p-2f,
+      -0x1.7dff2c0000000p-3f,
+      0x1.eec4da0000000p-5f,
+      -0x1.ee28260000000p-8f,
+      -0x1.c820c20000000p-9f,
+      0x1.ab8da20000000p-10f,
+      0x1.1adfea0000000p-13f,
+      -0x1.e407680000000p-13f,
+      -0x1.8279dc0000000p-18f,
+      0x1.0ef35c0000000p-15f,
+      0x1.16a19a0000000p-18f,
+      -0x1.634df20000000p-20f,
   };
+  static constexpr float kMillsRest = -0x1.cd80b20000000p-27f;
 };
 
 template <>
@@ -124,7 +127,7 @@ struct Coefficients<double> {
       0x1.0c852564ab36dp-7,
       0x1.294e9b8022dc0p-4,
   };
-  // (a + 4) exp(a^2/2) (1 - Phi(a)) in t = (a - 4) / (a + 4), on [-1, 0.813953]: relative error 1.1e-16
+  // (a + 4) exp(a^2/2) (1 - Phi(a)) in t = (a - 4) / (a + 4), on [-1, 0.813953]: relative error 5.6e-17
   static constexpr double kMills[] = {
       0x1.82b4bb8c94dcep-1,
       -0x1.373e3a893c28ap-1,
@@ -155,6 +158,7 @@ struct Coefficients<double> {
       0x1.8d31fed2e03afp-37,
       -0x1.0f7256280956dp-36,
   };
+  static constexpr double kMillsRest = -0x1.9938320779f77p-56;
 };
 
 }  // namespace tilewright::detail

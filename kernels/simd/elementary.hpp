@@ -40,13 +40,54 @@ struct Constants<double> {
 
 namespace simd {
 
+/// sum of c[i] x^(i - kFirst) from i = kFirst.
+template <int kFirst, class T, class A, int N>
+TILEWRIGHT_INLINE Vec<T, A> polynomial_from(Vec<T, A> x, const T (&c)[N]) {
+  Vec<T, A> sum = simd::set<T, A>(c[N - 1]);
+#pragma GCC unroll 32
+  for (int i = N - 2; i >= kFirst; --i) sum = simd::fma(sum, x, simd::set<T, A>(c[i]));
+  return sum;
+}
+
 /// sum of c[i] x^i, Horner.
 template <class T, class A, int N>
 TILEWRIGHT_INLINE Vec<T, A> polynomial(Vec<T, A> x, const T (&c)[N]) {
-  Vec<T, A> sum = simd::set<T, A>(c[N - 1]);
-#pragma GCC unroll 32
-  for (int i = N - 2; i >= 0; --i) sum = simd::fma(sum, x, simd::set<T, A>(c[i]));
-  return sum;
+  return simd::polynomial_from<0, T, A>(x, c);
+}
+
+/// high + low, low a small correction.
+template <class T, class A>
+struct Pair {
+  Vec<T, A> high, low;
+};
+
+/// a + b exactly (Knuth's TwoSum).
+template <class T, class A>
+TILEWRIGHT_INLINE Pair<T, A> two_sum(Vec<T, A> a, Vec<T, A> b) {
+  const Vec<T, A> sum = a + b, part = sum - a;
+  return {sum, (a - (sum - part)) + (b - part)};
+}
+
+/// a * b; exact but for the product of the low parts.
+template <class T, class A>
+TILEWRIGHT_INLINE Pair<T, A> times(Pair<T, A> a, Pair<T, A> b) {
+  const Vec<T, A> product = a.high * b.high;
+  const Vec<T, A> rest = simd::fma(a.high, b.high, simd::set<T, A>(0) - product);
+  return {product, simd::fma(a.low, b.high, simd::fma(a.high, b.low, rest))};
+}
+
+/// a / b
+template <class T, class A>
+TILEWRIGHT_INLINE Pair<T, A> quotient(Pair<T, A> a, Pair<T, A> b) {
+  const Vec<T, A> q = simd::div(a.high, b.high), minus = simd::set<T, A>(0) - q;
+  const Vec<T, A> rest = simd::fma(minus, b.high, a.high) + simd::fma(minus, b.low, a.low);
+  return {q, simd::div(rest, b.high)};
+}
+
+/// The lanes of a where the condition holds, else b's.
+template <class T, class A>
+TILEWRIGHT_INLINE Pair<T, A> select(xsimd::batch_bool<T, A> condition, Pair<T, A> a, Pair<T, A> b) {
+  return {simd::select(condition, a.high, b.high), simd::select(condition, a.low, b.low)};
 }
 
 /// exp(x) = (value + error) * scale1 * scale2: value in [0.7, 1.42), error what its rounding lost, the scales powers of
@@ -86,12 +127,35 @@ TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
   return simd::scaled_exp(x, simd::set<T, A>(0)).rounded();
 }
 
-/// log(1 + u) for 0 <= u <= 1: 2 atanh(s) with 2 s = 2 u / (2 + u).
+/// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1). Far above 1 nothing cancels, and 2^n might overflow.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
+  using V = Vec<T, A>;
+  const V one = simd::set<T, A>(1);
+  const V m = (e.value - one) + e.error;  // exact
+  const V scale = e.scale1 * e.scale2;
+  return simd::select(simd::set<T, A>(T(1e10)) < scale, e.rounded(), simd::fma(scale, m, scale - one));
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
+  const Vec<T, A> result = simd::expm1_scaled(simd::scaled_exp(x, simd::set<T, A>(0)));
+  return simd::with_sign(simd::abs(result), x);  // -0 is kept
+}
+
+/// log(1 + u) for 0 <= u <= 1: 2 atanh(s) with 2 s = 2 u / (2 + u), and what the roundings of 2 s lost.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
-  const Vec<T, A> twice = simd::div(u + u, simd::set<T, A>(2) + u);
-  const Vec<T, A> z = twice * twice * simd::set<T, A>(T(0.25));
-  return simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), twice);
+  using V = Vec<T, A>;
+  const V two = simd::set<T, A>(2), zero = simd::set<T, A>(0);
+  const V denominator = two + u;
+  const V denominator_low = u - (denominator - two);
+  const V twice = simd::div(u + u, denominator);
+  const V rest = simd::fma(zero - twice, denominator, u + u) - twice * denominator_low;
+  // 1 / denominator to a fiftieth, which is plenty for a correction.
+  const V inverse = simd::fma(simd::set<T, A>(T(-1.0 / 6)), denominator, simd::set<T, A>(T(5.0 / 6)));
+  const V z = twice * twice * simd::set<T, A>(T(0.25));
+  return simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), rest * inverse) + twice;
 }
 
 /// log(x) for normal positive x; infinity and NaN go through. x = 2^n m with m in [sqrt(1/2), sqrt(2)), then 2
@@ -151,28 +215,61 @@ TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
 }
 
 /// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E and of
-/// E + 1 lost.
+/// E + 1 lost. tanh(|x|), and what the last rounding lost.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> tanh(Vec<T, A> x) {
+TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   using V = Vec<T, A>;
   const V a = simd::abs(x), one = simd::set<T, A>(1), limit = simd::set<T, A>(20);  // tanh is 1 from there on
   const V z = x * x;
-  const V small = simd::fma(a * z, simd::polynomial(z, Coefficients<T>::kTanh), a);
+  const V bend = simd::polynomial(z, Coefficients<T>::kTanh);
+  const V small = simd::fma(a * z, bend, a);
   const V bounded = simd::select(limit < a, limit, a);
   const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, simd::set<T, A>(0));
   const V power = e.rounded();
   const V denominator = power + one;
   const V lost = (one - (denominator - power)) + e.error * e.scale1 * e.scale2;
   const V q = simd::div(simd::set<T, A>(2), denominator);
-  const V large = one - simd::fma(q * q * lost, simd::set<T, A>(T(-0.5)), q);
+  const V beyond = simd::fma(q * q * lost, simd::set<T, A>(T(-0.5)), q);
+  const V large = one - beyond;
+  return simd::select(a < simd::set<T, A>(T(0.625)), Pair<T, A>{small, simd::fma(a * z, bend, a - small)},
+                      Pair<T, A>{large, (one - large) - beyond});
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> tanh(Vec<T, A> x) {
+  return simd::with_sign(simd::tanh_of_abs(x).high, x);
+}
+
+/// x - tanh(x): the same polynomial without its first term up to 5/8, then (|x| - 1) + q with q in two pieces.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  const V a = simd::abs(x), one = simd::set<T, A>(1), limit = simd::set<T, A>(20), zero = simd::set<T, A>(0);
+  // z (c0 + z p(z)) with c0 = -1/3 in two pieces, and what its roundings lost.
+  const V z = x * x, z_low = simd::fma(x, x, zero - z);
+  constexpr T c0 = Coefficients<T>::kTanh[0];
+  const V first = simd::set<T, A>(c0), first_low = simd::set<T, A>(T(-1.0L / 3 - static_cast<long double>(c0)));
+  const V p = simd::polynomial_from<1, T, A>(z, Coefficients<T>::kTanh);
+  const V sum = simd::fma(z, p, first), sum_low = simd::fma(z, p, first - sum) + first_low;
+  const V product = z * sum, product_low = simd::fma(z, sum, zero - product) + simd::fma(z, sum_low, z_low * sum);
+  const V small = zero - simd::fma(a, product, a * product_low);
+  const V bounded = simd::select(limit < a, limit, a);
+  const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, zero);
+  const V power = e.rounded();
+  const V denominator = power + one;
+  const V lost = (one - (denominator - power)) + e.error * e.scale1 * e.scale2;
+  const V q = simd::div(simd::set<T, A>(2), denominator);
+  const V rest = simd::fma(zero - q, denominator, simd::set<T, A>(2)) - q * lost;
+  const V large = ((a - one) + q) + rest * q * simd::set<T, A>(T(0.5));
   return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.625)), small, large), x);
 }
 
 /// The normal distribution at x: density exp(-x^2/2)/sqrt(2 pi) and both tails, each with full relative accuracy.
-/// tail = upper * scale1 * scale2 is the probability beyond |x|.
+/// tail = upper * scale1 * scale2 is the probability beyond |x|; density and upper have their low parts.
 template <class T, class A>
 struct NormalTail {
-  Vec<T, A> upper, exponential, scale1, scale2;
+  Pair<T, A> upper, density;
+  Vec<T, A> scale1, scale2;
 };
 
 template <class T, class A>
@@ -196,9 +293,20 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const V d = simd::div(one, denominator);
   const V shift = simd::fma(zero - denominator, simd::fma(zero - d, denominator, one), denominator_low);
   const V t = simd::fma(simd::set<T, A>(-8), d, one);
-  const V rough = simd::polynomial(t, Coefficients<T>::kMills) * d;
-  const V ratio = simd::fma(shift, simd::fma(c, rough, simd::set<T, A>(T(-0.398942280401432677940))), rough);
-  return {simd::fma(e.error, ratio, e.value * ratio), e.value, e.scale1, e.scale2};
+  constexpr double kDensity = 0x1.9884533d43651p-2, kDensityRest = -2.4923272022777435e-17;  // 1 / sqrt(2 pi)
+  const Pair<T, A> density{simd::set<T, A>(T(kDensity)),
+                           simd::set<T, A>(T(kDensity - double(T(kDensity)) + kDensityRest))};
+  // The last two steps of Horner with their low parts.
+  const V second = simd::set<T, A>(Coefficients<T>::kMills[1]), first = simd::set<T, A>(Coefficients<T>::kMills[0]);
+  const V tail = simd::polynomial_from<2, T, A>(t, Coefficients<T>::kMills);
+  const V rest = simd::fma(t, tail, second), rest_low = simd::fma(t, tail, second - rest);
+  const V mills = simd::fma(t, rest, first);
+  const V mills_low =
+      simd::fma(t, rest_low, simd::fma(t, rest, first - mills) + simd::set<T, A>(Coefficients<T>::kMillsRest));
+  const Pair<T, A> rough = simd::times<T, A>({mills, mills_low}, {d, zero});
+  const Pair<T, A> ratio{rough.high, simd::fma(shift, simd::fma(c, rough.high, zero - density.high), rough.low)};
+  const Pair<T, A> power{e.value, e.error};
+  return {simd::times(power, ratio), simd::times(power, density), e.scale1, e.scale2};
 }
 
 }  // namespace simd

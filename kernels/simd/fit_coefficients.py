@@ -41,20 +41,25 @@ def series(function, at_zero):
     return lambda x: at_zero if abs(x) < mpf(10) ** -25 else function(x)
 
 
-def emit(kind, name, what, function, low, high, degree, whole, approximated):
-    """whole(x): the function a user sees; approximated(x, polynomial value): what the kernel makes of it."""
+def emit(kind, name, what, function, low, high, degree, whole, approximated, rest=False):
+    """whole(x): the function a user sees; approximated(x, polynomial value): what the kernel makes of it. rest: also
+    what the rounding of the first coefficient lost."""
     low, high = mpf(low), mpf(high)
-    coefficients = [rounded(c, kind) for c in fit(function, low, high, degree)]
+    exact = fit(function, low, high, degree)
+    coefficients = [rounded(c, kind) for c in exact]
+    first_rest = rounded(exact[0] - coefficients[0], kind) if rest else 0
     worst = mpf(0)
     for i in range(1, 2000):
         x = low + (high - low) * i / 2000
-        worst = max(worst, abs(approximated(x, horner(coefficients, x)) / whole(x) - 1))
+        worst = max(worst, abs(approximated(x, horner(coefficients, x) + first_rest) / whole(x) - 1))
     print(f"  // {what}, on [{float(low):.6g}, {float(high):.6g}]: relative error {float(worst):.1e}")
     print(f"  static constexpr {kind} {name}[] = {{")
     suffix = "f" if kind == "float" else ""
     for c in coefficients:
         print(f"      {c.hex()}{suffix},")
     print("  };")
+    if rest:
+        print(f"  static constexpr {kind} {name}Rest = {first_rest.hex()}{suffix};")
 
 
 HALF_LN2 = log(2) / 2
@@ -73,7 +78,7 @@ def mills_of_t(t):
 
 
 DEGREES = {  # exp, tanh, log, log1p, mills
-    "float": (5, 5, 3, 7, 11),
+    "float": (5, 5, 3, 7, 13),
     "double": (9, 11, 7, 16, 27),
 }
 MILLS_END = {"float": 15, "double": 39}  # beyond, the tail underflows
@@ -98,6 +103,6 @@ for kind, (d_exp, d_tanh, d_log, d_log1p, d_mills) in DEGREES.items():
          lambda z: atanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
     end = mpf(MILLS_END[kind])
     emit(kind, "kMills", "(a + 4) exp(a^2/2) (1 - Phi(a)) in t = (a - 4) / (a + 4)", mills_of_t, -1, (end - C) / (end + C),
-         d_mills, mills_of_t, lambda t, p: p)
+         d_mills, mills_of_t, lambda t, p: p, rest=True)
     print("};\n")
 print("}  // namespace tilewright::detail")

@@ -126,11 +126,15 @@ class TILEWRIGHT_API ActivationLayer : public Layer {
   Activation activation_;
 };
 
+/// The activations of activations.hpp under PyTorch's names.
+struct Identity : ActivationLayer {
+  Identity() : ActivationLayer(ActivationKind::identity) {}
+};
 struct ReLU : ActivationLayer {
   ReLU() : ActivationLayer(ActivationKind::relu) {}
 };
-struct LeakyReLU : ActivationLayer {
-  explicit LeakyReLU(double negative_slope = 0.01) : ActivationLayer(Activation::leaky_relu(negative_slope)) {}
+struct ReLU6 : ActivationLayer {
+  ReLU6() : ActivationLayer(ActivationKind::relu6) {}
 };
 struct Sigmoid : ActivationLayer {
   Sigmoid() : ActivationLayer(ActivationKind::sigmoid) {}
@@ -140,6 +144,52 @@ struct Tanh : ActivationLayer {
 };
 struct SiLU : ActivationLayer {
   SiLU() : ActivationLayer(ActivationKind::silu) {}
+};
+struct SELU : ActivationLayer {
+  SELU() : ActivationLayer(ActivationKind::selu) {}
+};
+struct LogSigmoid : ActivationLayer {
+  LogSigmoid() : ActivationLayer(ActivationKind::log_sigmoid) {}
+};
+struct Mish : ActivationLayer {
+  Mish() : ActivationLayer(ActivationKind::mish) {}
+};
+struct Softsign : ActivationLayer {
+  Softsign() : ActivationLayer(ActivationKind::softsign) {}
+};
+struct QuickGELU : ActivationLayer {
+  QuickGELU() : ActivationLayer(ActivationKind::quick_gelu) {}
+};
+struct Hardsigmoid : ActivationLayer {
+  Hardsigmoid() : ActivationLayer(ActivationKind::hardsigmoid) {}
+};
+struct Hardswish : ActivationLayer {
+  Hardswish() : ActivationLayer(ActivationKind::hardswish) {}
+};
+struct Tanhshrink : ActivationLayer {
+  Tanhshrink() : ActivationLayer(ActivationKind::tanhshrink) {}
+};
+struct LeakyReLU : ActivationLayer {
+  explicit LeakyReLU(double negative_slope = 0.01) : ActivationLayer(Activation::leaky_relu(negative_slope)) {}
+};
+struct ELU : ActivationLayer {
+  explicit ELU(double alpha = 1) : ActivationLayer(Activation::elu(alpha)) {}
+};
+struct CELU : ActivationLayer {
+  explicit CELU(double alpha = 1) : ActivationLayer(Activation::celu(alpha)) {}
+};
+struct Softplus : ActivationLayer {
+  explicit Softplus(double beta = 1, double threshold = 20) : ActivationLayer(Activation::softplus(beta, threshold)) {}
+};
+struct Hardtanh : ActivationLayer {
+  explicit Hardtanh(double min_val = -1, double max_val = 1)
+      : ActivationLayer(Activation::hardtanh(min_val, max_val)) {}
+};
+struct Softshrink : ActivationLayer {
+  explicit Softshrink(double lambda = 0.5) : ActivationLayer(Activation::softshrink(lambda)) {}
+};
+struct Threshold : ActivationLayer {
+  explicit Threshold(double threshold, double value) : ActivationLayer(Activation::threshold(threshold, value)) {}
 };
 /// approximate: "none" (erf) or "tanh"; anything else throws ValueError.
 struct TILEWRIGHT_API GELU : ActivationLayer {
