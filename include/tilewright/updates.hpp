@@ -47,4 +47,104 @@ struct AdamStep {
 TILEWRIGHT_API void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
                                 std::span<float> v, const AdamStep& step, int num_threads = 0);
 
+/// AMSGrad: as above with the largest v so far, kept in max_v, in the place of v.
+TILEWRIGHT_API void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
+                                std::span<float> v, std::span<float> max_v, const AdamStep& step, int num_threads = 0);
+
+// In all that follow g = gradient + weight_decay p, unless weight decay is `decoupled`: then p is multiplied by
+// 1 - lr weight_decay first. Spans of one call have the same length and do not overlap (ShapeError); state begins as
+// zeros unless said otherwise. t counts steps from 1.
+
+struct AdamaxStep {
+  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double bias_correction1 = 1;  // 1 - beta1^t
+};
+/// m += (1 - beta1) (g - m);  u = max(beta2 u, |g| + eps);  p -= lr / bias_correction1 * m / u.
+TILEWRIGHT_API void adamax_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
+                                  std::span<float> u, const AdamaxStep& step, int num_threads = 0);
+
+struct NAdamStep {
+  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool decoupled = false;
+  /// With mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2): mu_t, mu_(t+1), and the product of mu_1 .. mu_t.
+  double mu = 0.9, next_mu = 0.9, mu_product = 0.9;
+  double bias_correction2 = 1;  // 1 - beta2^t
+};
+/// m and v as Adam's;  d = sqrt(v / bias_correction2) + eps;
+/// p -= lr ((1 - mu) / (1 - mu_product) g + next_mu / (1 - mu_product next_mu) m) / d.
+TILEWRIGHT_API void nadam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
+                                 std::span<float> v, const NAdamStep& step, int num_threads = 0);
+
+struct RAdamStep {
+  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  bool decoupled = false;
+  double bias_correction1 = 1, bias_correction2 = 1;
+  /// The rectification; 0 while the variance is not trusted (rho_t <= 5), see radam_rectification().
+  double rectification = 1;
+};
+/// sqrt((rho_t - 4) (rho_t - 2) rho / ((rho - 4) (rho - 2) rho_t)), rho = 2 / (1 - beta2) - 1, rho_t = rho - 2 t
+/// beta2^t / (1 - beta2^t); 0 for rho_t <= 5.
+TILEWRIGHT_API double radam_rectification(double beta2, double beta2_power, double t);
+/// m and v as Adam's;  p -= lr m / bias_correction1 * (rectification > 0 ? rectification sqrt(bias_correction2) /
+/// (sqrt(v) + eps) : 1).
+TILEWRIGHT_API void radam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
+                                 std::span<float> v, const RAdamStep& step, int num_threads = 0);
+
+struct RMSpropStep {
+  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
+};
+/// v = alpha v + (1 - alpha) g^2;  with `average` (centered): average += (1 - alpha) (g - average), v - average^2
+/// stands for v below;  b = momentum b + g / (sqrt(v) + eps);  p -= lr b. `average` may be empty, and `buffer` when
+/// momentum is 0.
+TILEWRIGHT_API void rmsprop_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> v,
+                                   std::span<float> average, std::span<float> buffer, const RMSpropStep& step,
+                                   int num_threads = 0);
+
+struct AdagradStep {
+  double lr = 1e-2, eps = 1e-10, weight_decay = 0;
+};
+/// sum += g^2;  p -= lr g / (sqrt(sum) + eps).
+TILEWRIGHT_API void adagrad_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> sum,
+                                   const AdagradStep& step, int num_threads = 0);
+
+struct AdadeltaStep {
+  double lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0;
+};
+/// v = rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u = rho u + (1 - rho) d^2;  p -= lr d.
+TILEWRIGHT_API void adadelta_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> v,
+                                    std::span<float> u, const AdadeltaStep& step, int num_threads = 0);
+
+struct RpropStep {
+  double eta_minus = 0.5, eta_plus = 1.2, smallest = 1e-6, largest = 50;
+};
+/// step_size *= eta_plus where the gradient keeps its sign, eta_minus where it changes (and the gradient counts as 0
+/// then), within [smallest, largest];  p -= sign(g) step_size. step_size begins as the learning rate (0.01).
+TILEWRIGHT_API void rprop_update(std::span<float> parameters, std::span<const float> gradients,
+                                 std::span<float> previous, std::span<float> step_size, const RpropStep& step,
+                                 int num_threads = 0);
+
+struct LionStep {
+  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;  // decoupled
+};
+/// p *= 1 - lr weight_decay;  p -= lr sign(beta1 m + (1 - beta1) g);  m += (1 - beta2) (g - m). (Chen et al., 2023)
+TILEWRIGHT_API void lion_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
+                                const LionStep& step, int num_threads = 0);
+
+/// average += (1 - decay) (values - average): an exponential moving average of weights. 0 <= decay <= 1.
+TILEWRIGHT_API void ema_update(std::span<float> average, std::span<const float> values, double decay,
+                               int num_threads = 0);
+
+/// gradients += l1 sign(parameters) + l2 parameters: the gradient of l1 |p|_1 + l2 / 2 |p|^2.
+TILEWRIGHT_API void add_penalty(std::span<float> gradients, std::span<const float> parameters, double l1, double l2,
+                                int num_threads = 0);
+
+/// Every gradient into [-limit, limit]; NaN stays.
+TILEWRIGHT_API void clip_value(std::span<float> gradients, double limit, int num_threads = 0);
+
+/// sqrt(sum of squares): blocks of 4096 in single precision, their sums in double; the same on any number of threads.
+TILEWRIGHT_API double norm(std::span<const float> x, int num_threads = 0);
+
+/// Multiplies by max_norm / (norm + 1e-6) where that is below 1; returns the norm before.
+TILEWRIGHT_API double clip_norm(std::span<float> gradients, double max_norm, int num_threads = 0);
+
 }  // namespace tilewright

@@ -38,6 +38,7 @@ struct Tile {
 /// A block of k of a few rows of C: sums[i][j] = sum_p a[i][p] * b[p][j] for j < n.
 template <class T>
 struct FewRows {
+  Index rows;  // at most the kernel's; it computes the last one again for each that is missing
   const T* a;  // the elements of a row next to each other
   Index a_stride;
   const T* b;      // rows of neighbours, or columns: see GemmKernels
@@ -90,9 +91,9 @@ struct GemmKernels {
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
   void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel, const T* next) noexcept;
-  /// [rows - 1]; the rows of B are neighbours, or its columns are.
-  void (*few_rows_across[kFewRowsAcross])(const FewRows<T>&) noexcept;
-  void (*few_rows_along[kFewRowsAlong])(const FewRows<T>&) noexcept;
+  /// For 1, 2, 4 (and 8) rows; the rows of B are neighbours, or its columns are.
+  void (*few_rows_across[3])(const FewRows<T>&) noexcept;
+  void (*few_rows_along[4])(const FewRows<T>&) noexcept;
   /// c = keep_c * c + alpha * x, elementwise; keep_c 0: c is not read.
   void (*accumulate)(const T* x, T* c, Index n, T alpha, T keep_c) noexcept;
   void (*finish[kFusedKinds])(const Finish<T>&) noexcept;
@@ -123,9 +124,39 @@ struct AdamNumbers {
   float step_size, beta2, one_minus_beta1, one_minus_beta2, eps, inverse_root_correction2, coupled_decay, keep_weights;
 };
 
+/// In the order of UpdateFormulas (kernels/update/formulas.hpp).
+enum class UpdateKind {
+  amsgrad,
+  adamax,
+  nadam,
+  radam,
+  rmsprop,
+  rmsprop_momentum,
+  rmsprop_centered,
+  rmsprop_centered_momentum,
+  adagrad,
+  adadelta,
+  rprop,
+  lion,
+  average,
+  penalty,
+  clip
+};
+inline constexpr int kUpdateKinds = 15;
+
+struct UpdateNumbers {
+  float coupled_decay = 0;  // times the parameters, added to the gradients
+  float keep_weights = 1;   // what the parameters are multiplied by
+  float c[7] = {};          // the formula's own
+};
+
 struct UpdateKernels {
   void (*sgd)(float* p, const float* g, float* b, Index n, const SgdNumbers& numbers) noexcept;
   void (*adam)(float* p, const float* g, float* m, float* v, Index n, const AdamNumbers& numbers) noexcept;
+  using Formula = void (*)(float* p, const float* g, float* const* states, Index n,
+                           const UpdateNumbers& numbers) noexcept;
+  Formula formula[kUpdateKinds];
+  float (*sum_of_squares)(const float* x, Index n) noexcept;
 };
 
 struct KernelTable {

@@ -12,6 +12,8 @@ namespace tilewright::detail {
 /// first-level cache. Long runs are what memory answers fastest to.
 template <class T, class A, int R>
 void few_rows_across(const FewRows<T>& t) noexcept {
+  const T* a[R];
+  for (int r = 0; r < R; ++r) a[r] = t.a + (r < t.rows ? r : t.rows - 1) * t.a_stride;
   constexpr Index together = 8, ahead = 256 / Index{sizeof(T)};
   const auto some_rows = [&](Index p, auto count) __attribute__((always_inline)) {
     constexpr Index steps = decltype(count)::value;
@@ -28,7 +30,7 @@ void few_rows_across(const FewRows<T>& t) noexcept {
             __builtin_prefetch(from + ahead);
             const Vec<T, A> bv = simd::load<T, A>(from, some...);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(t.a[r * t.a_stride + p + q]), bv, s[r]);
+            for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[r][p + q]), bv, s[r]);
           }
 #pragma GCC unroll 8
           for (int r = 0; r < R; ++r) simd::store(t.sums + r * t.sums_stride + j, s[r], some...);
@@ -45,6 +47,8 @@ template <class T, class A, int R>
 void few_rows_along(const FewRows<T>& t) noexcept {
   constexpr int lanes = kLanes<T, A>;
   constexpr Index line = 64 / Index{sizeof(T)}, lines = lanes * lanes / line > 0 ? lanes * lanes / line : 1;
+  const T* a[R];
+  for (int r = 0; r < R; ++r) a[r] = t.a + (r < t.rows ? r : t.rows - 1) * t.a_stride;
   const T* soon = t.next;
   Index fetched = 0;
   for (Index j = 0; j < t.n; j += lanes) {
@@ -70,7 +74,7 @@ void few_rows_along(const FewRows<T>& t) noexcept {
 #pragma GCC unroll 16
         for (int i = 0; i < lanes; ++i)
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(t.a[r * t.a_stride + p + i]), square[i], s[r]);
+          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[r][p + i]), square[i], s[r]);
         continue;
       }
       const auto some = simd::first_lanes<T, A>(steps);
@@ -82,7 +86,7 @@ void few_rows_along(const FewRows<T>& t) noexcept {
       for (int i = 0; i < lanes; ++i)
         if (i < steps)
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(t.a[r * t.a_stride + p + i]), square[i], s[r]);
+          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[r][p + i]), square[i], s[r]);
     }
     const auto some = simd::first_lanes<T, A>(cols);
 #pragma GCC unroll 8

@@ -288,15 +288,16 @@ void few_rows_product(const Problem<T>& p, Layout layout, Range columns) {
   const GemmKernels<T>& kernels = *p.kernels;
   const Index m = p.c.rows;
   const bool along = layout == Layout::steps_adjacent;
+  const int kernel = m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1;  // for 8, 4, 2, 1 rows
   // Half of a first-level cache for sums where whole rows pass; columns are followed through all of k.
   constexpr Index kSums = (Index{16} << 10) / Index{sizeof(T)};
-  const Index chunk = along ? kernels.tile_cols : kSums / m / kernels.tile_cols * kernels.tile_cols;
+  const Index chunk = along ? kernels.tile_cols : kSums / (Index{1} << kernel) / kernels.tile_cols * kernels.tile_cols;
   alignas(64) T sums[kSums], rows[kFewRowsAlong * kSumBlock];
   for (Index j = columns.first; j < columns.end; j += chunk) {
     const Index n = std::min(chunk, columns.end - j);
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {
       const T* b = p.b.data + k0 * p.b.row_stride + j * p.b.col_stride;
-      FewRows<T> t{p.a.data + k0, p.a.row_stride, b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, b};
+      FewRows<T> t{m, p.a.data + k0, p.a.row_stride, b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, b};
       if (!last)
         t.next = b + kc * p.b.row_stride;
       else if (j + chunk < columns.end)
@@ -307,7 +308,7 @@ void few_rows_product(const Problem<T>& p, Layout layout, Range columns) {
         t.a = rows;
         t.a_stride = kSumBlock;
       }
-      (along ? kernels.few_rows_along : kernels.few_rows_across)[m - 1](t);
+      (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
       for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
     });
     if (!p.finishes) continue;

@@ -31,15 +31,6 @@ constexpr void fill_narrow(GemmKernels<T>& k, std::index_sequence<R...>) {
 }
 #endif
 
-template <class T, class A, std::size_t... R>
-constexpr void fill_few_rows_across(GemmKernels<T>& k, std::index_sequence<R...>) {
-  ((k.few_rows_across[R] = &few_rows_across<T, A, static_cast<int>(R) + 1>), ...);
-}
-template <class T, class A, std::size_t... R>
-constexpr void fill_few_rows_along(GemmKernels<T>& k, std::index_sequence<R...>) {
-  ((k.few_rows_along[R] = &few_rows_along<T, A, static_cast<int>(R) + 1>), ...);
-}
-
 template <class T, class A, class... F>
 constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   GemmKernels<T> k{};
@@ -54,8 +45,13 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
 #endif
-  fill_few_rows_across<T, A>(k, std::make_index_sequence<kFewRowsAcross>());
-  fill_few_rows_along<T, A>(k, std::make_index_sequence<kFewRowsAlong>());
+  k.few_rows_across[0] = &few_rows_across<T, A, 1>;
+  k.few_rows_across[1] = &few_rows_across<T, A, 2>;
+  k.few_rows_across[2] = &few_rows_across<T, A, 4>;
+  k.few_rows_along[0] = &few_rows_along<T, A, 1>;
+  k.few_rows_along[1] = &few_rows_along<T, A, 2>;
+  k.few_rows_along[2] = &few_rows_along<T, A, 4>;
+  k.few_rows_along[3] = &few_rows_along<T, A, 8>;
   k.copy_rows = &copy_rows<T, A>;
   k.pack_rows = &pack_rows<T, A>;
   k.pack_columns = &pack_columns<T, A>;
@@ -74,6 +70,12 @@ constexpr MapKernels<T> make_map(FormulaList<F...>) {
   return k;
 }
 
+template <class A, class... F>
+constexpr UpdateKernels make_updates(UpdateList<F...>) {
+  static_assert(sizeof...(F) == kUpdateKinds);
+  return {&sgd_update<A>, &adam_update<A>, {&formula_update<F, A>...}, &sum_of_squares<A>};
+}
+
 template <class A>
 constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, const GemmKernels<double>& gemm_f64) {
   return {
@@ -83,7 +85,7 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
       make_map<float, A>(Formulas{}),
       make_map<double, A>(Formulas{}),
       {&pointwise_loss<SquaredError, float, A>, &pointwise_loss<LogisticLoss, float, A>, &cross_entropy_row<float, A>},
-      {&sgd_update<A>, &adam_update<A>}};
+      make_updates<A>(UpdateFormulas{})};
 }
 
 }  // namespace tilewright::detail

@@ -3,8 +3,8 @@
 // prepared in SgdNumbers and AdamNumbers, so that every element sees the same rounded constants.
 #pragma once
 
-#include "kernels/core/table.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/rows/reduce.hpp"
+#include "kernels/update/formulas.hpp"
 
 namespace tilewright::detail {
 
@@ -49,6 +49,39 @@ void adam_update(float* p, const float* g, float* m, float* v, Index n, const Ad
         simd::store(v + i, second, some...);
         const V denominator = simd::fma(simd::sqrt(second), root2, eps);
         simd::store(p + i, simd::fma(step, simd::div(first, denominator), parameter), some...);
+      });
+}
+
+/// The loop of every formula object.
+template <class F, class A>
+void formula_update(float* p, const float* g, float* const* states, Index n, const UpdateNumbers& numbers) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  constexpr int kNumbers = static_cast<int>(std::size(UpdateNumbers{}.c));
+  const V coupled = simd::set<T, A>(numbers.coupled_decay), keep_weights = simd::set<T, A>(numbers.keep_weights);
+  V c[kNumbers];
+#pragma GCC unroll 8
+  for (int i = 0; i < kNumbers; ++i) c[i] = simd::set<T, A>(numbers.c[i]);
+  simd::for_registers<T, A>(
+      n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        V parameter = simd::load<T, A>(p + i, some...), s[F::kStates + 1];
+        const V gradient = simd::fma(coupled, parameter, simd::load<T, A>(g + i, some...));
+        parameter = parameter * keep_weights;
+#pragma GCC unroll 4
+        for (int k = 0; k < F::kStates; ++k) s[k] = simd::load<T, A>(states[k] + i, some...);
+        F::template step<A>(parameter, gradient, s, c);
+#pragma GCC unroll 4
+        for (int k = 0; k < F::kStates; ++k) simd::store(states[k] + i, s[k], some...);
+        simd::store(p + i, parameter, some...);
+      });
+}
+
+template <class A>
+float sum_of_squares(const float* x, Index n) noexcept {
+  return reduce<Add, float, A>(
+      n, 0.0F, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<float, A> v = simd::load<float, A>(x + i, some...);
+        return v * v;
       });
 }
 

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+// Optimizers against PyTorch over their options, the updates without a counterpart there against their formulas, and
+// the bits of all of them on any number of threads.
+#include <array>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "kernels/core/table.hpp"
+#include "tests/support.hpp"
+#include "tilewright/nn/nn.hpp"
+
+namespace tilewright {
+namespace {
+
+using test::Hash;
+using test::message_of;
+using Options = std::map<std::string, double>;
+
+double get(const Options& o, const char* name, double otherwise) {
+  const auto found = o.find(name);
+  return found == o.end() ? otherwise : found->second;
+}
+
+/// The optimizer that PyTorch calls `name`, driven over the gradients.
+std::vector<float> train(const std::string& name, const Options& o, const std::vector<float>& start,
+                         const std::vector<std::vector<float>>& gradients) {
+  nn::ParameterBlock block({{"p", {static_cast<Index>(start.size())}}});
+  const std::span<float> p = block.parameters()[0].value;
+  std::ranges::copy(start, p.begin());
+  const auto run = [&](auto&& optimizer) {
+    for (const auto& g : gradients) {
+      std::ranges::copy(g, block.gradients().begin());
+      block.mark_gradients_written();
+      optimizer.step();
+    }
+  };
+  const double lr = get(o, "lr", 0), eps = get(o, "eps", 1e-8), decay = get(o, "weight_decay", 0);
+  const double beta1 = get(o, "betas0", 0.9), beta2 = get(o, "betas1", 0.999);
+  const bool decoupled = get(o, "decoupled_weight_decay", 0) != 0, amsgrad = get(o, "amsgrad", 0) != 0;
+  if (name == "SGD")
+    run(optim::SGD(block, {lr, get(o, "momentum", 0), get(o, "dampening", 0), decay, get(o, "nesterov", 0) != 0}));
+  else if (name == "Adam")
+    run(optim::Adam(block, {lr, beta1, beta2, eps, decay, amsgrad}));
+  else if (name == "AdamW")
+    run(optim::AdamW(block, {lr, beta1, beta2, eps, decay, amsgrad}));
+  else if (name == "Adamax")
+    run(optim::Adamax(block, {get(o, "lr", 2e-3), beta1, beta2, eps, decay}));
+  else if (name == "NAdam")
+    run(optim::NAdam(block, {get(o, "lr", 2e-3), beta1, beta2, eps, decay, get(o, "momentum_decay", 4e-3), decoupled}));
+  else if (name == "RAdam")
+    run(optim::RAdam(block, {get(o, "lr", 1e-3), beta1, beta2, eps, decay, decoupled}));
+  else if (name == "RMSprop")
+    run(optim::RMSprop(block, {get(o, "lr", 1e-2), get(o, "alpha", 0.99), eps, decay, get(o, "momentum", 0),
+                               get(o, "centered", 0) != 0}));
+  else if (name == "Adagrad")
+    run(optim::Adagrad(block, {get(o, "lr", 1e-2), get(o, "lr_decay", 0), decay, get(o, "initial_accumulator_value", 0),
+                               get(o, "eps", 1e-10)}));
+  else if (name == "Adadelta")
+    run(optim::Adadelta(block, {get(o, "lr", 1), get(o, "rho", 0.9), get(o, "eps", 1e-6), decay}));
+  else if (name == "Rprop")
+    run(optim::Rprop(block, {get(o, "lr", 1e-2), get(o, "etas0", 0.5), get(o, "etas1", 1.2),
+                             get(o, "step_sizes0", 1e-6), get(o, "step_sizes1", 50)}));
+  else
+    ADD_FAILURE() << "no optimizer " << name;
+  return {p.begin(), p.end()};
+}
+
+/// tests/data/make_updates.py: 20 steps of every optimizer over its options.
+TEST(Optimizers, FollowPyTorch) {
+  std::ifstream file(TILEWRIGHT_TEST_DATA "/updates.txt");
+  ASSERT_TRUE(file) << TILEWRIGHT_TEST_DATA;
+  std::vector<float> start;
+  std::vector<std::vector<float>> gradients;
+  int cases = 0;
+  double worst = 0;
+  for (std::string line, name; std::getline(file, line);) {
+    std::istringstream words(line);
+    words >> name;
+    const auto rest = [&] {
+      std::vector<float> values;
+      for (float v = 0; words >> v;) values.push_back(v);
+      return values;
+    };
+    if (name == "start") {
+      start = rest();
+    } else if (name == "gradient") {
+      gradients.push_back(rest());
+    } else {
+      std::size_t count = 0;
+      words >> count;
+      Options options;
+      for (std::string word; options.size() < count && words >> word;) {
+        const auto equals = word.find('=');
+        options[word.substr(0, equals)] = std::stod(word.substr(equals + 1));
+      }
+      const std::vector<float> want = rest(), got = train(name, options, start, gradients);
+      ASSERT_EQ(want.size(), got.size()) << line;
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        const double error = std::fabs(got[i] - want[i]) / (1e-3 + std::fabs(want[i]));
+        EXPECT_LE(error, 1e-5) << line << " [" << i << "]";
+        worst = std::max(worst, error);
+      }
+      ++cases;
+    }
+  }
+  EXPECT_EQ(cases, 29);
+  std::printf("  largest relative difference from PyTorch's parameters: %.2g\n", worst);
+}
+
+TEST(Updates, LionAverageAndPenaltyMatchTheirFormulas) {
+  const std::size_t n = 37;
+  std::vector<float> p(n), g(n), m(n), average(n);
+  fill_uniform(p, {1, 1}, -1, 1);
+  fill_uniform(m, {1, 2}, -1, 1);
+  std::vector<double> p64(p.begin(), p.end()), m64(m.begin(), m.end()), average64(n);
+  for (std::uint64_t step = 0; step < 5; ++step) {
+    fill_uniform(g, {1, 3 + step}, -1, 1);
+    if (step == 0) g[0] = 0, m[0] = 0, m64[0] = 0;  // no direction: no step
+    lion_update(p, g, m, {.lr = 0.01, .weight_decay = 0.1});
+    ema_update(average, p, 0.9);
+    for (std::size_t i = 0; i < n; ++i) {
+      const double c = 0.9 * m64[i] + 0.1 * g[i];
+      p64[i] = p64[i] * (1 - 0.001) - 0.01 * (c > 0 ? 1 : c < 0 ? -1 : 0);
+      m64[i] += (1 - 0.99) * (g[i] - m64[i]);
+      average64[i] += (1 - 0.9) * (p64[i] - average64[i]);
+      ASSERT_NEAR(p[i], p64[i], 1e-6) << i;
+      ASSERT_NEAR(m[i], m64[i], 1e-6) << i;
+      ASSERT_NEAR(average[i], average64[i], 1e-6) << i;
+    }
+  }
+  p[3] = 0;
+  const std::vector<float> before = g;
+  add_penalty(g, p, 0.25, 0.5);
+  for (std::size_t i = 0; i < n; ++i)
+    EXPECT_NEAR(g[i], before[i] + 0.25 * ((p[i] > 0) - (p[i] < 0)) + 0.5 * p[i], 1e-6) << i;
+}
+
+TEST(Updates, Clipping) {
+  std::vector<float> g(10001);
+  fill_uniform(g, {4, 1}, -2, 2);
+  double squares = 0;
+  for (const float v : g) squares += static_cast<double>(v) * v;
+  std::vector<float> scaled = g, same = g, bounded = g;
+  const double before = clip_norm(scaled, 3);
+  EXPECT_NEAR(before, std::sqrt(squares), 1e-4);
+  EXPECT_NEAR(norm(scaled), 3, 1e-5);
+  EXPECT_NEAR(scaled[5], g[5] * 3 / before, 1e-8);
+  clip_norm(same, 1e9);
+  EXPECT_EQ(same, g);
+  bounded[7] = NAN;
+  clip_value(bounded, 0.5);
+  for (std::size_t i = 0; i < g.size(); ++i) {
+    if (i == 7)
+      EXPECT_TRUE(std::isnan(bounded[i]));
+    else
+      EXPECT_EQ(bounded[i], std::min(0.5F, std::max(-0.5F, g[i])));
+  }
+  EXPECT_EQ(norm({}), 0);
+}
+
+/// The order is that of UpdateKind; every kernel with all the state it may want.
+TEST(Updates, FormulasGiveTheSameBitsOnAnyThreads) {
+  const std::size_t n = 100003;
+  const auto hash = [&](int threads) {
+    Hash all;
+    std::vector<float> p(n), g(n), a(n), b(n), c(n);
+    const auto fresh = [&] {
+      fill_uniform(p, {1, 1}, -1, 1);
+      fill_uniform(g, {1, 2}, -1, 1);
+      for (std::vector<float>* s : {&a, &b, &c}) fill_uniform(*s, {1, 3}, 0.5F, 1);
+    };
+    const auto keep = [&] { all.add(p).add(a).add(b).add(c); };
+    const auto each = [&](auto&&... calls) { ((fresh(), calls(), keep()), ...); };
+    each([&] { adam_update(p, g, a, b, c, {.bias_correction1 = 0.1, .bias_correction2 = 0.001}, threads); },
+         [&] { adamax_update(p, g, a, b, {.bias_correction1 = 0.1}, threads); },
+         [&] { nadam_update(p, g, a, b, {.bias_correction2 = 0.001}, threads); },
+         [&] { radam_update(p, g, a, b, {.rectification = 0.7}, threads); },
+         [&] { radam_update(p, g, a, b, {.rectification = 0}, threads); },
+         [&] { rmsprop_update(p, g, a, {}, {}, {}, threads); },
+         [&] { rmsprop_update(p, g, a, {}, b, {.momentum = 0.5}, threads); },
+         [&] { rmsprop_update(p, g, a, b, {}, {.weight_decay = 0.1}, threads); },
+         [&] { rmsprop_update(p, g, a, b, c, {.momentum = 0.5}, threads); },
+         [&] { adagrad_update(p, g, a, {}, threads); }, [&] { adadelta_update(p, g, a, b, {}, threads); },
+         [&] { rprop_update(p, g, a, b, {}, threads); }, [&] { lion_update(p, g, a, {.weight_decay = 1}, threads); },
+         [&] { ema_update(p, g, 0.99, threads); }, [&] { add_penalty(p, g, 0.1, 0.1, threads); },
+         [&] { clip_value(p, 0.3, threads); }, [&] { all.add(clip_norm(p, 3, threads)); });
+    return all.value();
+  };
+  const std::uint64_t alone = hash(1);
+  for (const int threads : test::kThreadCounts) EXPECT_EQ(hash(threads), alone) << threads;
+  if (active_isa() != Isa::sse2) {
+    EXPECT_EQ(alone, 6628648822337676045U);
+  }
+}
+
+/// Tails of every length, with memory behind them that must stay as it is.
+TEST(Updates, FormulasStayInside) {
+  const detail::KernelTable& table = detail::active_table();
+  for (int kind = 0; kind < detail::kUpdateKinds; ++kind)
+    for (Index n = 0; n <= 35; ++n) {
+      std::array<std::vector<float>, 5> all;
+      for (auto& v : all) v.assign(static_cast<std::size_t>(n) + 16, 0.25F);
+      float* states[] = {all[2].data(), all[3].data(), all[4].data()};
+      detail::UpdateNumbers numbers;
+      numbers.c[1] = numbers.c[3] = numbers.c[4] = 1;
+      table.update.formula[kind](all[0].data(), all[1].data(), states, n, numbers);
+      for (const auto& v : all)
+        for (std::size_t i = static_cast<std::size_t>(n); i < v.size(); ++i) ASSERT_EQ(v[i], 0.25F) << kind << " " << n;
+      for (Index i = 1; i < n; ++i) ASSERT_EQ(all[0][static_cast<std::size_t>(i)], all[0][0]) << kind << " " << n;
+    }
+}
+
+TEST(Updates, FormulaErrors) {
+  std::vector<float> three(3), two(2);
+  EXPECT_EQ(message_of<ShapeError>([&] { rmsprop_update(three, three, three, two, {}, {}); }),
+            "rmsprop_update: average has 2 elements but parameters has 3");
+  EXPECT_EQ(message_of<ShapeError>([&] { rmsprop_update(three, three, three, {}, {}, {.momentum = 0.9}); }),
+            "rmsprop_update: buffer has 0 elements but parameters has 3");
+  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, three, three, three, two, {}); }),
+            "adam_update: max_v has 2 elements but parameters has 3");
+  EXPECT_EQ(message_of<ValueError>([&] { nadam_update(three, three, three, three, {.mu = 1}); }),
+            "nadam_update: mu is 1.000000, expected 0 <= mu < 1");
+  EXPECT_EQ(message_of<ValueError>([&] { radam_update(three, three, three, three, {.bias_correction1 = 0}); }),
+            "radam_update: bias_correction1 is 0.000000, expected 0 < bias_correction1 <= 1");
+  EXPECT_EQ(message_of<ValueError>([&] { rprop_update(three, three, three, three, {.eta_plus = 1}); }),
+            "rprop_update: eta_plus is 1.000000, expected a finite number > 1");
+  EXPECT_EQ(message_of<ValueError>([&] { ema_update(three, three, 1.5); }),
+            "ema_update: decay is 1.500000, expected 0 <= decay <= 1");
+  EXPECT_EQ(message_of<ValueError>([&] { clip_norm(three, NAN); }),
+            "clip_norm: max_norm is nan, expected a finite number >= 0");
+}
+
+}  // namespace
+}  // namespace tilewright
