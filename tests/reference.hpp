@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The activations as the textbooks write them, in a wider type than the kernels': what tests, the accuracy report and
+// Activations and elementary functions as the textbooks write them, in a wider type than the kernels': what tests, the accuracy report and
 // benchmarks hold the kernels against.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "tilewright/activations.hpp"
+#include "tilewright/functions.hpp"
 
 namespace tilewright::test {
 
@@ -199,6 +200,55 @@ L reference(Activation f, L x) {
 template <class T, class L>
 Derivative<L> reference_derivative(Activation f, L x) {
   return reference_derivative<L>(f.kind, x, static_cast<L>(static_cast<T>(f.a)), static_cast<L>(static_cast<T>(f.b)));
+}
+
+template <class L>
+L reference(FunctionKind kind, L x) {
+  using enum FunctionKind;
+  if (std::isnan(x)) return x;
+  switch (kind) {
+    case exp:
+      return std::exp(x);
+    case expm1:
+      return std::expm1(x);
+    case log:
+      return std::log(x);
+    case log1p:
+      return std::log1p(x);
+    case rsqrt:
+      return 1 / std::sqrt(x);
+    case erf:
+      return std::erf(x);
+    case sin:
+      return std::sin(x);
+    case cos:
+      return std::cos(x);
+  }
+  return NAN;
+}
+
+template <class L>
+L reference_derivative(FunctionKind kind, L x) {
+  using enum FunctionKind;
+  if (std::isnan(x)) return x;
+  switch (kind) {
+    case exp:
+    case expm1:
+      return std::exp(x);
+    case log:
+      return 1 / x;
+    case log1p:
+      return 1 / (1 + x);
+    case rsqrt:
+      return L(-0.5) / x / std::sqrt(x);
+    case erf:
+      return 2 / std::sqrt(std::acos(L(-1))) * std::exp(-x * x);
+    case sin:
+      return std::cos(x);
+    case cos:
+      return -std::sin(x);
+  }
+  return NAN;
 }
 
 }  // namespace tilewright::test

@@ -4,6 +4,7 @@
 
 #include "tilewright/activations.hpp"
 #include "tilewright/error.hpp"
+#include "tilewright/functions.hpp"
 #include "tilewright/gemm.hpp"
 #include "tilewright/isa.hpp"
 #include "tilewright/losses.hpp"

@@ -5,6 +5,7 @@
 
 #include "tilewright/activations.hpp"
 #include "tilewright/export.hpp"
+#include "tilewright/functions.hpp"
 #include "tilewright/isa.hpp"
 
 namespace tilewright::detail {
@@ -56,7 +57,7 @@ struct ActivationNumbers {
 };
 
 /// Activations that the epilogue of gemm applies in registers, the first ones; the others pass over the tile once more.
-inline constexpr int kFusedKinds = 8;
+inline constexpr int kFusedKinds = 2;
 
 /// The last touch of a finished part of C: c = f(c + bias + residual), what f is applied to also to `pre` unless that
 /// is null; or, for a derivative, c = (c + bias + residual) * f'(saved).
@@ -107,6 +108,8 @@ struct MapKernels {
   using Backward = void (*)(const T* saved, const T* dy, T* dx, Index n, const ActivationNumbers<T>& numbers) noexcept;
   Forward forward[kActivationKinds];
   Backward backward[kActivationKinds];
+  Forward function[kFunctionKinds];  // null where T does not have it
+  Backward function_backward[kFunctionKinds];
 };
 
 struct LossKernels {

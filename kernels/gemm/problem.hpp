@@ -114,16 +114,20 @@ void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Ind
   if (p.saved.data != nullptr) {
     look_at(p.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
     p.kernels->derive[fused ? kind : 0](f);
-    for (Index r = 0; r < rows && !fused; ++r)
-      map.backward[kind](f.saved + r * f.saved_row_stride, c + r * c_row_stride, c + r * c_row_stride, cols, f.numbers);
+    if (fused) return;
+    const bool dense = c_row_stride == cols && f.saved_row_stride == cols;
+    for (Index r = 0; r < (dense ? 1 : rows); ++r)
+      map.backward[kind](f.saved + r * f.saved_row_stride, c + r * c_row_stride, c + r * c_row_stride,
+                         dense ? rows * cols : cols, f.numbers);
     return;
   }
   const bool copy_pre = p.pre.data != nullptr && p.pre.col_stride != 1;
   f.pre = copy_pre ? other : p.pre.data == nullptr ? nullptr : &p.pre(i, j);
   f.pre_row_stride = copy_pre ? cols : p.pre.row_stride;
   p.kernels->finish[fused ? kind : 0](f);
-  for (Index r = 0; r < rows && !fused; ++r)
-    map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, cols, f.numbers);
+  const bool dense = c_row_stride == cols;
+  for (Index r = 0; r < (fused ? 0 : dense ? 1 : rows); ++r)
+    map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, dense ? rows * cols : cols, f.numbers);
   if (!copy_pre) return;
   for (Index r = 0; r < rows; ++r)
     for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = other[r * cols + s];

@@ -8,6 +8,7 @@
 #include "kernels/gemm/finish.hpp"
 #include "kernels/gemm/micro.hpp"
 #include "kernels/gemm/pack.hpp"
+#include "kernels/map/functions.hpp"
 #include "kernels/map/map.hpp"
 #include "kernels/rows/loss.hpp"
 #include "kernels/update/update.hpp"
@@ -62,11 +63,12 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   return k;
 }
 
-template <class T, class A, class... F>
-constexpr MapKernels<T> make_map(FormulaList<F...>) {
+template <class T, class A, class... F, class... G>
+constexpr MapKernels<T> make_map(FormulaList<F...>, FormulaList<G...>) {
   MapKernels<T> k{};
-  int i = 0;
+  int i = 0, j = 0;
   ((k.forward[i] = &map_forward<F, T, A>, k.backward[i++] = &map_backward<F, T, A>), ...);
+  ((k.function[j] = &map_forward<G, T, A>, k.function_backward[j++] = &map_backward<G, T, A>), ...);
   return k;
 }
 
@@ -82,8 +84,8 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
       isa,
       &gemm_f32,
       &gemm_f64,
-      make_map<float, A>(Formulas{}),
-      make_map<double, A>(Formulas{}),
+      make_map<float, A>(Formulas{}, Functions{}),
+      make_map<double, A>(Formulas{}, DoubleFunctions{}),
       {&pointwise_loss<SquaredError, float, A>, &pointwise_loss<LogisticLoss, float, A>, &cross_entropy_row<float, A>},
       make_updates<A>(UpdateFormulas{})};
 }

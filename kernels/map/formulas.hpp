@@ -88,7 +88,9 @@ struct Gelu {
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
     const auto positive = simd::set<T, A>(0) <= x;
-    const Vec<T, A> above = x * (simd::set<T, A>(1) - (n.upper.high + n.upper.low) * n.scale1 * n.scale2);
+    const Vec<T, A> one = simd::set<T, A>(1), q = n.upper.high * n.scale1 * n.scale2, below_one = one - q;
+    const Vec<T, A> rest = ((one - below_one) - q) - n.upper.low * n.scale1 * n.scale2;
+    const Vec<T, A> above = simd::fma(x, below_one, bounded_above<T, A>(x) * rest);
     const simd::Pair<T, A> product = simd::times({bounded_below<T, A>(x), simd::set<T, A>(0)}, n.upper);
     const Vec<T, A> below = (product.high + product.low) * n.scale1 * n.scale2;
     return simd::select(positive, above, below);
@@ -102,6 +104,12 @@ struct Gelu {
     const simd::Pair<T, A> sum = simd::two_sum(n.upper.high, slope.high);
     const Vec<T, A> below = (sum.high + (sum.low + (slope.low + n.upper.low))) * n.scale1 * n.scale2;
     return dy * simd::select(positive, simd::set<T, A>(1) - below, below);
+  }
+  /// min(x, 64): rest is 0 there, and infinity * 0 is not formed.
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> bounded_above(Vec<T, A> x) {
+    const Vec<T, A> high = simd::set<T, A>(64);
+    return simd::select(high < x, high, x);
   }
   /// max(x, -64): there the result is 0 anyhow, and -infinity * 0 is not formed.
   template <class T, class A>
@@ -523,7 +531,7 @@ struct Threshold {
 /// In the order of ActivationKind.
 template <class... F>
 struct FormulaList {};
-using FusedFormulas = FormulaList<Identity, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, GeluTanh, Silu>;
+using FusedFormulas = FormulaList<Identity, Relu>;
 using Formulas = FormulaList<Identity, Relu, LeakyRelu, Sigmoid, Tanh, Gelu, GeluTanh, Silu, Relu6, Elu, Selu, Celu,
                              Softplus, LogSigmoid, Mish, Softsign, QuickGelu, Hardsigmoid, Hardswish, Hardtanh,
                              Tanhshrink, Softshrink, Threshold>;

@@ -4,6 +4,7 @@
 #include "kernels/core/table.hpp"
 #include "kernels/map/parameter.hpp"
 #include "tilewright/activations.hpp"
+#include "tilewright/functions.hpp"
 
 namespace tilewright {
 namespace detail {
@@ -14,6 +15,8 @@ constexpr std::string_view kNames[] = {
     "relu6",      "elu",         "selu",       "celu",     "softplus",   "log_sigmoid", "mish",      "softsign",
     "quick_gelu", "hardsigmoid", "hardswish",  "hardtanh", "tanhshrink", "softshrink",  "threshold"};
 static_assert(std::size(kNames) == kActivationKinds);
+constexpr std::string_view kFunctionNames[] = {"exp", "expm1", "log", "log1p", "rsqrt", "erf", "sin", "cos"};
+static_assert(std::size(kFunctionNames) == kFunctionKinds);
 
 /// Calls loop(offset row, offset col, n) over pieces of a rows x cols array. `contiguous`: all operands are, so rows
 /// need not be kept apart.
@@ -41,16 +44,14 @@ void for_pieces(Index rows, Index cols, bool contiguous, int requested, double n
 constexpr double kElementNanoseconds = 0.25;
 
 template <class T>
-void forward_any(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
-  check_view("activation_forward", "x", x);
-  check_output("activation_forward", "y", y);
-  check_same("activation_forward", "x", x, "y", y);
-  check_activation("activation_forward", f);
-  check_thread_count("activation_forward", requested);
+void forward_any(const char* operation, typename MapKernels<T>::Forward loop, const ActivationNumbers<T>& p,
+                 MatrixView<const T> x, MatrixView<T> y, int requested) {
+  check_view(operation, "x", x);
+  check_output(operation, "y", y);
+  check_same(operation, "x", x, "y", y);
+  check_thread_count(operation, requested);
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
-  const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
-  const ActivationNumbers<T> p = numbers_of<T>(f);
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
   for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
              [&](Index i, Index j, Index n) {
@@ -60,18 +61,17 @@ void forward_any(Activation f, MatrixView<const T> x, MatrixView<T> y, int reque
 }
 
 template <class T>
-void backward_any(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
-  check_view("activation_backward", "saved", saved);
-  check_view("activation_backward", "dy", dy);
-  check_output("activation_backward", "dx", dx);
-  check_same("activation_backward", "saved", saved, "dx", dx);
-  check_same("activation_backward", "dy", dy, "dx", dx);
-  check_activation("activation_backward", f);
-  check_thread_count("activation_backward", requested);
+void backward_any(const char* operation, const char* saved_name, typename MapKernels<T>::Backward loop,
+                  const ActivationNumbers<T>& p, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx,
+                  int requested) {
+  check_view(operation, saved_name, saved);
+  check_view(operation, "dy", dy);
+  check_output(operation, "dx", dx);
+  check_same(operation, saved_name, saved, "dx", dx);
+  check_same(operation, "dy", dy, "dx", dx);
+  check_thread_count(operation, requested);
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
-  const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
-  const ActivationNumbers<T> p = numbers_of<T>(f);
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   for_pieces(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
@@ -80,6 +80,43 @@ void backward_any(Activation f, MatrixView<const T> saved, MatrixView<const T> d
                   dx.data + i * dx.row_stride + j, n, p);
     for (Index s = j; s < j + n; ++s) loop(&saved(i, s), &dy(i, s), &dx(i, s), 1, p);
   });
+}
+
+template <class T>
+void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
+  check_activation("activation_forward", f);
+  const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
+  forward_any<T>("activation_forward", loop, numbers_of<T>(f), x, y, requested);
+}
+
+template <class T>
+void derive(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+  check_activation("activation_backward", f);
+  const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
+  backward_any<T>("activation_backward", "saved", loop, numbers_of<T>(f), saved, dy, dx, requested);
+}
+
+template <class T>
+int checked(const char* operation, FunctionKind f) {
+  const int kind = static_cast<int>(f);
+  if (kind < 0 || kind >= kFunctionKinds)
+    throw ValueError(std::string(operation) + ": unknown function " + std::to_string(kind));
+  if (active_table().map<T>().function[kind] == nullptr)
+    throw ValueError(std::string(operation) + ": " + std::string(kFunctionNames[kind]) + " is for float only");
+  return kind;
+}
+
+template <class T>
+void apply(FunctionKind f, MatrixView<const T> x, MatrixView<T> y, int requested) {
+  const int kind = checked<T>("function_forward", f);
+  forward_any<T>("function_forward", active_table().map<T>().function[kind], {}, x, y, requested);
+}
+
+template <class T>
+void derive(FunctionKind f, MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+  const int kind = checked<T>("function_backward", f);
+  const auto loop = active_table().map<T>().function_backward[kind];
+  backward_any<T>("function_backward", "x", loop, {}, x, dy, dx, requested);
 }
 
 }  // namespace
@@ -93,18 +130,35 @@ bool saves_input(ActivationKind kind) noexcept {
 }
 
 void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
-  detail::forward_any(f, x, y, num_threads);
+  detail::activate(f, x, y, num_threads);
 }
 void activation_forward(Activation f, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
-  detail::forward_any(f, x, y, num_threads);
+  detail::activate(f, x, y, num_threads);
 }
 void activation_backward(Activation f, MatrixView<const float> saved, MatrixView<const float> dy, MatrixView<float> dx,
                          int num_threads) {
-  detail::backward_any(f, saved, dy, dx, num_threads);
+  detail::derive(f, saved, dy, dx, num_threads);
 }
 void activation_backward(Activation f, MatrixView<const double> saved, MatrixView<const double> dy,
                          MatrixView<double> dx, int num_threads) {
-  detail::backward_any(f, saved, dy, dx, num_threads);
+  detail::derive(f, saved, dy, dx, num_threads);
+}
+
+std::string_view to_string(FunctionKind kind) noexcept { return detail::kFunctionNames[static_cast<int>(kind)]; }
+
+void function_forward(FunctionKind f, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
+  detail::apply(f, x, y, num_threads);
+}
+void function_forward(FunctionKind f, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
+  detail::apply(f, x, y, num_threads);
+}
+void function_backward(FunctionKind f, MatrixView<const float> x, MatrixView<const float> dy, MatrixView<float> dx,
+                       int num_threads) {
+  detail::derive(f, x, dy, dx, num_threads);
+}
+void function_backward(FunctionKind f, MatrixView<const double> x, MatrixView<const double> dy, MatrixView<double> dx,
+                       int num_threads) {
+  detail::derive(f, x, dy, dx, num_threads);
 }
 
 }  // namespace tilewright

@@ -91,10 +91,11 @@ TILEWRIGHT_INLINE Pair<T, A> select(xsimd::batch_bool<T, A> condition, Pair<T, A
 }
 
 /// exp(x) = (value + error) * scale1 * scale2: value in [0.7, 1.42), error what its rounding lost, the scales powers of
-/// two. Multiplying something else by value first and by the scales last rounds a subnormal result once.
+/// two. Multiplying something else by value first and by the scales last rounds a subnormal result once. value - 1 is
+/// above_one + low, to more digits.
 template <class T, class A>
 struct ScaledExp {
-  Vec<T, A> value, error, scale1, scale2;
+  Vec<T, A> value, error, scale1, scale2, above_one, low;
   [[gnu::always_inline]] Vec<T, A> rounded() const { return value * scale1 * scale2; }
 };
 
@@ -111,15 +112,20 @@ TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) 
   const V n = simd::fma(clamped, simd::set<T, A>(K::kLog2e), round) - round;
   V r = simd::fma(n, simd::set<T, A>(-K::kLn2High), clamped);
   r = simd::fma(n, simd::set<T, A>(-K::kLn2Low), r) + correction;
-  const V above_one = simd::fma(r * r, simd::polynomial(r, Coefficients<T>::kExp), r);
+  const V bend = simd::polynomial(r, Coefficients<T>::kExp);
+  const V above_one = simd::fma(r * r, bend, r), lost = simd::fma(r * r, bend, r - above_one);
   const V value = simd::set<T, A>(1) + above_one;
   const V error = above_one - (value - simd::set<T, A>(1));
   // 2^n as two factors, each a normal number whatever n is.
   const V half = simd::fma(n, simd::set<T, A>(T(0.5)), round);
   const V rest = (n - (half - round)) + round;
   const Vec<Bits<T>, A> one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
-  return {value, error, simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
-          simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(rest)) + one)};
+  return {value,
+          error,
+          simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
+          simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(rest)) + one),
+          above_one,
+          lost};
 }
 
 template <class T, class A>
@@ -132,9 +138,12 @@ template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
   using V = Vec<T, A>;
   const V one = simd::set<T, A>(1);
-  const V m = (e.value - one) + e.error;  // exact
-  const V scale = e.scale1 * e.scale2;
-  return simd::select(simd::set<T, A>(T(1e10)) < scale, e.rounded(), simd::fma(scale, m, scale - one));
+  const V scale = e.scale1 * e.scale2, whole = scale - one;
+  const V sum = simd::fma(scale, e.above_one, whole), lost = simd::fma(scale, e.above_one, whole - sum);
+  const V rest = lost + ((scale - whole) - one);
+  // From there on 1 is nothing.
+  return simd::select(simd::set<T, A>(sizeof(T) == 4 ? T(1e10) : T(1e18)) < scale, e.rounded(),
+                      sum + simd::fma(scale, e.low, rest));
 }
 
 template <class T, class A>
@@ -143,44 +152,92 @@ TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
   return simd::with_sign(simd::abs(result), x);  // -0 is kept
 }
 
-/// log(1 + u) for 0 <= u <= 1: 2 atanh(s) with 2 s = 2 u / (2 + u), and what the roundings of 2 s lost.
+/// log(1 + u + low) for -0.3 < u <= 1 and a low part far below it: 2 atanh(s) with 2 s = 2 u / (2 + u), and what the
+/// roundings of 2 s lost.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
+TILEWRIGHT_INLINE Pair<T, A> log1p_near(Vec<T, A> u, Vec<T, A> low) {
   using V = Vec<T, A>;
   const V two = simd::set<T, A>(2), zero = simd::set<T, A>(0);
   const V denominator = two + u;
   const V denominator_low = u - (denominator - two);
   const V twice = simd::div(u + u, denominator);
-  const V rest = simd::fma(zero - twice, denominator, u + u) - twice * denominator_low;
+  const V rest = simd::fma(zero - twice, denominator, u + u) + simd::fma(zero - twice, denominator_low, low + low);
   // 1 / denominator to a fiftieth, which is plenty for a correction.
   const V inverse = simd::fma(simd::set<T, A>(T(-1.0 / 6)), denominator, simd::set<T, A>(T(5.0 / 6)));
   const V z = twice * twice * simd::set<T, A>(T(0.25));
-  return simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), rest * inverse) + twice;
+  return {twice, simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), rest * inverse)};
 }
 
-/// log(x) for normal positive x; infinity and NaN go through. x = 2^n m with m in [sqrt(1/2), sqrt(2)), then 2
-/// atanh((m-1)/(m+1)).
+/// log(1 + u) for 0 <= u <= 1.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
+TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
+  const Pair<T, A> log = simd::log1p_near(u, simd::set<T, A>(0));
+  return log.low + log.high;
+}
+
+/// log((x + low) / 2^shift) for normal positive x and a low part below its last place; other x give nonsense. x = 2^n m
+/// with m in [sqrt(1/2), sqrt(2)).
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log_pair(Vec<T, A> x, Vec<T, A> low, Vec<T, A> shift) {
   using V = Vec<T, A>;
   using K = Constants<T>;
   using I = Vec<Bits<T>, A>;
   constexpr Bits<T> mantissa = (Bits<T>(1) << K::kMantissaBits) - 1;
-  const I bits = simd::to_bits(x);
+  const I bits = simd::to_bits(x), one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
   const I field = simd::from_exponent<T, A>(bits & I(static_cast<Bits<T>>(~kSignBit<T>)));
-  const V round = simd::set<T, A>(K::kRound);
-  V n = simd::from_bits<T, A>(field | simd::to_bits(round)) - round - simd::set<T, A>(T(K::kBias));
-  V m = simd::from_bits<T, A>((bits & I(mantissa)) | I(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits)));
+  const V round = simd::set<T, A>(K::kRound), half = simd::set<T, A>(T(0.5));
+  V n = simd::from_bits<T, A>(field | simd::to_bits(round)) - round - simd::set<T, A>(T(K::kBias)) - shift;
+  V m = simd::from_bits<T, A>((bits & I(mantissa)) | one);
+  // 2^-n; 0 for the largest, where a low part is nothing.
+  V scale = simd::from_bits<T, A>(one + one - simd::to_exponent<T, A>(field));
   const auto large = simd::set<T, A>(T(1.41421356237309504880)) < m;
-  m = simd::select(large, m * simd::set<T, A>(T(0.5)), m);
+  m = simd::select(large, m * half, m);
+  scale = simd::select(large, scale * half, scale);
   n = simd::select(large, n + simd::set<T, A>(1), n);
-  const V s = simd::div(m - simd::set<T, A>(1), m + simd::set<T, A>(1));
-  const V z = s * s;
-  const V twice = s + s;
-  const V log_m = simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog), twice);
-  const V result = simd::fma(n, simd::set<T, A>(K::kLn2High), simd::fma(n, simd::set<T, A>(K::kLn2Low), log_m));
-  const V infinity = simd::set<T, A>(std::numeric_limits<T>::infinity());
-  return simd::select(x < infinity, result, x);
+  const Pair<T, A> log_m = simd::log1p_near(m - simd::set<T, A>(1), low * scale);
+  const V whole = n * simd::set<T, A>(K::kLn2High), sum = whole + log_m.high;  // the product is exact
+  const V lost = log_m.high - (sum - whole);
+  return sum + simd::fma(n, simd::set<T, A>(K::kLn2Low), lost + log_m.low);
+}
+
+/// log(x) for normal positive x; infinity and NaN go through.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
+  const Vec<T, A> zero = simd::set<T, A>(0), result = simd::log_pair(x, zero, zero);
+  return simd::select(x < simd::set<T, A>(std::numeric_limits<T>::infinity()), result, x);
+}
+
+/// result where x > 0; -infinity at 0, NaN below, infinity and NaN as they are.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> with_limits_of_log(Vec<T, A> x, Vec<T, A> result) {
+  const Vec<T, A> zero = simd::set<T, A>(0), infinity = simd::set<T, A>(std::numeric_limits<T>::infinity());
+  const Vec<T, A> finite = simd::select(x < infinity, result, x);
+  const Vec<T, A> nan = infinity - infinity;
+  return simd::select(zero < x, finite, simd::select(x == zero, zero - infinity, simd::select(x < zero, nan, x)));
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  // Subnormals are scaled up.
+  constexpr int k = Constants<T>::kMantissaBits + 1;
+  const auto small = x < simd::set<T, A>(std::numeric_limits<T>::min());
+  const V scaled = simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x);
+  const V zero = simd::set<T, A>(0), shift = simd::select(small, simd::set<T, A>(T(k)), zero);
+  return simd::with_limits_of_log(x, simd::log_pair(scaled, zero, shift));
+}
+
+/// Around 0 the argument itself is known; elsewhere 1 + x and what its rounding lost.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  const V one = simd::set<T, A>(1), zero = simd::set<T, A>(0);
+  const Pair<T, A> sum = simd::two_sum(one, x);
+  const V result = simd::log_pair(sum.high, simd::select(x < simd::set<T, A>(T(1e30)), sum.low, zero), zero);
+  const auto near = (simd::set<T, A>(T(-0.28)) < x) & (x < simd::set<T, A>(T(0.4)));
+  const Pair<T, A> close = simd::log1p_near(simd::select(near, x, zero), zero);
+  const V signed_close = simd::with_sign(simd::abs(close.high + close.low), x);  // -0 is kept
+  return simd::select(near, signed_close, simd::with_limits_of_log(sum.high, result));
 }
 
 /// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither
@@ -307,6 +364,116 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const Pair<T, A> ratio{rough.high, simd::fma(shift, simd::fma(c, rough.high, zero - density.high), rough.low)};
   const Pair<T, A> power{e.value, e.error};
   return {simd::times(power, ratio), simd::times(power, density), e.scale1, e.scale2};
+}
+
+/// x (1 + p(x^2)) up to 15/16, then 1 - exp(p(|x|)). Float only.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> erf(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  const V a = simd::abs(x), one = simd::set<T, A>(1), end = simd::set<T, A>(4);  // erf is 1 from there on
+  const V small = simd::fma(a, simd::polynomial(x * x, Coefficients<T>::kErf), a);
+  const V t = simd::select(end < a, end, a) - simd::set<T, A>(T(0.9375));
+  const V first = simd::set<T, A>(Coefficients<T>::kErfTail[0]);
+  const V tail = simd::polynomial_from<1, T, A>(t, Coefficients<T>::kErfTail);
+  const V exponent = simd::fma(t, tail, first);
+  const V large = one - simd::scaled_exp(exponent, simd::fma(t, tail, first - exponent)).rounded();
+  return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.9375)), small, large), x);
+}
+
+/// x = n pi/2 + high + low, |high| <= pi/4 and a little; the low two bits of n.
+template <class A>
+struct Reduced {
+  Vec<float, A> high, low;
+  Vec<std::int32_t, A> n;
+};
+
+/// Up to here three pieces of pi/2 and fused multiply-adds reduce an argument; beyond, and where there are none,
+/// integers do.
+template <class A>
+inline constexpr float kNearEnd = std::is_same_v<A, xsimd::sse2> ? 0.75F : 32768.0F;
+
+/// One argument of any size: its 24 bits times those bits of 2/pi that decide (Payne and Hanek).
+template <class A>
+[[gnu::noinline]] void reduce_far(float x, float& high, float& low, std::int32_t& n) {
+  // 2/pi = 0. ... in words of 32 bits, one word of zeros in front.
+  constexpr std::uint32_t kWords[] = {0,          0xA2F9836E, 0x4E441529, 0xFC2757D1,
+                                      0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB};
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const int exponent = static_cast<int>(bits >> 23 & 255) - 150;  // |x| = mantissa * 2^exponent
+  const std::uint64_t mantissa = (bits & 0x7fffff) | 0x800000;
+  if (exponent == 105) {  // infinity, NaN
+    high = low = x - x;
+    n = 0;
+    return;
+  }
+  // Bits of 2/pi before 2^-(exponent - 2) only make multiples of four: take 96 from there on.
+  const int first = 30 + exponent, word = first / 32, shift = first % 32;
+  const auto take = [&](int w) {
+    const std::uint64_t two = static_cast<std::uint64_t>(kWords[w]) << 32 | kWords[w + 1];
+    return two << shift >> 32;
+  };
+  const std::uint64_t top = take(word) << 32 | take(word + 1), below = take(word + 2);
+  // The product's integer part ends 2 bits below the top of 64.
+  std::uint64_t product = mantissa * top + (mantissa * below >> 32);
+  std::int32_t quadrant = static_cast<std::int32_t>(product >> 62);
+  product <<= 2;
+  std::int64_t fraction = static_cast<std::int64_t>(product);  // of a quarter turn, / 2^64; the upper half is negative
+  if (fraction < 0) ++quadrant;
+  double r = static_cast<double>(fraction) * (1.57079632679489661923 * 0x1p-64);
+  if (bits >> 31) {
+    r = -r;
+    quadrant = -quadrant;
+  }
+  high = static_cast<float>(r);
+  low = static_cast<float>(r - static_cast<double>(high));
+  n = quadrant;
+}
+
+template <class A>
+TILEWRIGHT_INLINE Reduced<A> quarter_turns(Vec<float, A> x) {
+  using V = Vec<float, A>;
+  const V round = simd::set<float, A>(Constants<float>::kRound), a = simd::abs(x);
+  const V shifted = simd::fma(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
+  const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);
+  const V second = n * simd::set<float, A>(0x1.777a5cp-25F);
+  const V second_low = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), simd::set<float, A>(0) - second);
+  const Pair<float, A> sum = simd::two_sum(first, second);
+  const V low = simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), sum.low + second_low);
+  const V high = sum.high + low;
+  Reduced<A> r{high, low - (high - sum.high), simd::to_bits(shifted)};
+  if (!xsimd::all(a < simd::set<float, A>(kNearEnd<A>))) {
+    constexpr int lanes = kLanes<float, A>;
+    float argument[lanes], highs[lanes], lows[lanes];
+    std::int32_t turns[lanes];
+    simd::store(argument, x);
+    simd::store(highs, r.high);
+    simd::store(lows, r.low);
+    r.n.store_unaligned(turns);
+    for (int i = 0; i < lanes; ++i)
+      if (!(__builtin_fabsf(argument[i]) < kNearEnd<A>)) simd::reduce_far<A>(argument[i], highs[i], lows[i], turns[i]);
+    r = {simd::load<float, A>(highs), simd::load<float, A>(lows), Vec<std::int32_t, A>::load_unaligned(turns)};
+  }
+  return r;
+}
+
+/// sin(x + turn pi/2). Float only.
+template <int kTurn, class A>
+TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x) {
+  using V = Vec<float, A>;
+  using I = Vec<std::int32_t, A>;
+  const Reduced<A> r = simd::quarter_turns<A>(x);
+  const V zero = simd::set<float, A>(0), one = simd::set<float, A>(1), z = r.high * r.high;
+  const V sin = r.high + simd::fma(r.high * z, simd::polynomial(z, Coefficients<float>::kSin), r.low);
+  const V half = z * simd::set<float, A>(0.5F), above = one - half;
+  const V rest = ((one - above) - half) - r.high * r.low;
+  const V cos = above + simd::fma(z * z, simd::polynomial(z, Coefficients<float>::kCos), rest);
+  const I n = r.n + I(kTurn);
+  const V odd = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(1)));  // 0 or a normal number
+  const V other = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(2)));
+  const V value = simd::select(zero < odd, cos, sin);
+  const V result = simd::select(zero < other, zero - value, value);
+  return kTurn == 0 ? simd::select(x == zero, x, result) : result;  // -0 is kept
 }
 
 }  // namespace simd

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// One object per elementary function, like the activations' in formulas.hpp: backward(x, dy) is dy * f'(x).
+#pragma once
+
+#include "kernels/map/formulas.hpp"
+
+namespace tilewright::detail {
+
+struct Exp {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::exp(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::exp(x);
+  }
+};
+
+struct Expm1 {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::expm1(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::exp(x);
+  }
+};
+
+/// f' = 1 / x
+struct Log {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::log(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return simd::div(dy, x);
+  }
+};
+
+/// f' = 1 / (1 + x)
+struct Log1p {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::log1p(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return simd::div(dy, simd::set<T, A>(1) + x);
+  }
+};
+
+/// f' = -1 / (2 x sqrt(x))
+struct Rsqrt {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::div(simd::set<T, A>(1), simd::sqrt(x));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::div(simd::div(simd::set<T, A>(T(-0.5)), x), simd::sqrt(x));
+  }
+};
+
+/// f' = 2 / sqrt(pi) exp(-x^2), the square in two pieces; beyond 16 it is 0.
+struct Erf {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::erf(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    using V = Vec<T, A>;
+    const V zero = simd::set<T, A>(0), end = simd::set<T, A>(16), a = simd::abs(x);
+    const V c = simd::select(end < a, end, a), square = c * c;
+    const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - square, zero - simd::fma(c, c, zero - square));
+    constexpr double kTwoOverRootPi = 1.12837916709551257390;
+    const V factor = simd::set<T, A>(T(kTwoOverRootPi));
+    const V factor_low = simd::set<T, A>(T(kTwoOverRootPi - double(T(kTwoOverRootPi))));
+    const V slope = simd::fma(factor, e.value, simd::fma(factor, e.error, factor_low * e.value));
+    return dy * (slope * e.scale1 * e.scale2);
+  }
+};
+
+struct Sin {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::sine<0, A>(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::sine<1, A>(x);
+  }
+};
+
+struct Cos {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::sine<1, A>(x);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::sine<2, A>(x);
+  }
+};
+
+/// In the order of FunctionKind; double has the first ones.
+using Functions = FormulaList<Exp, Expm1, Log, Log1p, Rsqrt, Erf, Sin, Cos>;
+using DoubleFunctions = FormulaList<Exp, Expm1, Log, Log1p, Rsqrt>;
+
+}  // namespace tilewright::detail
