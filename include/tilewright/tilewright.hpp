@@ -10,6 +10,7 @@
 #include "tilewright/losses.hpp"
 #include "tilewright/matrix.hpp"
 #include "tilewright/random.hpp"
+#include "tilewright/rows.hpp"
 #include "tilewright/threads.hpp"
 #include "tilewright/updates.hpp"
 #include "tilewright/version.hpp"

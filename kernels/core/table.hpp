@@ -112,6 +112,42 @@ struct MapKernels {
   Backward function_backward[kFunctionKinds];
 };
 
+/// A row that is normalised by its own numbers; y is dx in the backward pass (norm.hpp).
+struct NormRow {
+  const float *x, *gamma, *beta, *dy;
+  float *y, *dgamma, *dbeta;
+  Index n;
+  float mean, rstd;
+  bool centered;
+};
+
+/// A row whose columns have numbers of their own; y is dx in the backward pass (norm.hpp).
+struct ColumnsRow {
+  const float *x, *dy, *mean, *factor, *shift, *slope;
+  float* y;
+  Index n;
+};
+
+/// Rows of n neighbours.
+struct RowKernels {
+  using Forward = float (*)(const float* x, float* y, Index n) noexcept;
+  using Backward = void (*)(const float* y, const float* dy, float* dx, Index n) noexcept;
+  Forward softmax, log_softmax, logsumexp;
+  Backward softmax_backward, log_softmax_backward;
+  float (*max)(const float* x, Index n) noexcept;
+  Index (*find)(const float* x, Index n, float value) noexcept;
+  double (*sum)(const float* x, Index n) noexcept;
+  double (*squares)(const float* x, Index n, float center) noexcept;
+  void (*norm)(const NormRow& row) noexcept;
+  void (*norm_backward)(const NormRow& row) noexcept;
+  void (*add_squares)(const float* x, const float* mean, Index n, float* sums) noexcept;
+  void (*scale_columns)(const ColumnsRow& row) noexcept;
+  void (*scale_columns_backward)(const ColumnsRow& row) noexcept;
+  void (*prelu)(const ColumnsRow& row) noexcept;
+  using AddColumns = void (*)(const ColumnsRow& row, float* products, float* sums) noexcept;
+  AddColumns add_products, prelu_backward;
+};
+
 struct LossKernels {
   float (*squared_error)(const float* x, const float* target, float* dx, Index n, float scale) noexcept;
   float (*logistic)(const float* x, const float* target, float* dx, Index n, float scale) noexcept;
@@ -168,6 +204,7 @@ struct KernelTable {
   const GemmKernels<double>* gemm_f64;
   MapKernels<float> map_f32;
   MapKernels<double> map_f64;
+  RowKernels rows;
   LossKernels loss;
   UpdateKernels update;
 

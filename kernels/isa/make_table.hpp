@@ -11,6 +11,8 @@
 #include "kernels/map/functions.hpp"
 #include "kernels/map/map.hpp"
 #include "kernels/rows/loss.hpp"
+#include "kernels/rows/norm.hpp"
+#include "kernels/rows/softmax.hpp"
 #include "kernels/update/update.hpp"
 
 namespace tilewright::detail {
@@ -86,6 +88,10 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
       &gemm_f64,
       make_map<float, A>(Formulas{}, Functions{}),
       make_map<double, A>(Formulas{}, DoubleFunctions{}),
+      {&row_softmax<float, A>, &row_log_softmax<float, A>, &row_logsumexp<float, A>, &row_softmax_backward<float, A>,
+       &row_log_softmax_backward<float, A>, &row_max<float, A>, &row_find<float, A>, &row_sum<float, A>,
+       &row_squares<float, A>, &norm_row<A>, &norm_row_backward<A>, &add_squares<A>, &scale_columns<A>,
+       &scale_columns_backward<A>, &prelu_row<A>, &add_products<A>, &prelu_row_backward<A>},
       {&pointwise_loss<SquaredError, float, A>, &pointwise_loss<LogisticLoss, float, A>, &cross_entropy_row<float, A>},
       make_updates<A>(UpdateFormulas{})};
 }

@@ -91,4 +91,20 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, Term term) {
   return lane[0];
 }
 
+/// Elements that one sum in the working precision covers; part of the numerics.
+inline constexpr Index kSumBlockElements = 4096;
+
+/// The sum of term(i): blocks in the order above, added in double.
+template <class T, class A, class Term>
+TILEWRIGHT_INLINE double sum_in_blocks(Index n, Term term) {
+  if (n <= kSumBlockElements) return static_cast<double>(reduce<Add, T, A>(n, T(0), term));
+  double sum = 0;
+  for (Index first = 0; first < n; first += kSumBlockElements) {
+    const Index count = n - first < kSumBlockElements ? n - first : kSumBlockElements;
+    sum += static_cast<double>(reduce<Add, T, A>(
+        count, T(0), [&](Index i, auto... some) __attribute__((always_inline)) { return term(first + i, some...); }));
+  }
+  return sum;
+}
+
 }  // namespace tilewright::detail

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// Functions of whole rows of a matrix of floats, forward and backward: softmax, sums and extremes, normalisations.
+//
+// Rows are m, columns n. Columns must be neighbours (col_stride 1), rows may have any stride; outputs have the shapes
+// of their inputs and may be one of them, except where it is said. Every function throws ShapeError for shapes that do
+// not fit and ValueError for numbers outside their range, before it writes anything; num_threads 0 means num_threads().
+// Sums have a fixed order (docs/design.md): the bits depend on the data only, not on threads, rows nearby or vectors.
+// NaN in a row makes NaN of whatever depends on it.
+#pragma once
+
+#include <span>
+
+#include "tilewright/export.hpp"
+#include "tilewright/matrix.hpp"
+
+namespace tilewright {
+
+// ---- softmax
+
+/// y(i,j) = exp(x(i,j) - max_i) / sum_j exp(x(i,j) - max_i). -infinity gives 0; a row of nothing else, or with
+/// +infinity, gives NaN, as 0/0 does. Error: relative, (n/64 + 12) 2^-24 and twice the rounding of x - max.
+TILEWRIGHT_API void softmax(MatrixView<const float> x, MatrixView<float> y, int num_threads = 0);
+/// dx = y (dy - sum_j y dy), y = softmax(x).
+TILEWRIGHT_API void softmax_backward(MatrixView<const float> y, MatrixView<const float> dy, MatrixView<float> dx,
+                                     int num_threads = 0);
+
+/// y(i,j) = x(i,j) - max_i - log(sum_j exp(x(i,j) - max_i)). -infinity stays; rows as for softmax().
+TILEWRIGHT_API void log_softmax(MatrixView<const float> x, MatrixView<float> y, int num_threads = 0);
+/// dx = dy - exp(y) sum_j dy, y = log_softmax(x).
+TILEWRIGHT_API void log_softmax_backward(MatrixView<const float> y, MatrixView<const float> dy, MatrixView<float> dx,
+                                         int num_threads = 0);
+
+/// out[i] = log(sum_j exp(x(i,j))), which does not overflow. -infinity for rows of nothing else, and for empty ones;
+/// +infinity where there is one.
+TILEWRIGHT_API void row_logsumexp(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+
+// ---- sums and extremes
+
+/// out[i] = sum_j x(i,j); 0 for empty rows.
+TILEWRIGHT_API void row_sum(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// out[i] = sum_j x(i,j) / n; NaN for empty rows.
+TILEWRIGHT_API void row_mean(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// out[i] = max_j x(i,j); -infinity for empty rows, NaN where there is one.
+TILEWRIGHT_API void row_max(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// out[i]: the first j with the largest x(i,j); the first NaN where there is one. Rows must not be empty.
+TILEWRIGHT_API void row_argmax(MatrixView<const float> x, std::span<Index> out, int num_threads = 0);
+/// out[i] = sum_j (x(i,j) - mean_i)^2 / (n - correction), in two passes; NaN when that is 0/0.
+TILEWRIGHT_API void row_variance(MatrixView<const float> x, std::span<float> out, double correction = 1,
+                                 int num_threads = 0);
+
+// ---- normalisation. gamma, beta and every gradient may be empty: factors of 1, offsets of 0, not wanted.
+
+/// y = (x - mean_i) rstd_i gamma_j + beta_j, rstd_i = 1 / sqrt(variance_i + eps), variance over n. mean and rstd (m
+/// numbers each, or empty) are what the backward pass needs.
+TILEWRIGHT_API void layer_norm(MatrixView<const float> x, std::span<const float> gamma, std::span<const float> beta,
+                               MatrixView<float> y, std::span<float> mean, std::span<float> rstd, double eps = 1e-5,
+                               int num_threads = 0);
+/// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - mean_j(g) - h mean_j(g h)), dgamma_j = sum_i dy h,
+/// dbeta_j = sum_i dy. dx may be dy or x.
+TILEWRIGHT_API void layer_norm_backward(MatrixView<const float> x, MatrixView<const float> dy,
+                                        std::span<const float> gamma, std::span<const float> mean,
+                                        std::span<const float> rstd, MatrixView<float> dx, std::span<float> dgamma,
+                                        std::span<float> dbeta, int num_threads = 0);
+
+/// y = x rstd_i gamma_j, rstd_i = 1 / sqrt(mean_j(x^2) + eps).
+TILEWRIGHT_API void rms_norm(MatrixView<const float> x, std::span<const float> gamma, MatrixView<float> y,
+                             std::span<float> rstd, double eps = 1e-5, int num_threads = 0);
+TILEWRIGHT_API void rms_norm_backward(MatrixView<const float> x, MatrixView<const float> dy,
+                                      std::span<const float> gamma, std::span<const float> rstd, MatrixView<float> dx,
+                                      std::span<float> dgamma, int num_threads = 0);
+
+/// Rows are channels * size numbers, size for each channel; `groups` equal groups of channels are normalised each by
+/// its own mean and deviation (m * groups numbers each), gamma and beta have one number per channel.
+struct Groups {
+  Index channels, groups;
+};
+TILEWRIGHT_API void group_norm(MatrixView<const float> x, Groups groups, std::span<const float> gamma,
+                               std::span<const float> beta, MatrixView<float> y, std::span<float> mean,
+                               std::span<float> rstd, double eps = 1e-5, int num_threads = 0);
+TILEWRIGHT_API void group_norm_backward(MatrixView<const float> x, MatrixView<const float> dy, Groups groups,
+                                        std::span<const float> gamma, std::span<const float> mean,
+                                        std::span<const float> rstd, MatrixView<float> dx, std::span<float> dgamma,
+                                        std::span<float> dbeta, int num_threads = 0);
+
+/// Running averages of batch norm: r += momentum (r' - r) with the batch's mean, and its variance over m - 1.
+struct RunningStatistics {
+  std::span<float> mean, variance;  // n each, or empty
+  double momentum = 0.1;
+};
+/// y = (x - mean_j) rstd_j gamma_j + beta_j with the mean and the variance over m of every column, which are stored (n
+/// numbers each). Rows must not be missing; a running variance wants two.
+TILEWRIGHT_API void batch_norm(MatrixView<const float> x, std::span<const float> gamma, std::span<const float> beta,
+                               MatrixView<float> y, std::span<float> mean, std::span<float> rstd, double eps = 1e-5,
+                               RunningStatistics running = {}, int num_threads = 0);
+/// y = (x - mean_j) / sqrt(variance_j + eps) gamma_j + beta_j, with numbers that are given.
+TILEWRIGHT_API void batch_norm_inference(MatrixView<const float> x, std::span<const float> gamma,
+                                         std::span<const float> beta, std::span<const float> mean,
+                                         std::span<const float> variance, MatrixView<float> y, double eps = 1e-5,
+                                         int num_threads = 0);
+/// Of batch_norm(): dx = gamma rstd (dy - mean_i(dy) - h mean_i(dy h)), dgamma_j = sum_i dy h, dbeta_j = sum_i dy. dx
+/// may be dy or x.
+TILEWRIGHT_API void batch_norm_backward(MatrixView<const float> x, MatrixView<const float> dy,
+                                        std::span<const float> gamma, std::span<const float> mean,
+                                        std::span<const float> rstd, MatrixView<float> dx, std::span<float> dgamma,
+                                        std::span<float> dbeta, int num_threads = 0);
+
+// ---- prelu
+
+/// y(i,j) = x(i,j) > 0 ? x(i,j) : slope_j x(i,j); one slope for all columns, or n.
+TILEWRIGHT_API void prelu(MatrixView<const float> x, std::span<const float> slope, MatrixView<float> y,
+                          int num_threads = 0);
+/// dx = dy times 1 or slope_j; dslope_j = sum_i of x dy where x <= 0. dx may be dy or x.
+TILEWRIGHT_API void prelu_backward(MatrixView<const float> x, MatrixView<const float> dy, std::span<const float> slope,
+                                   MatrixView<float> dx, std::span<float> dslope, int num_threads = 0);
+
+}  // namespace tilewright

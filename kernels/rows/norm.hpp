@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// Normalisation: of a row by its own mean and deviation (layer, group and rms norm), of columns by theirs (batch norm),
+// and prelu, whose slopes belong to columns, too. What belongs to a column is summed over a block of rows, ascending;
+// rows.cpp adds the blocks.
+#pragma once
+
+#include "kernels/core/table.hpp"
+#include "kernels/rows/reduce.hpp"
+
+namespace tilewright::detail {
+
+/// y = (x - mean) rstd gamma + beta; gamma and beta may be null.
+template <class A>
+void norm_row(const NormRow& r) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        V v = (simd::load<T, A>(r.x + i, some...) - mean) * rstd;
+        if (r.gamma != nullptr && r.beta != nullptr)
+          v = simd::fma(v, simd::load<T, A>(r.gamma + i, some...), simd::load<T, A>(r.beta + i, some...));
+        else if (r.gamma != nullptr)
+          v = v * simd::load<T, A>(r.gamma + i, some...);
+        else if (r.beta != nullptr)
+          v = v + simd::load<T, A>(r.beta + i, some...);
+        simd::store(r.y + i, v, some...);
+      });
+}
+
+/// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term
+/// unless `centered`; dgamma += dy h, dbeta += dy. dx, gamma, dgamma and dbeta may be null.
+template <class A>
+void norm_row_backward(const NormRow& r) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
+  const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {
+    const V dy = simd::load<T, A>(r.dy + i, some...);
+    return r.gamma == nullptr ? dy : dy * simd::load<T, A>(r.gamma + i, some...);
+  };
+  const auto normal = [&](Index i, auto... some) __attribute__((always_inline)) {
+    return (simd::load<T, A>(r.x + i, some...) - mean) * rstd;
+  };
+  V slope = simd::set<T, A>(0), offset = slope;
+  if (r.y != nullptr) {
+    const double along = sum_in_blocks<T, A>(
+        r.n, [&](Index i, auto... some)
+                 __attribute__((always_inline)) { return gradient(i, some...) * normal(i, some...); });
+    slope = simd::set<T, A>(static_cast<T>(-along / static_cast<double>(r.n)));
+    if (r.centered)
+      offset = simd::set<T, A>(static_cast<T>(sum_in_blocks<T, A>(r.n, gradient) / static_cast<double>(r.n)));
+  }
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const V dy = simd::load<T, A>(r.dy + i, some...), h = normal(i, some...);
+        const V dx = rstd * simd::fma(h, slope, gradient(i, some...) - offset);
+        if (r.dgamma != nullptr)
+          simd::store(r.dgamma + i, simd::fma(dy, h, simd::load<T, A>(r.dgamma + i, some...)), some...);
+        if (r.dbeta != nullptr) simd::store(r.dbeta + i, simd::load<T, A>(r.dbeta + i, some...) + dy, some...);
+        if (r.y != nullptr) simd::store(r.y + i, dx, some...);
+      });
+}
+
+/// sums += (x - mean)^2, element by element of a row.
+template <class A>
+void add_squares(const float* x, const float* mean, Index n, float* sums) noexcept {
+  using T = float;
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> d = simd::load<T, A>(x + i, some...) - simd::load<T, A>(mean + i, some...);
+        simd::store(sums + i, simd::fma(d, d, simd::load<T, A>(sums + i, some...)), some...);
+      });
+}
+
+/// y = (x - mean) factor + shift with a number of each per column.
+template <class A>
+void scale_columns(const ColumnsRow& r) noexcept {
+  using T = float;
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> d = simd::load<T, A>(r.x + i, some...) - simd::load<T, A>(r.mean + i, some...);
+        simd::store(r.y + i,
+                    simd::fma(d, simd::load<T, A>(r.factor + i, some...), simd::load<T, A>(r.shift + i, some...)),
+                    some...);
+      });
+}
+
+/// products += (x - mean) dy and sums += dy.
+template <class A>
+void add_products(const ColumnsRow& r, float* products, float* sums) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const V d = simd::load<T, A>(r.x + i, some...) - simd::load<T, A>(r.mean + i, some...);
+        const V dy = simd::load<T, A>(r.dy + i, some...);
+        simd::store(products + i, simd::fma(d, dy, simd::load<T, A>(products + i, some...)), some...);
+        simd::store(sums + i, simd::load<T, A>(sums + i, some...) + dy, some...);
+      });
+}
+
+/// y = factor (dy - shift - (x - mean) slope)
+template <class A>
+void scale_columns_backward(const ColumnsRow& r) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const V d = simd::load<T, A>(r.mean + i, some...) - simd::load<T, A>(r.x + i, some...);
+        const V rest = simd::load<T, A>(r.dy + i, some...) - simd::load<T, A>(r.shift + i, some...);
+        simd::store(
+            r.y + i,
+            simd::load<T, A>(r.factor + i, some...) * simd::fma(d, simd::load<T, A>(r.slope + i, some...), rest),
+            some...);
+      });
+}
+
+/// y = x > 0 ? x : slope x
+template <class A>
+void prelu_row(const ColumnsRow& r) noexcept {
+  using T = float;
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> x = simd::load<T, A>(r.x + i, some...);
+        const Vec<T, A> scaled = x * simd::load<T, A>(r.slope + i, some...);
+        simd::store(r.y + i, simd::select(simd::set<T, A>(0) < x, x, scaled), some...);
+      });
+}
+
+/// y = dy times 1 or slope; slopes += x <= 0 ? x dy : 0.
+template <class A>
+void prelu_row_backward(const ColumnsRow& r, float*, float* slopes) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  const V zero = simd::set<T, A>(0);
+  simd::for_registers<T, A>(
+      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const V x = simd::load<T, A>(r.x + i, some...), dy = simd::load<T, A>(r.dy + i, some...);
+        const V below = dy * simd::load<T, A>(r.slope + i, some...);
+        const V here = simd::select(zero < x, zero, x * dy);
+        simd::store(slopes + i, simd::load<T, A>(slopes + i, some...) + here, some...);
+        if (r.y != nullptr)
+          simd::store(r.y + i, simd::select(zero < x, dy, simd::select(x <= zero, below, x)), some...);
+      });
+}
+
+}  // namespace tilewright::detail

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// One row at a time: softmax and its relatives, sums, extremes, and the gradient of softmax. The sums have the order of
+// reduce.hpp.
+#pragma once
+
+#include "kernels/rows/reduce.hpp"
+#include "kernels/simd/elementary.hpp"
+
+namespace tilewright::detail {
+
+template <class T, class A>
+T row_max(const T* x, Index n) noexcept {
+  return reduce<Max, T, A>(
+      n, -std::numeric_limits<T>::infinity(), [=](Index i, auto... some) __attribute__((always_inline)) {
+        return simd::load<T, A>(x + i, some...);
+      });
+}
+
+/// The first place that holds `value`, or a NaN if that is one.
+template <class T, class A>
+Index row_find(const T* x, Index n, T value) noexcept {
+  constexpr int lanes = kLanes<T, A>;
+  const Vec<T, A> v = simd::set<T, A>(value);
+  Index i = 0;
+  const auto differs = [=](T at) { return value == value ? at != value : at == at; };
+  for (; i + lanes <= n; i += lanes) {
+    const Vec<T, A> here = simd::load<T, A>(x + i);
+    if (value == value ? xsimd::any(here == v) : !xsimd::all(here == here)) break;
+  }
+  while (i < n && differs(x[i])) ++i;
+  return i;
+}
+
+template <class T, class A>
+double row_sum(const T* x, Index n) noexcept {
+  return sum_in_blocks<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) { return simd::load<T, A>(x + i, some...); });
+}
+
+/// sum (x - center)^2
+template <class T, class A>
+double row_squares(const T* x, Index n, T center) noexcept {
+  const Vec<T, A> c = simd::set<T, A>(center);
+  return sum_in_blocks<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> d = simd::load<T, A>(x + i, some...) - c;
+        return d * d;
+      });
+}
+
+/// sum exp(x - largest); the terms are also stored in y unless that is null.
+template <class T, class A>
+TILEWRIGHT_INLINE T sum_of_exponentials(const T* x, T* y, Index n, T largest) {
+  const Vec<T, A> m = simd::set<T, A>(largest);
+  return reduce<Add, T, A>(
+      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> e = simd::exp(simd::load<T, A>(x + i, some...) - m);
+        if (y != nullptr) simd::store(y + i, e, some...);
+        return e;
+      });
+}
+
+/// log(x) of a normal positive number, infinity or NaN.
+template <class T, class A>
+TILEWRIGHT_INLINE T scalar_log(T x) {
+  T lane[kLanes<T, A>];
+  simd::store(lane, simd::log_normal(simd::set<T, A>(x)));
+  return lane[0];
+}
+
+/// log(sum exp(x)), not overflowing; -infinity for a row of such. y: null.
+template <class T, class A>
+T row_logsumexp(const T* x, T*, Index n) noexcept {
+  const T largest = row_max<T, A>(x, n);
+  if (largest == -std::numeric_limits<T>::infinity() || largest == std::numeric_limits<T>::infinity()) return largest;
+  return largest + scalar_log<T, A>(sum_of_exponentials<T, A>(x, static_cast<T*>(nullptr), n, largest));
+}
+
+/// y = exp(x - max) / sum; returns nothing of use.
+template <class T, class A>
+T row_softmax(const T* x, T* y, Index n) noexcept {
+  const T sum = sum_of_exponentials<T, A>(x, y, n, row_max<T, A>(x, n));
+  const Vec<T, A> factor = simd::div(simd::set<T, A>(1), simd::set<T, A>(sum));
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(y + i, simd::load<T, A>(y + i, some...) * factor, some...);
+      });
+  return sum;
+}
+
+/// y = (x - max) - log(sum)
+template <class T, class A>
+T row_log_softmax(const T* x, T* y, Index n) noexcept {
+  const T largest = row_max<T, A>(x, n);
+  const T log_sum = scalar_log<T, A>(sum_of_exponentials<T, A>(x, static_cast<T*>(nullptr), n, largest));
+  const Vec<T, A> m = simd::set<T, A>(largest), l = simd::set<T, A>(log_sum);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(y + i, (simd::load<T, A>(x + i, some...) - m) - l, some...);
+      });
+  return log_sum;
+}
+
+/// dx = y (dy - sum y dy), y = softmax(x)
+template <class T, class A>
+void row_softmax_backward(const T* y, const T* dy, T* dx, Index n) noexcept {
+  const T sum = reduce<Add, T, A>(
+      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
+        return simd::load<T, A>(y + i, some...) * simd::load<T, A>(dy + i, some...);
+      });
+  const Vec<T, A> s = simd::set<T, A>(sum);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(dx + i, simd::load<T, A>(y + i, some...) * (simd::load<T, A>(dy + i, some...) - s), some...);
+      });
+}
+
+/// dx = dy - exp(y) sum dy, y = log_softmax(x)
+template <class T, class A>
+void row_log_softmax_backward(const T* y, const T* dy, T* dx, Index n) noexcept {
+  const T sum = reduce<Add, T, A>(
+      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) { return simd::load<T, A>(dy + i, some...); });
+  const Vec<T, A> minus = simd::set<T, A>(-sum);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> p = simd::exp(simd::load<T, A>(y + i, some...));
+        simd::store(dx + i, simd::fma(p, minus, simd::load<T, A>(dy + i, some...)), some...);
+      });
+}
+
+}  // namespace tilewright::detail
