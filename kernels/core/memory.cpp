@@ -31,16 +31,20 @@ void deallocate_aligned(void* memory) noexcept { std::free(memory); }
 
 namespace detail {
 
-void* scratch_bytes(std::size_t bytes) {
-  thread_local std::unique_ptr<void, Deallocate> block;
-  thread_local std::size_t capacity = 0;
-  if (bytes > capacity) {
-    block.reset();
-    capacity = 0;
-    block.reset(allocate_aligned(bytes));
-    capacity = bytes;
+void* scratch_bytes(std::size_t bytes, Scratch which) {
+  struct Block {
+    std::unique_ptr<void, Deallocate> memory;
+    std::size_t capacity = 0;
+  };
+  thread_local Block blocks[2];
+  Block& block = blocks[static_cast<int>(which)];
+  if (bytes > block.capacity) {
+    block.memory.reset();
+    block.capacity = 0;
+    block.memory.reset(allocate_aligned(bytes));
+    block.capacity = bytes;
   }
-  return block.get();
+  return block.memory.get();
 }
 
 }  // namespace detail

@@ -7,13 +7,16 @@
 
 namespace tilewright::detail {
 
+/// Every kernel's own, and one for functions that call others while they need theirs.
+enum class Scratch { own, outer };
+
 /// At least `count` elements, 64-byte aligned, not initialised; valid until the next call on the same thread. Throws
 /// std::bad_alloc.
-void* scratch_bytes(std::size_t bytes);
+void* scratch_bytes(std::size_t bytes, Scratch which);
 
 template <class T>
-T* scratch(Index count) {
-  return static_cast<T*>(scratch_bytes(static_cast<std::size_t>(count) * sizeof(T)));
+T* scratch(Index count, Scratch which = Scratch::own) {
+  return static_cast<T*>(scratch_bytes(static_cast<std::size_t>(count) * sizeof(T), which));
 }
 
 /// Elements of T in whole cache lines.

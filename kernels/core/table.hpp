@@ -137,6 +137,8 @@ struct RowKernels {
   float (*max)(const float* x, Index n) noexcept;
   Index (*find)(const float* x, Index n, float value) noexcept;
   double (*sum)(const float* x, Index n) noexcept;
+  double (*dot)(const float* x, const float* y, Index n) noexcept;
+  void (*combine)(const float* x, const float* y, float a, float b, float* to, Index n) noexcept;
   double (*squares)(const float* x, Index n, float center) noexcept;
   void (*norm)(const NormRow& row) noexcept;
   void (*norm_backward)(const NormRow& row) noexcept;
@@ -148,10 +150,43 @@ struct RowKernels {
   AddColumns add_products, prelu_backward;
 };
 
+/// In the order of Points (kernels/rows/loss.hpp).
+enum class PointLoss {
+  squared,
+  logistic,
+  weighted_logistic,
+  absolute,
+  smooth_absolute,
+  huber,
+  binary_cross_entropy,
+  kl_divergence,
+  kl_divergence_of_logs,
+  hinge_embedding,
+  margin_ranking
+};
+inline constexpr int kPointLosses = 11;
+
+/// Elements of a loss that is a sum over elements; dx, values, weight and other may be null.
+struct PointBlock {
+  const float *x, *target, *other, *weight;
+  float *dx, *values;
+  Index n;
+  float scale, parameter;
+};
+
+/// A row of cross-entropy with whatever options (loss.hpp); dx, weight and probabilities may be null, target negative.
+struct MixRow {
+  const float *x, *weight, *probabilities;
+  float* dx;
+  Index n, target;
+  float picked, uniform, share, scale;
+};
+
 struct LossKernels {
-  float (*squared_error)(const float* x, const float* target, float* dx, Index n, float scale) noexcept;
-  float (*logistic)(const float* x, const float* target, float* dx, Index n, float scale) noexcept;
+  using Point = float (*)(const PointBlock& block) noexcept;
+  Point point[kPointLosses];
   float (*cross_entropy_row)(const float* x, float* dx, Index n, Index target, float scale) noexcept;
+  float (*cross_entropy_mix)(const MixRow& row) noexcept;
 };
 
 struct SgdNumbers {

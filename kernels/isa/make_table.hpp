@@ -74,6 +74,12 @@ constexpr MapKernels<T> make_map(FormulaList<F...>, FormulaList<G...>) {
   return k;
 }
 
+template <class A, class... P>
+constexpr LossKernels make_losses(PointList<P...>) {
+  static_assert(sizeof...(P) == kPointLosses);
+  return {{&pointwise_loss<P, A>...}, &cross_entropy_row<A>, &cross_entropy_mix<A>};
+}
+
 template <class A, class... F>
 constexpr UpdateKernels make_updates(UpdateList<F...>) {
   static_assert(sizeof...(F) == kUpdateKinds);
@@ -82,18 +88,18 @@ constexpr UpdateKernels make_updates(UpdateList<F...>) {
 
 template <class A>
 constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, const GemmKernels<double>& gemm_f64) {
-  return {
-      isa,
-      &gemm_f32,
-      &gemm_f64,
-      make_map<float, A>(Formulas{}, Functions{}),
-      make_map<double, A>(Formulas{}, DoubleFunctions{}),
-      {&row_softmax<float, A>, &row_log_softmax<float, A>, &row_logsumexp<float, A>, &row_softmax_backward<float, A>,
-       &row_log_softmax_backward<float, A>, &row_max<float, A>, &row_find<float, A>, &row_sum<float, A>,
-       &row_squares<float, A>, &norm_row<A>, &norm_row_backward<A>, &add_squares<A>, &scale_columns<A>,
-       &scale_columns_backward<A>, &prelu_row<A>, &add_products<A>, &prelu_row_backward<A>},
-      {&pointwise_loss<SquaredError, float, A>, &pointwise_loss<LogisticLoss, float, A>, &cross_entropy_row<float, A>},
-      make_updates<A>(UpdateFormulas{})};
+  return {isa,
+          &gemm_f32,
+          &gemm_f64,
+          make_map<float, A>(Formulas{}, Functions{}),
+          make_map<double, A>(Formulas{}, DoubleFunctions{}),
+          {&row_softmax<float, A>, &row_log_softmax<float, A>, &row_logsumexp<float, A>,
+           &row_softmax_backward<float, A>, &row_log_softmax_backward<float, A>, &row_max<float, A>,
+           &row_find<float, A>, &row_sum<float, A>, &row_dot<float, A>, &row_combine<float, A>, &row_squares<float, A>,
+           &norm_row<A>, &norm_row_backward<A>, &add_squares<A>, &scale_columns<A>, &scale_columns_backward<A>,
+           &prelu_row<A>, &add_products<A>, &prelu_row_backward<A>},
+          make_losses<A>(Points{}),
+          make_updates<A>(UpdateFormulas{})};
 }
 
 }  // namespace tilewright::detail

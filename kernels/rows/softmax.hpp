@@ -37,6 +37,25 @@ double row_sum(const T* x, Index n) noexcept {
       n, [=](Index i, auto... some) __attribute__((always_inline)) { return simd::load<T, A>(x + i, some...); });
 }
 
+template <class T, class A>
+double row_dot(const T* x, const T* y, Index n) noexcept {
+  return sum_in_blocks<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        return simd::load<T, A>(x + i, some...) * simd::load<T, A>(y + i, some...);
+      });
+}
+
+/// to = a x + b y
+template <class T, class A>
+void row_combine(const T* x, const T* y, T a, T b, T* to, Index n) noexcept {
+  const Vec<T, A> va = simd::set<T, A>(a), vb = simd::set<T, A>(b);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(to + i, simd::fma(va, simd::load<T, A>(x + i, some...), vb * simd::load<T, A>(y + i, some...)),
+                    some...);
+      });
+}
+
 /// sum (x - center)^2
 template <class T, class A>
 double row_squares(const T* x, Index n, T center) noexcept {
