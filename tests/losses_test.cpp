@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Losses and updates against references in double.
+// Losses against references in double and against PyTorch over their options.
 #include <algorithm>
 #include <array>
+#include <fstream>
+#include <map>
+#include <numeric>
+#include <sstream>
 
 #include "tests/support.hpp"
 
@@ -151,85 +155,221 @@ TEST(Losses, Errors) {
             "cross_entropy_loss: x is 3x2 but there are 2 classes");
 }
 
-/// PyTorch's formulas, one element at a time in double.
-TEST(Updates, SgdMatchesReference) {
-  for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{17}, std::size_t{1000}})
-    for (const SgdStep& option : {SgdStep{.lr = 0.1}, SgdStep{.lr = 0.1, .momentum = 0.9},
-                                  SgdStep{.lr = 0.05, .momentum = 0.8, .dampening = 0.3, .weight_decay = 0.01},
-                                  SgdStep{.lr = 0.05, .momentum = 0.8, .weight_decay = 0.02, .nesterov = true}}) {
-      std::vector<float> p(n), g(n), b(n);
-      fill_uniform(p, {1, 1}, -1, 1);
-      std::vector<double> p64(p.begin(), p.end()), b64(n);
-      for (std::uint64_t step = 0; step < 5; ++step) {
-        fill_uniform(g, {1, 2 + step}, -1, 1);
-        SgdStep s = option;
-        s.first = step == 0;
-        sgd_update(p, g, s.momentum == 0 ? std::span<float>() : std::span<float>(b), s);
-        for (std::size_t i = 0; i < n; ++i) {
-          const double d = g[i] + s.weight_decay * p64[i];
-          b64[i] = s.first ? d : s.momentum * b64[i] + (1 - s.dampening) * d;
-          p64[i] -= s.lr * (s.momentum == 0 ? d : s.nesterov ? d + s.momentum * b64[i] : b64[i]);
-          ASSERT_NEAR(p[i], p64[i], 20 * kEps) << n << " " << i;
-        }
-      }
-    }
-}
+// ---- tests/data/make_losses.py: PyTorch's losses over their options
 
-TEST(Updates, AdamMatchesReference) {
-  for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{33}, std::size_t{1000}})
-    for (const AdamStep& option :
-         {AdamStep{}, AdamStep{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-6, .weight_decay = 0.1},
-          AdamStep{.lr = 0.01, .weight_decay = 0.1, .decoupled = true}}) {
-      std::vector<float> p(n), g(n), m(n), v(n);
-      fill_uniform(p, {1, 1}, -1, 1);
-      std::vector<double> p64(p.begin(), p.end()), m64(n), v64(n);
-      for (std::uint64_t step = 0; step < 5; ++step) {
-        fill_uniform(g, {1, 2 + step}, -1, 1);
-        AdamStep s = option;
-        s.bias_correction1 = 1 - std::pow(s.beta1, static_cast<double>(step + 1));
-        s.bias_correction2 = 1 - std::pow(s.beta2, static_cast<double>(step + 1));
-        adam_update(p, g, m, v, s);
-        for (std::size_t i = 0; i < n; ++i) {
-          const double d = g[i] + (s.decoupled ? 0 : s.weight_decay * p64[i]);
-          if (s.decoupled) p64[i] *= 1 - s.lr * s.weight_decay;
-          m64[i] += (1 - s.beta1) * (d - m64[i]);
-          v64[i] = s.beta2 * v64[i] + (1 - s.beta2) * d * d;
-          p64[i] -= s.lr / s.bias_correction1 * m64[i] / (std::sqrt(v64[i] / s.bias_correction2) + s.eps);
-          // A gradient near zero makes m / sqrt(v) sensitive; lr times a few hundred units is far below a step.
-          ASSERT_NEAR(p[i], p64[i], 10 * kEps + s.lr * 2e-5) << n << " " << i;
-        }
-      }
-    }
-}
+using Inputs = std::map<std::string, std::vector<float>>;
+using Options = std::map<std::string, std::string>;
 
-TEST(Updates, BitsDoNotDependOnThreads) {
-  const std::size_t n = 300001;
-  const auto hash = [&](int threads) {
-    std::vector<float> p(n), g(n), m(n), v(n);
-    fill_uniform(p, {1, 1}, -1, 1);
-    fill_uniform(g, {1, 2}, -1, 1);
-    adam_update(p, g, m, v, {.bias_correction1 = 0.1, .bias_correction2 = 0.001}, threads);
-    sgd_update(p, g, m, {.momentum = 0.9}, threads);
-    return Hash().add(p).add(m).add(v).value();
+struct Outcome {
+  double value;
+  std::vector<float> values, gradient;
+};
+
+Outcome run_loss(const std::string& name, const Options& o, Inputs in) {
+  const Index rows = 4, cols = 5;
+  const auto view = [&](const char* key) { return MatrixView<const float>(in.at(key).data(), rows, cols); };
+  const auto number = [&](const char* key, double otherwise) {
+    return o.contains(key) ? std::stod(o.at(key)) : otherwise;
   };
-  for (const int threads : test::kThreadCounts) EXPECT_EQ(hash(threads), hash(1)) << threads;
-  if (active_isa() != Isa::sse2) {
-    EXPECT_EQ(hash(1), 13500795400751557028U);
+  const std::string reduction = o.at("reduction");
+  const Reduction r = reduction == "mean"   ? Reduction::mean
+                      : reduction == "sum"  ? Reduction::sum
+                      : reduction == "none" ? Reduction::none
+                                            : Reduction::batch_mean;
+  Matrix<float> values(rows, cols), dx(rows, cols), dy(rows, cols);
+  std::vector<float> row_values(rows);
+  LossOptions e{.reduction = r, .values = values};
+  ClassLossOptions c{.reduction = r, .label_smoothing = number("label_smoothing", 0), .values = row_values};
+  if (o.contains("weight")) e.weight = view("weights"), c.weight = in.at("weight");
+  if (o.contains("ignore_index")) c.ignore_index = 4;
+  std::vector<Index> classes;
+  for (const float v : in.at("classes")) classes.push_back(static_cast<Index>(v));
+  const auto x = view("x"), y = view("y"), p = view("p"), q = view("q"), signs = view("signs");
+  bool by_rows = false, two = false;
+  double value = NAN;
+  if (name == "mse") value = mse_loss(x, y, dx, e);
+  if (name == "l1") value = l1_loss(x, y, dx, e);
+  if (name == "smooth_l1") value = smooth_l1_loss(x, y, dx, number("beta", 1), e);
+  if (name == "huber") value = huber_loss(x, y, dx, number("delta", 1), e);
+  if (name == "bce") value = bce_loss(p, q, dx, e);
+  if (name == "bce_with_logits")
+    value = bce_with_logits_loss(x, p, dx, e, 0, o.contains("pos_weight") ? in.at("weight") : std::span<const float>());
+  if (name == "kl_div")
+    value = o.contains("log_target") ? kl_div_loss(x, y, dx, true, e) : kl_div_loss(x, q, dx, false, e);
+  if (name == "hinge_embedding") value = hinge_embedding_loss(x, signs, dx, number("margin", 1), e);
+  if (name == "margin_ranking") {
+    value = margin_ranking_loss(x, y, signs, dx, number("margin", 0), e);
+    for (Index i = 0; i < dx.size(); ++i) dy.data()[i] = -dx.data()[i];
+    two = true;
+  }
+  if (name == "cosine_embedding") {
+    std::vector<float> target;
+    for (Index i = 0; i < rows; ++i) target.push_back(signs(i, 0));
+    value = cosine_embedding_loss(x, y, target, dx, dy, number("margin", 0), c);
+    by_rows = two = true;
+  }
+  if (name == "nll") value = nll_loss(x, classes, dx, c), by_rows = true;
+  if (name == "cross_entropy") value = cross_entropy_loss(x, classes, dx, c), by_rows = true;
+  if (name == "cross_entropy_soft") value = cross_entropy_loss(x, q, dx, c), by_rows = true;
+  Outcome result{value,
+                 by_rows ? row_values : std::vector<float>(values.span().begin(), values.span().end()),
+                 {dx.span().begin(), dx.span().end()}};
+  if (two) result.gradient.insert(result.gradient.end(), dy.span().begin(), dy.span().end());
+  return result;
+}
+
+TEST(Losses, FollowPyTorch) {
+  std::ifstream file(TILEWRIGHT_TEST_DATA "/losses.txt");
+  ASSERT_TRUE(file) << TILEWRIGHT_TEST_DATA;
+  Inputs in;
+  int cases = 0;
+  for (std::string line, word, name; std::getline(file, line);) {
+    std::istringstream words(line);
+    words >> word >> name;
+    const auto numbers = [&] {
+      std::vector<float> v;
+      for (std::string w; words >> w && w != "|";) v.push_back(std::stof(w));
+      return v;
+    };
+    if (word == "input") {
+      in[name] = numbers();
+      continue;
+    }
+    Options options;
+    for (std::string w; words >> w && w != "|";) options[w.substr(0, w.find('='))] = w.substr(w.find('=') + 1);
+    const std::vector<float> want = numbers(), gradient = numbers();
+    const Outcome got = run_loss(name, options, in);
+    const auto near = [&](double a, double b) { EXPECT_NEAR(a, b, 3e-6 * (1 + std::fabs(b))) << line; };
+    if (options.at("reduction") == "none") {
+      ASSERT_EQ(got.values.size(), want.size()) << line;
+      for (std::size_t i = 0; i < want.size(); ++i) near(got.values[i], want[i]);
+      near(got.value, std::accumulate(want.begin(), want.end(), 0.0));
+    } else {
+      near(got.value, want[0]);
+    }
+    ASSERT_EQ(got.gradient.size(), gradient.size()) << line;
+    for (std::size_t i = 0; i < gradient.size(); ++i) near(got.gradient[i], gradient[i]);
+    ++cases;
+  }
+  EXPECT_EQ(cases, 107);
+}
+
+/// The logits that it never holds, and what becomes of them.
+TEST(Losses, LinearCrossEntropyIsTheCrossEntropyOfAProduct) {
+  for (const auto& [rows, classes, features] : {std::array<Index, 3>{7, 11, 5}, {40, 600000, 3}, {0, 4, 3}}) {
+    Matrix<float> x(rows, features), w(classes, features), dx(rows, features), dw(classes, features);
+    Matrix<float> logits(rows, classes), want_dx(rows, features), want_dw(classes, features);
+    fill_uniform(x.span(), {1, 1}, -1, 1);
+    fill_uniform(w.span(), {1, 2}, -1, 1);
+    fill_uniform(dw.span(), {1, 3}, -1, 1);  // overwritten
+    std::vector<Index> c(static_cast<std::size_t>(rows));
+    for (std::size_t i = 0; i < c.size(); ++i) c[i] = i == 3 ? -100 : static_cast<Index>(i * 31) % classes;
+    gemm(x, w.t(), logits);
+    const double want = cross_entropy_loss(logits, c, logits);
+    gemm(logits, w, want_dx);
+    gemm(logits.t(), x, want_dw);
+    const double got = linear_cross_entropy_loss(x, w, c, dx, dw);
+    if (rows == 0) {
+      EXPECT_TRUE(std::isnan(got));
+    } else {
+      EXPECT_NEAR(got, want, 1e-12 * want);
+    }
+    for (Index i = 0; i < dx.size(); ++i) ASSERT_NEAR(dx.data()[i], want_dx.data()[i], 1e-7);
+    for (Index i = 0; i < dw.size(); ++i) ASSERT_NEAR(dw.data()[i], want_dw.data()[i], 1e-7) << rows;
+    const double alone = linear_cross_entropy_loss(x, w, c, {}, {}, {}, 1);
+    EXPECT_TRUE(alone == got || std::isnan(got));
   }
 }
 
-TEST(Updates, Errors) {
-  std::vector<float> three(3), two(2);
-  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, two, three, three, {}); }),
-            "adam_update: gradients has 2 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { adam_update(three, three, three, three, {.beta1 = 1}); }),
-            "adam_update: beta1 is 1.000000, expected 0 <= beta1 < 1");
-  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.lr = NAN}); }),
-            "sgd_update: lr is nan, expected a finite number >= 0");
-  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(three, three, {}, {.momentum = 0.9}); }),
-            "sgd_update: buffer has 0 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.nesterov = true}); }),
-            "sgd_update: nesterov needs momentum > 0 and dampening 0");
+TEST(Losses, OptionsAndUnusualTargets) {
+  Matrix<float> x(2, 3), dx(2, 3), q(2, 3), values(2, 3);
+  const float inf = INFINITY;
+  x(0, 0) = -inf;
+  q(0, 1) = q(1, 2) = 1;
+  // A target of 0 says nothing about an impossible class.
+  EXPECT_NEAR(cross_entropy_loss(x, q, dx), (std::log(2.0) + std::log(3.0)) / 2, 1e-6);
+  EXPECT_EQ(dx(0, 0), 0);
+  EXPECT_EQ(cross_entropy_loss(x, q, dx, {.label_smoothing = 0.1}), static_cast<double>(inf));
+  const std::vector<Index> ignored{-100, -100};
+  EXPECT_TRUE(std::isnan(cross_entropy_loss(x, ignored, dx)));  // 0/0, as in PyTorch
+  EXPECT_EQ(dx(0, 1), 0);
+  EXPECT_EQ(cross_entropy_loss(x, ignored, dx, {.reduction = Reduction::sum}), 0);
+  // One row of weights for all; operands with gaps.
+  Matrix<float> weight(1, 3), every(2, 3);
+  for (Index j = 0; j < 3; ++j) weight(0, j) = every(0, j) = every(1, j) = static_cast<float>(j + 1);
+  fill_uniform(x.span(), {1, 1});
+  const double all = mse_loss(x, q, dx, {.weight = every});
+  EXPECT_EQ(mse_loss(x, q, {}, {.weight = MatrixView<const float>(weight.data(), 2, 3, 0)}), all);
+  Guarded<float> gaps(2, 3, Order::column_major), out(2, 3, Order::both_strided);
+  for (Index i = 0; i < 2; ++i)
+    for (Index j = 0; j < 3; ++j) gaps(i, j) = x(i, j);
+  EXPECT_EQ(mse_loss(gaps.view(), q, out.view(), {.reduction = Reduction::none, .weight = every, .values = values}),
+            mse_loss(x, q, {}, {.reduction = Reduction::sum, .weight = every}));
+  EXPECT_EQ(values(1, 2), 3 * (x(1, 2) - 1) * (x(1, 2) - 1));
+  EXPECT_EQ(out(1, 2), 3 * (2 * (x(1, 2) - 1)));
+  EXPECT_TRUE(out.padding_intact());
+}
+
+TEST(Losses, NewOnesGiveTheSameBitsOnAnyThreads) {
+  const Index rows = 777, cols = 130;
+  Matrix<float> x(rows, cols), y(rows, cols), p(rows, cols), signs(rows, cols), dx(rows, cols), dy(rows, cols);
+  fill_uniform(x.span(), {1, 1}, -4, 4);
+  fill_uniform(y.span(), {1, 2}, -4, 4);
+  fill_uniform(p.span(), {1, 3}, 0.001F, 0.01F);
+  for (Index i = 0; i < x.size(); ++i) signs.data()[i] = y.data()[i] < 0 ? -1.0F : 1.0F;
+  const std::span<const float> weight = p.span().first(static_cast<std::size_t>(cols));
+  std::vector<Index> classes(static_cast<std::size_t>(rows));
+  for (Index i = 0; i < rows; ++i) classes[static_cast<std::size_t>(i)] = i * 7 % cols;
+  Matrix<float> w(50, cols), dw(50, cols);
+  fill_uniform(w.span(), {1, 4}, -1, 1);
+  std::vector<Index> few(classes);
+  for (Index& c : few) c %= 50;
+  const auto hash = [&](int t) {
+    Hash h;
+    const auto keep = [&](double value) { h.add(value).add(dx.span()); };
+    keep(l1_loss(x, y, dx, {}, t));
+    keep(smooth_l1_loss(x, y, dx, 0.5, {}, t));
+    keep(huber_loss(x, y, dx, 0.5, {}, t));
+    keep(bce_loss(p, p, dx, {}, t));
+    keep(bce_with_logits_loss(x, p, dx, {}, t, weight));
+    keep(kl_div_loss(x, p, dx, false, {}, t));
+    keep(kl_div_loss(x, y, dx, true, {}, t));
+    keep(hinge_embedding_loss(x, signs, dx, 1, {}, t));
+    keep(margin_ranking_loss(x, y, signs, dx, 0.1, {}, t));
+    keep(cross_entropy_loss(x, classes, dx, {.weight = weight, .label_smoothing = 0.1}, t));
+    keep(cross_entropy_loss(x, p, dx, {}, t));
+    keep(cosine_embedding_loss(x, y, signs.span().first(static_cast<std::size_t>(rows)), dx, dy, 0.1, {}, t));
+    h.add(dy.span());
+    keep(linear_cross_entropy_loss(x, w, few, dx, dw, {}, t));
+    h.add(dw.span());
+    return h.value();
+  };
+  const auto expected = hash(1);
+  for (const int threads : test::kThreadCounts) EXPECT_EQ(hash(threads), expected) << threads;
+  if (active_isa() != Isa::sse2) {
+    EXPECT_EQ(expected, 10214949551143768369U);
+  }
+}
+
+TEST(Losses, OptionErrors) {
+  Matrix<float> x(2, 3), t(3, 2);
+  const std::vector<float> three(3), two(2);
+  const std::vector<Index> classes{0, 2};
+  EXPECT_EQ(message_of<ValueError>([&] { mse_loss(x, x, {}, {.reduction = Reduction::none}); }),
+            "mse_loss: reduction none needs a place for the values");
+  EXPECT_EQ(message_of<ShapeError>([&] { bce_loss(x, x, {}, {.weight = t}); }), "bce_loss: weight is 3x2 but x is 2x3");
+  EXPECT_EQ(message_of<ValueError>([&] { huber_loss(x, x, {}, 0); }),
+            "huber_loss: delta is 0.000000, expected a finite number > 0");
+  EXPECT_EQ(message_of<ShapeError>([&] { bce_with_logits_loss(x, x, {}, {}, 0, two); }),
+            "bce_with_logits_loss: pos_weight has 2 elements, expected 3");
+  EXPECT_EQ(message_of<ShapeError>([&] { cross_entropy_loss(x, classes, {}, {.weight = two}); }),
+            "cross_entropy_loss: weight has 2 elements, expected 3");
+  EXPECT_EQ(message_of<ValueError>([&] { cross_entropy_loss(x, x, {}, {.label_smoothing = 1.5}); }),
+            "cross_entropy_loss: label_smoothing is 1.500000, expected 0 <= label_smoothing <= 1");
+  EXPECT_EQ(message_of<ShapeError>([&] { linear_cross_entropy_loss(x, t, classes, {}, {}); }),
+            "linear_cross_entropy_loss: x is 2x3 but w is 3x2: they must have as many columns");
+  EXPECT_EQ(message_of<ShapeError>([&] { cosine_embedding_loss(x, x, three, {}, {}); }),
+            "cosine_embedding_loss: x is 2x3 but there are 3 targets");
 }
 
 }  // namespace

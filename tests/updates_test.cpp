@@ -16,6 +16,7 @@ namespace {
 using test::Hash;
 using test::message_of;
 using Options = std::map<std::string, double>;
+constexpr double kEps = 1.2e-7;
 
 double get(const Options& o, const char* name, double otherwise) {
   const auto found = o.find(name);
@@ -192,6 +193,87 @@ TEST(Updates, FormulasGiveTheSameBitsOnAnyThreads) {
   if (active_isa() != Isa::sse2) {
     EXPECT_EQ(alone, 6628648822337676045U);
   }
+}
+
+/// PyTorch's formulas, one element at a time in double.
+TEST(Updates, SgdMatchesReference) {
+  for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{17}, std::size_t{1000}})
+    for (const SgdStep& option : {SgdStep{.lr = 0.1}, SgdStep{.lr = 0.1, .momentum = 0.9},
+                                  SgdStep{.lr = 0.05, .momentum = 0.8, .dampening = 0.3, .weight_decay = 0.01},
+                                  SgdStep{.lr = 0.05, .momentum = 0.8, .weight_decay = 0.02, .nesterov = true}}) {
+      std::vector<float> p(n), g(n), b(n);
+      fill_uniform(p, {1, 1}, -1, 1);
+      std::vector<double> p64(p.begin(), p.end()), b64(n);
+      for (std::uint64_t step = 0; step < 5; ++step) {
+        fill_uniform(g, {1, 2 + step}, -1, 1);
+        SgdStep s = option;
+        s.first = step == 0;
+        sgd_update(p, g, s.momentum == 0 ? std::span<float>() : std::span<float>(b), s);
+        for (std::size_t i = 0; i < n; ++i) {
+          const double d = g[i] + s.weight_decay * p64[i];
+          b64[i] = s.first ? d : s.momentum * b64[i] + (1 - s.dampening) * d;
+          p64[i] -= s.lr * (s.momentum == 0 ? d : s.nesterov ? d + s.momentum * b64[i] : b64[i]);
+          ASSERT_NEAR(p[i], p64[i], 20 * kEps) << n << " " << i;
+        }
+      }
+    }
+}
+
+TEST(Updates, AdamMatchesReference) {
+  for (const std::size_t n : {std::size_t{1}, std::size_t{15}, std::size_t{33}, std::size_t{1000}})
+    for (const AdamStep& option :
+         {AdamStep{}, AdamStep{.lr = 0.01, .beta1 = 0.8, .beta2 = 0.9, .eps = 1e-6, .weight_decay = 0.1},
+          AdamStep{.lr = 0.01, .weight_decay = 0.1, .decoupled = true}}) {
+      std::vector<float> p(n), g(n), m(n), v(n);
+      fill_uniform(p, {1, 1}, -1, 1);
+      std::vector<double> p64(p.begin(), p.end()), m64(n), v64(n);
+      for (std::uint64_t step = 0; step < 5; ++step) {
+        fill_uniform(g, {1, 2 + step}, -1, 1);
+        AdamStep s = option;
+        s.bias_correction1 = 1 - std::pow(s.beta1, static_cast<double>(step + 1));
+        s.bias_correction2 = 1 - std::pow(s.beta2, static_cast<double>(step + 1));
+        adam_update(p, g, m, v, s);
+        for (std::size_t i = 0; i < n; ++i) {
+          const double d = g[i] + (s.decoupled ? 0 : s.weight_decay * p64[i]);
+          if (s.decoupled) p64[i] *= 1 - s.lr * s.weight_decay;
+          m64[i] += (1 - s.beta1) * (d - m64[i]);
+          v64[i] = s.beta2 * v64[i] + (1 - s.beta2) * d * d;
+          p64[i] -= s.lr / s.bias_correction1 * m64[i] / (std::sqrt(v64[i] / s.bias_correction2) + s.eps);
+          // A gradient near zero makes m / sqrt(v) sensitive; lr times a few hundred units is far below a step.
+          ASSERT_NEAR(p[i], p64[i], 10 * kEps + s.lr * 2e-5) << n << " " << i;
+        }
+      }
+    }
+}
+
+TEST(Updates, BitsDoNotDependOnThreads) {
+  const std::size_t n = 300001;
+  const auto hash = [&](int threads) {
+    std::vector<float> p(n), g(n), m(n), v(n);
+    fill_uniform(p, {1, 1}, -1, 1);
+    fill_uniform(g, {1, 2}, -1, 1);
+    adam_update(p, g, m, v, {.bias_correction1 = 0.1, .bias_correction2 = 0.001}, threads);
+    sgd_update(p, g, m, {.momentum = 0.9}, threads);
+    return Hash().add(p).add(m).add(v).value();
+  };
+  for (const int threads : test::kThreadCounts) EXPECT_EQ(hash(threads), hash(1)) << threads;
+  if (active_isa() != Isa::sse2) {
+    EXPECT_EQ(hash(1), 13500795400751557028U);
+  }
+}
+
+TEST(Updates, Errors) {
+  std::vector<float> three(3), two(2);
+  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, two, three, three, {}); }),
+            "adam_update: gradients has 2 elements but parameters has 3");
+  EXPECT_EQ(message_of<ValueError>([&] { adam_update(three, three, three, three, {.beta1 = 1}); }),
+            "adam_update: beta1 is 1.000000, expected 0 <= beta1 < 1");
+  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.lr = NAN}); }),
+            "sgd_update: lr is nan, expected a finite number >= 0");
+  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(three, three, {}, {.momentum = 0.9}); }),
+            "sgd_update: buffer has 0 elements but parameters has 3");
+  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.nesterov = true}); }),
+            "sgd_update: nesterov needs momentum > 0 and dampening 0");
 }
 
 /// Tails of every length, with memory behind them that must stay as it is.

@@ -427,7 +427,7 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
     const double length = std::sqrt(aa * bb), cosine = kernels.dot(a, b, x.cols) / length;
     const bool similar = target[static_cast<std::size_t>(i)] == 1.0F;
     const double loss = similar ? 1 - cosine : cosine - margin < 0 ? 0 : cosine - margin;
-    const double slope = (similar ? -1 : cosine - margin <= 0 ? 0 : 1) / count;
+    const double slope = (similar ? -1 : cosine - margin < 0 ? 0 : 1) / count;
     const auto cross = static_cast<float>(slope / length);
     const auto along_a = static_cast<float>(-slope * cosine / aa), along_b = static_cast<float>(-slope * cosine / bb);
     if (dx.data != nullptr) kernels.combine(b, a, cross, along_a, dx.data + i * dx.row_stride, x.cols);

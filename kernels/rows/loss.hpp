@@ -154,7 +154,7 @@ struct KlDivergenceOfLogs {
   }
 };
 
-/// t = 1: x; t = -1: max(0, margin - x).
+/// t = 1: x; t = -1: max(0, margin - x). At 0 the derivative is that of the margin's side, as PyTorch's clamp.
 struct HingeEmbedding {
   static constexpr bool kTakesOther = false;
   template <class T, class A>
@@ -162,7 +162,7 @@ struct HingeEmbedding {
     const Vec<T, A> zero = simd::set<T, A>(0), one = simd::set<T, A>(1), gap = margin - x;
     const auto similar = t == one;
     return {simd::select(similar, x, simd::select(gap < zero, zero, gap)),
-            simd::select(similar, one, simd::select(gap <= zero, zero, zero - one))};
+            simd::select(similar, one, simd::select(gap < zero, zero, simd::select(zero <= gap, zero - one, gap)))};
   }
 };
 
@@ -172,7 +172,8 @@ struct MarginRanking {
   template <class T, class A>
   TILEWRIGHT_INLINE ValueAndGradient<T, A> at(Vec<T, A> x, Vec<T, A> t, Vec<T, A> other, Vec<T, A> margin) {
     const Vec<T, A> zero = simd::set<T, A>(0), gap = margin - t * (x - other);
-    return {simd::select(gap < zero, zero, gap), simd::select(gap <= zero, zero, zero - t)};
+    return {simd::select(gap < zero, zero, gap),
+            simd::select(gap < zero, zero, simd::select(zero <= gap, zero - t, gap))};
   }
 };
 
