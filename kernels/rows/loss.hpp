@@ -20,7 +20,7 @@ float pointwise_loss(const PointBlock& b) noexcept {
   using T = float;
   using V = Vec<T, A>;
   const V scale = simd::set<T, A>(b.scale), parameter = simd::set<T, A>(b.parameter);
-  return reduce<Add, T, A>(
+  return reduce<Add, T, A, Term::is_long>(
       b.n, T(0), [&](Index i, auto... some) __attribute__((always_inline)) {
         V other = parameter;
         if constexpr (Point::kTakesOther) other = simd::load<T, A>(b.other + i, some...);
@@ -216,8 +216,8 @@ float cross_entropy_mix(const MixRow& m) noexcept {
     if (m.probabilities != nullptr) r = simd::fma(share, simd::load<T, A>(m.probabilities + i, some...), r);
     return m.weight == nullptr ? r : r * simd::load<T, A>(m.weight + i, some...);
   };
-  const T mass = m.picked + reduce<Add, T, A>(m.n, T(0), wanted);
-  const T away = reduce<Add, T, A>(
+  const T mass = m.picked + reduce<Add, T, A, Term::is_long>(m.n, T(0), wanted);
+  const T away = reduce<Add, T, A, Term::is_long>(
       m.n, T(0), [&](Index i, auto... some) __attribute__((always_inline)) {
         const V r = wanted(i, some...);
         return simd::select(r == zero, zero, r * (top - simd::load<T, A>(m.x + i, some...)));

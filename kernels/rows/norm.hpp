@@ -44,12 +44,13 @@ void norm_row_backward(const NormRow& r) noexcept {
   };
   V slope = simd::set<T, A>(0), offset = slope;
   if (r.y != nullptr) {
-    const double along = sum_in_blocks<T, A>(
+    const double along = sum_in_blocks<T, A, Term::is_long>(
         r.n, [&](Index i, auto... some)
                  __attribute__((always_inline)) { return gradient(i, some...) * normal(i, some...); });
     slope = simd::set<T, A>(static_cast<T>(-along / static_cast<double>(r.n)));
     if (r.centered)
-      offset = simd::set<T, A>(static_cast<T>(sum_in_blocks<T, A>(r.n, gradient) / static_cast<double>(r.n)));
+      offset =
+          simd::set<T, A>(static_cast<T>(sum_in_blocks<T, A, Term::is_long>(r.n, gradient) / static_cast<double>(r.n)));
   }
   simd::for_registers<T, A>(
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {

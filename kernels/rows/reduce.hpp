@@ -14,13 +14,6 @@ namespace tilewright::detail {
 inline constexpr int kFoldLanes = 16;
 inline constexpr int kSumLanes = 64;
 
-/// 16 virtual lanes.
-template <class T, class A>
-struct Fold {
-  static constexpr int kVectors = kFoldLanes / kLanes<T, A>;
-  Vec<T, A> v[kVectors];
-};
-
 struct Add {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> a, Vec<T, A> b) {
@@ -44,47 +37,56 @@ struct Max {
   }
 };
 
-/// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. Term is called with an offset and either
+/// Whether a term is so long that copies of it for every register would be most of the library.
+enum class Term { is_short, is_long };
+
+/// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. It is called with an offset and either
 /// nothing or the lanes to take; it returns a register whose lanes outside the choice do not matter.
-template <class Op, class T, class A, class Term>
-TILEWRIGHT_INLINE T reduce(Index n, T zero, Term term) {
-  using F = Fold<T, A>;
-  constexpr int lanes = kLanes<T, A>;
-  F fold;
+template <class Op, class T, class A, Term kTerm = Term::is_short, class F>
+TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
+  constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes;
+  constexpr bool kUnrolled = kTerm == Term::is_short || kIsAvx512<A>;
+  const Vec<T, A> neutral = simd::set<T, A>(zero);
+  Vec<T, A> fold[kFold];
 #pragma GCC unroll 8
-  for (int v = 0; v < F::kVectors; ++v) fold.v[v] = simd::set<T, A>(zero);
+  for (int v = 0; v < kFold; ++v) fold[v] = neutral;
   Index i = 0;
   if (n >= kSumLanes) {
-    F wide[4];
-#pragma GCC unroll 4
-    for (int f = 0; f < 4; ++f)
-#pragma GCC unroll 8
-      for (int v = 0; v < F::kVectors; ++v) wide[f].v[v] = simd::set<T, A>(zero);
-    for (; i + kSumLanes <= n; i += kSumLanes)
-#pragma GCC unroll 4
-      for (int f = 0; f < 4; ++f)
-#pragma GCC unroll 8
-        for (int v = 0; v < F::kVectors; ++v)
-          wide[f].v[v] = Op::template of<T, A>(wide[f].v[v], term(i + f * kFoldLanes + v * lanes));
-#pragma GCC unroll 8
-    for (int v = 0; v < F::kVectors; ++v)
-      fold.v[v] = Op::template of<T, A>(Op::template of<T, A>(wide[0].v[v], wide[2].v[v]),
-                                        Op::template of<T, A>(wide[1].v[v], wide[3].v[v]));
-  }
-  const Vec<T, A> neutral = simd::set<T, A>(zero);
-  for (; i < n; i += kFoldLanes)
-#pragma GCC unroll 8
-    for (int v = 0; v < F::kVectors; ++v) {
-      const Index at = i + v * lanes;
-      if (at + lanes <= n)
-        fold.v[v] = Op::template of<T, A>(fold.v[v], term(at));
-      else if (at < n)
-        fold.v[v] =
-            Op::template of<T, A>(fold.v[v], simd::keep(term(at, simd::first_lanes<T, A>(n - at)), neutral, n - at));
+    Vec<T, A> wide[kWide];
+#pragma GCC unroll 16
+    for (int v = 0; v < kWide; ++v) wide[v] = neutral;
+    for (; i + kSumLanes <= n; i += kSumLanes) {
+      if constexpr (kUnrolled) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kWide; ++v) wide[v] = Op::template of<T, A>(wide[v], term(i + v * lanes));
+      } else {
+#pragma GCC unroll 1
+        for (int v = 0; v < kWide; ++v) wide[v] = Op::template of<T, A>(wide[v], term(i + v * lanes));
+      }
     }
+#pragma GCC unroll 8
+    for (int v = 0; v < kFold; ++v)
+      fold[v] = Op::template of<T, A>(Op::template of<T, A>(wide[v], wide[v + 2 * kFold]),
+                                      Op::template of<T, A>(wide[v + kFold], wide[v + 3 * kFold]));
+  }
+  const auto add = [&](Index at, Vec<T, A> & to) __attribute__((always_inline)) {
+    if (at + lanes <= n)
+      to = Op::template of<T, A>(to, term(at));
+    else if (at < n)
+      to = Op::template of<T, A>(to, simd::keep(term(at, simd::first_lanes<T, A>(n - at)), neutral, n - at));
+  };
+  for (; i < n; i += kFoldLanes) {
+    if constexpr (kUnrolled) {
+#pragma GCC unroll 8
+      for (int v = 0; v < kFold; ++v) add(i + v * lanes, fold[v]);
+    } else {
+#pragma GCC unroll 1
+      for (int v = 0; v < kFold; ++v) add(i + v * lanes, fold[v]);
+    }
+  }
   T lane[kFoldLanes];
 #pragma GCC unroll 8
-  for (int v = 0; v < F::kVectors; ++v) simd::store(lane + v * lanes, fold.v[v]);
+  for (int v = 0; v < kFold; ++v) simd::store(lane + v * lanes, fold[v]);
 #pragma GCC unroll 4
   for (int half = kFoldLanes / 2; half > 0; half /= 2)
     for (int l = 0; l < half; ++l) lane[l] = Op::template of_scalars<T, A>(lane[l], lane[l + half]);
@@ -95,13 +97,12 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, Term term) {
 inline constexpr Index kSumBlockElements = 4096;
 
 /// The sum of term(i): blocks in the order above, added in double.
-template <class T, class A, class Term>
-TILEWRIGHT_INLINE double sum_in_blocks(Index n, Term term) {
-  if (n <= kSumBlockElements) return static_cast<double>(reduce<Add, T, A>(n, T(0), term));
+template <class T, class A, Term kTerm = Term::is_short, class F>
+TILEWRIGHT_INLINE double sum_in_blocks(Index n, F term) {
   double sum = 0;
   for (Index first = 0; first < n; first += kSumBlockElements) {
     const Index count = n - first < kSumBlockElements ? n - first : kSumBlockElements;
-    sum += static_cast<double>(reduce<Add, T, A>(
+    sum += static_cast<double>(reduce<Add, T, A, kTerm>(
         count, T(0), [&](Index i, auto... some) __attribute__((always_inline)) { return term(first + i, some...); }));
   }
   return sum;

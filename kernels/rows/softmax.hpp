@@ -71,7 +71,7 @@ double row_squares(const T* x, Index n, T center) noexcept {
 template <class T, class A>
 TILEWRIGHT_INLINE T sum_of_exponentials(const T* x, T* y, Index n, T largest) {
   const Vec<T, A> m = simd::set<T, A>(largest);
-  return reduce<Add, T, A>(
+  return reduce<Add, T, A, Term::is_long>(
       n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> e = simd::exp(simd::load<T, A>(x + i, some...) - m);
         if (y != nullptr) simd::store(y + i, e, some...);
