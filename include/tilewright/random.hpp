@@ -29,7 +29,7 @@ struct RandomStream {
 };
 
 /// out[i] = low + (high - low) * uniform(i).
-TILEWRIGHT_API void fill_uniform(std::span<float> out, RandomStream stream, float low = 0, float high = 1) noexcept;
+TILEWRIGHT_API void fill_uniform(std::span<float> out, RandomStream stream, float low = 0, float high = 1);
 
 /// out[i] ~ Normal(mean, standard_deviation), Box and Muller's transform in double; the same bits on every machine.
 TILEWRIGHT_API void fill_normal(std::span<float> out, RandomStream stream, float mean = 0,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "tilewright/activations.hpp"
+#include "tilewright/elementwise.hpp"
 #include "tilewright/error.hpp"
 #include "tilewright/functions.hpp"
 #include "tilewright/gemm.hpp"

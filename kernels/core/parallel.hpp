@@ -48,6 +48,21 @@ void parallel(Threads threads, Body&& body) noexcept {
       &body);
 }
 
+/// Calls loop(row, first column, n) for pieces of a rows x cols array: rows, or where there are few, parts of them of
+/// 1024 elements, which keeps threads out of each other's cache lines.
+template <class Loop>
+void for_pieces(Index rows, Index cols, Threads threads, Loop&& loop) {
+  parallel(threads, [&](Member member) {
+    if (rows >= member.size) {
+      const auto [first, end] = member.share(rows);
+      for (Index i = first; i < end; ++i) loop(i, Index{0}, cols);
+    } else {
+      const auto [first, end] = member.share(cols, 1024);
+      for (Index i = 0; i < rows; ++i) loop(i, first, end - first);
+    }
+  });
+}
+
 /// Threads for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside
 /// the host's own parallel region, and no more than have kThreadWork each.
 Threads plan_threads(int requested, double nanoseconds) noexcept;

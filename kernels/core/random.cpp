@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "kernels/core/table.hpp"
 #include "kernels/simd/coefficients.hpp"
 
 namespace tilewright {
@@ -87,11 +88,15 @@ std::uint64_t RandomStream::below(std::uint64_t index, std::uint64_t bound) cons
   return static_cast<std::uint64_t>((static_cast<unsigned __int128>(x) * bound) >> 64);
 }
 
-void fill_uniform(std::span<float> out, RandomStream stream, float low, float high) noexcept {
-  for (std::size_t i = 0; i < out.size(); i += 4) {
-    const auto w = words(stream, i / 4);
-    for (std::size_t j = i; j < std::min(i + 4, out.size()); ++j)
-      out[j] = low + (high - low) * (static_cast<float>(w[j - i] >> 8) * 0x1p-24F);
+void fill_uniform(std::span<float> out, RandomStream stream, float low, float high) {
+  const detail::RandomKernels& kernels = detail::active_table().random;
+  constexpr std::size_t kPiece = 1024;
+  std::uint32_t words[kPiece + detail::kMaxTileCols];
+  for (std::size_t i = 0; i < out.size(); i += kPiece) {
+    const std::size_t n = std::min(kPiece, out.size() - i);
+    const Index blocks = static_cast<Index>((n + 3) / 4 + detail::kPhiloxUnit - 1) / detail::kPhiloxUnit;
+    kernels.philox_blocks({stream.seed, stream.stream}, i / 4, blocks * detail::kPhiloxUnit, words);
+    kernels.scale_words(words, low, high - low, &out[i], static_cast<Index>(n));
   }
 }
 

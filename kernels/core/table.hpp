@@ -112,6 +112,28 @@ struct MapKernels {
   Backward function_backward[kFunctionKinds];
 };
 
+template <class T>
+struct ElementKernels {
+  using Two = void (*)(const T* x, const T* y, T* out, Index n) noexcept;
+  Two add, multiply;
+  /// A square of lanes x lanes elements.
+  void (*transpose_square)(const T* x, Index x_stride, T* y, Index y_stride) noexcept;
+  int lanes;
+};
+
+struct PhiloxStream {
+  std::uint64_t seed, stream;
+};
+
+/// `words` must have a register's worth of readable memory behind what is used.
+struct RandomKernels {
+  /// In whole multiples of kPhiloxUnit blocks.
+  void (*philox_blocks)(const PhiloxStream& s, std::uint64_t first, Index blocks, std::uint32_t* words) noexcept;
+  void (*scale_words)(const std::uint32_t* words, float low, float range, float* y, Index n) noexcept;
+  void (*drop)(const float* x, const std::uint32_t* words, float limit, float scale, float* y, Index n) noexcept;
+};
+inline constexpr Index kPhiloxUnit = 16;
+
 /// A row that is normalised by its own numbers; y is dx in the backward pass (norm.hpp).
 struct NormRow {
   const float *x, *gamma, *beta, *dy;
@@ -239,6 +261,9 @@ struct KernelTable {
   const GemmKernels<double>* gemm_f64;
   MapKernels<float> map_f32;
   MapKernels<double> map_f64;
+  ElementKernels<float> elements_f32;
+  ElementKernels<double> elements_f64;
+  RandomKernels random;
   RowKernels rows;
   LossKernels loss;
   UpdateKernels update;
@@ -249,6 +274,13 @@ struct KernelTable {
       return *gemm_f32;
     else
       return *gemm_f64;
+  }
+  template <class T>
+  const auto& elements() const {
+    if constexpr (sizeof(T) == 4)
+      return elements_f32;
+    else
+      return elements_f64;
   }
   template <class T>
   const auto& map() const {

@@ -208,9 +208,12 @@ void gemm_micro(const Tile<T>& t) noexcept {
   using Fetch = typename Kernel::Fetch;
   const bool grouped = t.k >= kTailSteps;
   Index steps = grouped ? t.k - kTailSteps : t.k;
-  if (steps > R) {
-    kernel.template run<Fetch::next_and_c>(R, bases);
-    steps -= R;
+  // Tiles at the lower edge are few; theirs are not worth the code.
+  if constexpr (R == (Kernel::kCheapMasks ? kMaxTileRows : tile_rows_of<T, A>)) {
+    if (steps > R) {
+      kernel.template run<Fetch::next_and_c>(R, bases);
+      steps -= R;
+    }
   }
   if (t.next != nullptr)
     kernel.template run<Fetch::next>(steps, bases);

@@ -8,6 +8,7 @@
 #include "kernels/gemm/finish.hpp"
 #include "kernels/gemm/micro.hpp"
 #include "kernels/gemm/pack.hpp"
+#include "kernels/map/elementwise.hpp"
 #include "kernels/map/functions.hpp"
 #include "kernels/map/map.hpp"
 #include "kernels/rows/loss.hpp"
@@ -93,6 +94,9 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           &gemm_f64,
           make_map<float, A>(Formulas{}, Functions{}),
           make_map<double, A>(Formulas{}, DoubleFunctions{}),
+          {&add_elements<float, A>, &multiply_elements<float, A>, &transpose_square<float, A>, kLanes<float, A>},
+          {&add_elements<double, A>, &multiply_elements<double, A>, &transpose_square<double, A>, kLanes<double, A>},
+          {&philox_blocks<A>, &scale_words<A>, &drop<A>},
           {&row_softmax<float, A>, &row_log_softmax<float, A>, &row_logsumexp<float, A>,
            &row_softmax_backward<float, A>, &row_log_softmax_backward<float, A>, &row_max<float, A>,
            &row_find<float, A>, &row_sum<float, A>, &row_dot<float, A>, &row_combine<float, A>, &row_squares<float, A>,

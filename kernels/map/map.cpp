@@ -18,26 +18,13 @@ static_assert(std::size(kNames) == kActivationKinds);
 constexpr std::string_view kFunctionNames[] = {"exp", "expm1", "log", "log1p", "rsqrt", "erf", "sin", "cos"};
 static_assert(std::size(kFunctionNames) == kFunctionKinds);
 
-/// Calls loop(offset row, offset col, n) over pieces of a rows x cols array. `contiguous`: all operands are, so rows
-/// need not be kept apart.
+/// As rows, one where all operands are contiguous.
 template <class Loop>
-void for_pieces(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, Loop&& loop) {
-  if (contiguous) {
-    cols *= rows;
-    rows = cols == 0 ? 0 : 1;
-  }
+void for_elements(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, Loop&& loop) {
   const Threads threads =
       plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
-  parallel(threads, [&](Member member) {
-    // Cut the longer side; pieces of 1024 keep threads out of each other's cache lines.
-    if (rows >= member.size) {
-      const auto [first, end] = member.share(rows);
-      for (Index i = first; i < end; ++i) loop(i, Index{0}, cols);
-    } else {
-      const auto [first, end] = member.share(cols, 1024);
-      for (Index i = 0; i < rows; ++i) loop(i, first, end - first);
-    }
-  });
+  if (contiguous) return for_pieces(rows * cols == 0 ? 0 : 1, rows * cols, threads, loop);
+  for_pieces(rows, cols, threads, loop);
 }
 
 /// One element of a transcendental activation on one thread, for planning; in nanoseconds.
@@ -53,11 +40,11 @@ void forward_any(const char* operation, typename MapKernels<T>::Forward loop, co
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
-  for_pieces(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
-             [&](Index i, Index j, Index n) {
-               if (neighbours) return loop(x.data + i * x.row_stride + j, y.data + i * y.row_stride + j, n, p);
-               for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
-             });
+  for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
+               [&](Index i, Index j, Index n) {
+                 if (neighbours) return loop(x.data + i * x.row_stride + j, y.data + i * y.row_stride + j, n, p);
+                 for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
+               });
 }
 
 template <class T>
@@ -74,7 +61,7 @@ void backward_any(const char* operation, const char* saved_name, typename MapKer
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
-  for_pieces(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
+  for_elements(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
     if (neighbours)
       return loop(saved.data + i * saved.row_stride + j, dy.data + i * dy.row_stride + j,
                   dx.data + i * dx.row_stride + j, n, p);

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+#include "tilewright/elementwise.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/core/parallel.hpp"
+#include "kernels/core/table.hpp"
+
+namespace tilewright {
+namespace detail {
+namespace {
+
+/// What one thread moves in a nanosecond, in bytes, for planning.
+constexpr double kBytesPerNanosecond = 20;
+
+template <class T>
+Threads plan_bytes(Index elements, int streams, int requested) {
+  return plan_threads(requested, static_cast<double>(elements) * sizeof(T) * streams / kBytesPerNanosecond);
+}
+
+/// Rows with neighbouring elements in every operand, as few as possible; false where there are none.
+template <class T, class... Views>
+bool line_up(MatrixView<T>& out, Views&... in) {
+  if (out.col_stride != 1 && out.row_stride == 1) {
+    out = out.t();
+    ((in = in.t()), ...);
+  }
+  if (out.contiguous() && (in.contiguous() && ...)) {
+    const auto flat = [](auto& v) { v = {v.data, v.empty() ? 0 : 1, v.size()}; };
+    flat(out);
+    (flat(in), ...);
+  }
+  const auto neighbours = [](const auto& v) { return v.cols <= 1 || v.col_stride == 1; };
+  return neighbours(out) && (neighbours(in) && ...);
+}
+
+template <class T>
+void two(const char* operation, typename ElementKernels<T>::Two kernel, MatrixView<const T> x, MatrixView<const T> y,
+         MatrixView<T> out, int requested) {
+  check_view(operation, "x", x);
+  check_view(operation, "y", y);
+  check_output(operation, "out", out);
+  check_same(operation, "y", y, "x", x);
+  check_same(operation, "out", out, "x", x);
+  check_thread_count(operation, requested);
+  const bool neighbours = line_up(out, x, y);
+  for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), 3, requested), [&](Index i, Index j, Index n) {
+    if (neighbours) return kernel(&x(i, j), &y(i, j), &out(i, j), n);
+    for (Index s = j; s < j + n; ++s) kernel(&x(i, s), &y(i, s), &out(i, s), 1);
+  });
+}
+
+/// out = keep out + a x
+template <class T>
+void scaled(const char* operation, T a, MatrixView<const T> x, MatrixView<T> out, T keep, int requested) {
+  check_view(operation, "x", x);
+  check_output(operation, "out", out);
+  check_same(operation, "out", out, "x", x);
+  check_thread_count(operation, requested);
+  const bool neighbours = line_up(out, x);
+  const auto kernel = active_table().gemm<T>().accumulate;
+  for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), keep == 0 ? 2 : 3, requested),
+             [&](Index i, Index j, Index n) {
+               if (neighbours) return kernel(&x(i, j), &out(i, j), n, a, keep);
+               for (Index s = j; s < j + n; ++s) kernel(&x(i, s), &out(i, s), 1, a, keep);
+             });
+}
+
+/// out = x where x's columns lie side by side and out's rows: squares of registers, element by element around them.
+template <class T>
+void transpose(MatrixView<const T> x, MatrixView<T> out, int requested) {
+  const ElementKernels<T>& kernels = active_table().elements<T>();
+  const Index side = kernels.lanes;
+  parallel(plan_bytes<T>(out.size(), 3, requested), [&](Member member) {
+    const auto [first, end] = member.share(out.cols, side);
+    // Strips of out's columns, so that what a strip writes stays near.
+    for (Index j = first; j < end; j += side)
+      for (Index i = 0; i < out.rows; i += side) {
+        const Index rows = std::min(side, out.rows - i), cols = std::min(side, end - j);
+        if (rows == side && cols == side) {
+          kernels.transpose_square(&x(i, j), x.col_stride, &out(i, j), out.row_stride);
+          continue;
+        }
+        for (Index r = i; r < i + rows; ++r)
+          for (Index s = j; s < j + cols; ++s) out(r, s) = x(r, s);
+      }
+  });
+}
+
+template <class T, class U>
+void move_elements(const char* operation, MatrixView<const T> x, MatrixView<U> out, int requested) {
+  check_view(operation, "x", x);
+  check_output(operation, "out", out);
+  check_same(operation, "out", out, "x", x);
+  check_thread_count(operation, requested);
+  const bool neighbours = line_up(out, x);
+  if constexpr (std::is_same_v<T, U>) {
+    if (!neighbours && out.col_stride == 1 && x.row_stride == 1) return transpose(x, out, requested);
+  }
+  for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), 2, requested), [&](Index i, Index j, Index n) {
+    if (n == 0) return;
+    if constexpr (std::is_same_v<T, U>) {
+      if (neighbours) return void(std::memmove(&out(i, j), &x(i, j), static_cast<std::size_t>(n) * sizeof(T)));
+    }
+    for (Index s = j; s < j + n; ++s) out(i, s) = static_cast<U>(x(i, s));
+  });
+}
+
+void check_table(const char* operation, const char* name, const MatrixView<const float>& view) {
+  check_view(operation, name, view);
+  if (view.cols > 1 && view.col_stride != 1)
+    throw ShapeError(std::string(operation) + ": columns of " + name + " must be neighbours (col_stride 1)");
+}
+
+void check_ids(const char* operation, std::span<const Index> ids, Index rows, Index limit, Index cols, Index expected) {
+  if (static_cast<Index>(ids.size()) != rows || cols != expected)
+    throw ShapeError(std::string(operation) + ": " + std::to_string(ids.size()) + " ids of rows of " +
+                     std::to_string(expected) + " elements but the matrix is " + shape_of(rows, cols));
+  for (std::size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= limit)
+      throw ValueError(std::string(operation) + ": ids[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
+                       ", expected 0.." + std::to_string(limit - 1));
+}
+
+}  // namespace
+}  // namespace detail
+
+void add(MatrixView<const float> x, MatrixView<const float> y, MatrixView<float> out, int num_threads) {
+  detail::two<float>("add", detail::active_table().elements_f32.add, x, y, out, num_threads);
+}
+void add(MatrixView<const double> x, MatrixView<const double> y, MatrixView<double> out, int num_threads) {
+  detail::two<double>("add", detail::active_table().elements_f64.add, x, y, out, num_threads);
+}
+void multiply(MatrixView<const float> x, MatrixView<const float> y, MatrixView<float> out, int num_threads) {
+  detail::two<float>("multiply", detail::active_table().elements_f32.multiply, x, y, out, num_threads);
+}
+void multiply(MatrixView<const double> x, MatrixView<const double> y, MatrixView<double> out, int num_threads) {
+  detail::two<double>("multiply", detail::active_table().elements_f64.multiply, x, y, out, num_threads);
+}
+void scale(float a, MatrixView<const float> x, MatrixView<float> out, int num_threads) {
+  detail::scaled<float>("scale", a, x, out, 0, num_threads);
+}
+void scale(double a, MatrixView<const double> x, MatrixView<double> out, int num_threads) {
+  detail::scaled<double>("scale", a, x, out, 0, num_threads);
+}
+void axpy(float a, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
+  detail::scaled<float>("axpy", a, x, y, 1, num_threads);
+}
+void axpy(double a, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
+  detail::scaled<double>("axpy", a, x, y, 1, num_threads);
+}
+void copy(MatrixView<const float> x, MatrixView<float> out, int num_threads) {
+  detail::move_elements("copy", x, out, num_threads);
+}
+void copy(MatrixView<const double> x, MatrixView<double> out, int num_threads) {
+  detail::move_elements("copy", x, out, num_threads);
+}
+void convert(MatrixView<const float> x, MatrixView<double> out, int num_threads) {
+  detail::move_elements("convert", x, out, num_threads);
+}
+void convert(MatrixView<const double> x, MatrixView<float> out, int num_threads) {
+  detail::move_elements("convert", x, out, num_threads);
+}
+
+void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStream stream, int num_threads) {
+  using namespace detail;
+  check_view("dropout", "x", x);
+  check_output("dropout", "y", y);
+  check_same("dropout", "y", y, "x", x);
+  if (!(p >= 0 && p <= 1)) throw ValueError("dropout: p is " + std::to_string(p) + ", expected 0 <= p <= 1");
+  check_thread_count("dropout", num_threads);
+  const RandomKernels& kernels = active_table().random;
+  // uniform() is a multiple of 2^-24: below p means below p 2^24.
+  const float limit = static_cast<float>(std::ceil(p * 0x1p24)), scale = p == 1 ? 0 : static_cast<float>(1 / (1 - p));
+  const bool contiguous = x.contiguous() && y.contiguous();
+  constexpr Index kPiece = 1024;
+  const Index pieces = (x.size() + kPiece - 1) / kPiece;
+  parallel(plan_threads(num_threads, static_cast<double>(x.size()) * 0.5), [&](Member member) {
+    const auto [first, end] = member.share(pieces);
+    std::uint32_t words[kPiece + kMaxTileCols];
+    float one[kPiece];
+    for (Index piece = first; piece < end; ++piece) {
+      const Index at = piece * kPiece, n = std::min(kPiece, x.size() - at);
+      kernels.philox_blocks({stream.seed, stream.stream}, static_cast<std::uint64_t>(at / 4), kPiece / 4, words);
+      if (contiguous) {
+        kernels.drop(x.data + at, words, limit, scale, y.data + at, n);
+        continue;
+      }
+      for (Index e = 0; e < n; ++e) one[e] = x((at + e) / x.cols, (at + e) % x.cols);
+      kernels.drop(one, words, limit, scale, one, n);
+      for (Index e = 0; e < n; ++e) y((at + e) / x.cols, (at + e) % x.cols) = one[e];
+    }
+  });
+}
+
+void embedding(MatrixView<const float> table, std::span<const Index> ids, MatrixView<float> out, int num_threads) {
+  using namespace detail;
+  check_table("embedding", "table", table);
+  check_table("embedding", "out", out);
+  check_output("embedding", "out", out);
+  check_ids("embedding", ids, out.rows, table.rows, out.cols, table.cols);
+  check_thread_count("embedding", num_threads);
+  parallel(plan_bytes<float>(out.size(), 2, num_threads), [&](Member member) {
+    const auto [first, end] = member.share(out.rows);
+    for (Index i = first; i < end; ++i)
+      if (out.cols > 0)
+        std::memcpy(&out(i, 0), &table(ids[static_cast<std::size_t>(i)], 0),
+                    static_cast<std::size_t>(out.cols) * sizeof(float));
+  });
+}
+
+void embedding_backward(MatrixView<const float> dy, std::span<const Index> ids, MatrixView<float> dtable,
+                        Index padding_index, int num_threads) {
+  using namespace detail;
+  check_table("embedding_backward", "dy", dy);
+  check_table("embedding_backward", "dtable", dtable);
+  check_output("embedding_backward", "dtable", dtable);
+  check_ids("embedding_backward", ids, dy.rows, dtable.rows, dy.cols, dtable.cols);
+  check_thread_count("embedding_backward", num_threads);
+  const auto kernel = active_table().elements_f32.add;
+  // Each row of the table belongs to one thread, which meets its gradients in ascending order.
+  parallel(plan_bytes<float>(dy.size(), 3, num_threads), [&](Member member) {
+    for (Index i = 0; i < dy.rows; ++i) {
+      const Index id = ids[static_cast<std::size_t>(i)];
+      if (id % member.size != member.rank || id == padding_index || dy.cols == 0) continue;
+      kernel(&dtable(id, 0), &dy(i, 0), &dtable(id, 0), dy.cols);
+    }
+  });
+}
+
+}  // namespace tilewright

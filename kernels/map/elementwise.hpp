@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// Loops over elements without a formula object: sums, products, transposes, random words, dropout.
+#pragma once
+
+#include "kernels/core/table.hpp"
+#include "kernels/simd/simd.hpp"
+
+namespace tilewright::detail {
+
+template <class T, class A>
+void add_elements(const T* x, const T* y, T* out, Index n) noexcept {
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(out + i, simd::load<T, A>(x + i, some...) + simd::load<T, A>(y + i, some...), some...);
+      });
+}
+
+template <class T, class A>
+void multiply_elements(const T* x, const T* y, T* out, Index n) noexcept {
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(out + i, simd::load<T, A>(x + i, some...) * simd::load<T, A>(y + i, some...), some...);
+      });
+}
+
+/// y[j][i] = x[i][j] for a square of registers.
+template <class T, class A>
+void transpose_square(const T* x, Index x_stride, T* y, Index y_stride) noexcept {
+  constexpr int lanes = kLanes<T, A>;
+  Vec<T, A> rows[lanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) rows[i] = simd::load<T, A>(x + i * x_stride);
+  simd::transpose<T, A>(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; ++i) simd::store(y + i * y_stride, rows[i]);
+}
+
+/// Philox4x32-10 (tilewright/random.hpp): words[4 i + w] is word w of block first + i. A whole number of registers.
+template <class A>
+void philox_blocks(const PhiloxStream& s, std::uint64_t first, Index blocks, std::uint32_t* words) noexcept {
+  using W = simd::Words<A>;
+  constexpr int lanes = static_cast<int>(W::size);
+  for (Index b = 0; b < blocks; b += lanes) {
+    std::uint32_t low[lanes], high[lanes];
+    for (int l = 0; l < lanes; ++l) {
+      const std::uint64_t block = first + static_cast<std::uint64_t>(b + l);
+      low[l] = static_cast<std::uint32_t>(block);
+      high[l] = static_cast<std::uint32_t>(block >> 32);
+    }
+    W c0 = W::load_unaligned(low), c1 = W::load_unaligned(high);
+    W c2(static_cast<std::uint32_t>(s.stream)), c3(static_cast<std::uint32_t>(s.stream >> 32));
+    std::uint32_t k0 = static_cast<std::uint32_t>(s.seed), k1 = static_cast<std::uint32_t>(s.seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const simd::WideProduct<A> p0 = simd::multiply_wide<A>(c0, 0xD2511F53),
+                                 p1 = simd::multiply_wide<A>(c2, 0xCD9E8D57);
+      c0 = p1.high ^ c1 ^ W(k0);
+      c2 = p0.high ^ c3 ^ W(k1);
+      c1 = p1.low;
+      c3 = p0.low;
+      k0 += 0x9E3779B9;
+      k1 += 0xBB67AE85;
+    }
+    std::uint32_t of[4][lanes];
+    c0.store_unaligned(of[0]), c1.store_unaligned(of[1]), c2.store_unaligned(of[2]), c3.store_unaligned(of[3]);
+    for (int l = 0; l < lanes; ++l)
+      for (int w = 0; w < 4; ++w) words[4 * (b + l) + w] = of[w][l];
+  }
+}
+
+/// y = low + range * (words >> 8) 2^-24
+template <class A>
+void scale_words(const std::uint32_t* words, float low, float range, float* y, Index n) noexcept {
+  using T = float;
+  const Vec<T, A> unit = simd::set<T, A>(0x1p-24F), vlow = simd::set<T, A>(low), vrange = simd::set<T, A>(range);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        simd::store(y + i, vlow + vrange * (simd::upper_24_bits<A>(words + i) * unit), some...);
+      });
+}
+
+/// y = x * (words >> 8 < limit ? 0 : scale)
+template <class A>
+void drop(const float* x, const std::uint32_t* words, float limit, float scale, float* y, Index n) noexcept {
+  using T = float;
+  const Vec<T, A> vlimit = simd::set<T, A>(limit), vscale = simd::set<T, A>(scale), zero = simd::set<T, A>(0);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> factor = simd::select(simd::upper_24_bits<A>(words + i) < vlimit, zero, vscale);
+        simd::store(y + i, simd::load<T, A>(x + i, some...) * factor, some...);
+      });
+}
+
+}  // namespace tilewright::detail
