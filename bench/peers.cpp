@@ -61,6 +61,8 @@ void add_blas(std::vector<Peer>& peers, const Product<T>& p, int threads) {
 
 #if !defined(TILEWRIGHT_BENCH_ONEDNN)
 void add_onednn(std::vector<Peer>&, const Product<float>&, bool) {}
+void add_onednn(std::vector<Peer>&, ActivationKind, const float*, const float*, float*, Index) {}
+void add_onednn_rows(std::vector<Peer>&, const std::string&, const RowOperands&) {}
 #endif
 #if !defined(TILEWRIGHT_BENCH_EIGEN)
 void add_eigen(std::vector<Peer>&, const Product<float>&, int) {}

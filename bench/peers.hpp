@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Other libraries' products. CBLAS libraries are looked for when the benchmark runs (OpenBLAS, BLIS); oneDNN, Eigen and
-// libxsmm when it is built.
+// Other libraries' products, activations and rows. CBLAS libraries are looked for when the benchmark runs (OpenBLAS,
+// BLIS); oneDNN, Eigen and libxsmm when it is built.
 #pragma once
 
 #include <string>
@@ -26,6 +26,16 @@ std::vector<Peer> product_peers(const Product<double>& p, int threads);
 
 /// Those who arrange b beforehand.
 std::vector<Peer> packed_product_peers(const Product<float>& p, int threads);
+
+/// y = f(x), or with dy: y = dy f'(x).
+void add_onednn(std::vector<Peer>& peers, ActivationKind kind, const float* x, const float* dy, float* y, Index n);
+
+struct RowOperands {
+  Index rows, cols;
+  float *x, *y, *dy, *dx, *gamma, *beta;
+};
+/// name: softmax, softmax_backward, log_softmax, layer_norm, layer_norm_backward.
+void add_onednn_rows(std::vector<Peer>& peers, const std::string& name, const RowOperands& o);
 
 /// The libraries that were found.
 std::string peer_names();

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// Cases that are bound by memory: arrays, and races against a bare loop over the same streams.
+#pragma once
+
+#include <cmath>
+#include <memory>
+
+#include "bench/race.hpp"
+
+namespace tilewright::bench {
+
+using Arrays = std::vector<Matrix<float>>;
+
+/// Arrays of n floats in [-4, 4), shared by the calls of a race.
+inline std::shared_ptr<Arrays> arrays(std::size_t count, Index n) {
+  auto all = std::make_shared<Arrays>();
+  for (std::size_t i = 0; i < count; ++i) {
+    all->emplace_back(1, n);
+    fill_uniform(all->back().span(), {1, i}, -4, 4);
+  }
+  return all;
+}
+
+/// A case whose traffic is reads + writes arrays of n floats, for every thread count.
+inline void add_streaming(const std::string& suite, const std::string& name, Isa isa, int reads, int writes, Index n,
+                          const std::function<Race()>& prepare) {
+  for (const int threads : thread_counts()) {
+    Case c{suite, name, isa, threads};
+    c.bytes = 4.0 * static_cast<double>(reads + writes) * static_cast<double>(n);
+    add(c, [=] {
+      Race race = prepare();
+      race.roof_seconds = stream_roof(c, reads, writes, n);
+      return race;
+    });
+  }
+}
+
+}  // namespace tilewright::bench
