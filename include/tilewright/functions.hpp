@@ -27,7 +27,7 @@ TILEWRIGHT_API std::string_view to_string(FunctionKind kind) noexcept;
 ///
 /// Shapes: x and y the same; any strides. y may be x; otherwise they must not overlap. num_threads: 0 means
 /// num_threads(). Throws ShapeError; ValueError for a function that double does not have. Errors: docs/accuracy.md has
-/// float's; double: at most 1.2 ulp, rsqrt 1.5, derivatives 2.
+/// float's; double: at most 1.7 ulp, derivatives 2.
 /// NaN gives NaN.
 TILEWRIGHT_API void function_forward(FunctionKind f, MatrixView<const float> x, MatrixView<float> y,
                                      int num_threads = 0);

@@ -305,7 +305,8 @@ TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
   // z (c0 + z p(z)) with c0 = -1/3 in two pieces, and what its roundings lost.
   const V z = x * x, z_low = simd::fma(x, x, zero - z);
   constexpr T c0 = Coefficients<T>::kTanh[0];
-  const V first = simd::set<T, A>(c0), first_low = simd::set<T, A>(T(-1.0L / 3 - static_cast<long double>(c0)));
+  constexpr double kThirdRest = -1.850371707708594e-17;  // of -1/3
+  const V first = simd::set<T, A>(c0), first_low = simd::set<T, A>(T((-1.0 / 3 - double(c0)) + kThirdRest));
   const V p = simd::polynomial_from<1, T, A>(z, Coefficients<T>::kTanh);
   const V sum = simd::fma(z, p, first), sum_low = simd::fma(z, p, first - sum) + first_low;
   const V product = z * sum, product_low = simd::fma(z, sum, zero - product) + simd::fma(z, sum_low, z_low * sum);
