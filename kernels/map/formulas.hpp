@@ -88,11 +88,11 @@ struct Gelu {
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
     const auto positive = simd::set<T, A>(0) <= x;
-    const Vec<T, A> one = simd::set<T, A>(1), q = n.upper.high * n.scale1 * n.scale2, below_one = one - q;
-    const Vec<T, A> rest = ((one - below_one) - q) - n.upper.low * n.scale1 * n.scale2;
+    const Vec<T, A> one = simd::set<T, A>(1), q = n.scale.times(n.upper.high), below_one = one - q;
+    const Vec<T, A> rest = ((one - below_one) - q) - n.scale.times(n.upper.low);
     const Vec<T, A> above = simd::fma(x, below_one, bounded_above<T, A>(x) * rest);
     const simd::Pair<T, A> product = simd::times({bounded_below<T, A>(x), simd::set<T, A>(0)}, n.upper);
-    const Vec<T, A> below = (product.high + product.low) * n.scale1 * n.scale2;
+    const Vec<T, A> below = n.scale.times(product.high + product.low);
     return simd::select(positive, above, below);
   }
   template <class T, class A>
@@ -102,7 +102,7 @@ struct Gelu {
     const Vec<T, A> xb = bounded_below<T, A>(simd::set<T, A>(0) - simd::abs(x));  // -|x|
     const simd::Pair<T, A> slope = simd::times({xb, simd::set<T, A>(0)}, n.density);
     const simd::Pair<T, A> sum = simd::two_sum(n.upper.high, slope.high);
-    const Vec<T, A> below = (sum.high + (sum.low + (slope.low + n.upper.low))) * n.scale1 * n.scale2;
+    const Vec<T, A> below = n.scale.times(sum.high + (sum.low + (slope.low + n.upper.low)));
     return dy * simd::select(positive, simd::set<T, A>(1) - below, below);
   }
   /// min(x, 64): rest is 0 there, and infinity * 0 is not formed.
@@ -184,7 +184,7 @@ struct GeluTanh {
                                               simd::ScaledExp<T, A> e) {
     using P = simd::Pair<T, A>;
     const Vec<T, A> one = simd::set<T, A>(1), zero = simd::set<T, A>(0);
-    const Vec<T, A> small = e.rounded(), scale = e.scale1 * e.scale2;
+    const Vec<T, A> small = e.rounded(), scale = e.scale.times(simd::set<T, A>(1));
     const P power{small, e.error * scale};
     const Vec<T, A> denominator = one + small;
     const P m = simd::quotient(P{one, zero}, P{denominator, small - (denominator - one) + power.low});
@@ -194,7 +194,7 @@ struct GeluTanh {
     const P factor = simd::select(negative, simd::times(P{e.value, e.error}, m), m);
     const P both = simd::times(factor, rest);
     const Vec<T, A> product = both.high + both.low;
-    return simd::select(negative, product * e.scale1 * e.scale2, product);
+    return simd::select(negative, e.scale.times(product), product);
   }
 };
 
@@ -360,7 +360,7 @@ struct Mish {
     const Pair<T, A> y = simd::times(factor, ratio);
     const Vec<T, A> sum = y.high + y.low;
     const Vec<T, A> finite = simd::select(sum == sum, sum, y.high);  // infinity has no low part
-    return simd::select(p.negative, finite * p.e.scale1 * p.e.scale2, finite);
+    return simd::select(p.negative, p.e.scale.times(finite), finite);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -378,7 +378,7 @@ struct Mish {
     const Pair<T, A> one{simd::set<T, A>(1), zero};
     const Pair<T, A> y = simd::times(simd::select(p.negative, p.power, one), ratio);
     const Vec<T, A> slope = y.high + y.low;
-    return dy * simd::select(p.negative, slope * p.e.scale1 * p.e.scale2, slope);
+    return dy * simd::select(p.negative, p.e.scale.times(slope), slope);
   }
 
   template <class T, class A>
@@ -396,7 +396,7 @@ struct Mish {
     const Vec<T, A> one = simd::set<T, A>(1), two = simd::set<T, A>(2), zero = simd::set<T, A>(0);
     const auto negative = x < zero;
     const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - simd::abs(x), zero);
-    const P power{e.value, e.error}, small{e.rounded(), e.error * e.scale1 * e.scale2};
+    const P power{e.value, e.error}, small{e.rounded(), e.scale.times(e.error)};
     // below 0: e + 2 over e (e + 2) + 2; above: 1 + 2e over 1 + 2e + 2e^2
     const P first =
         simd::two_sum(simd::select(negative, two, one), simd::select(negative, small.high, small.high + small.high));

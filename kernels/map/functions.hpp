@@ -80,7 +80,7 @@ struct Erf {
     const V factor = simd::set<T, A>(T(kTwoOverRootPi));
     const V factor_low = simd::set<T, A>(T(kTwoOverRootPi - double(T(kTwoOverRootPi))));
     const V slope = simd::fma(factor, e.value, simd::fma(factor, e.error, factor_low * e.value));
-    return dy * (slope * e.scale1 * e.scale2);
+    return dy * e.scale.times(slope);
   }
 };
 

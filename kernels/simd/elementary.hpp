@@ -90,13 +90,15 @@ TILEWRIGHT_INLINE Pair<T, A> select(xsimd::batch_bool<T, A> condition, Pair<T, A
   return {simd::select(condition, a.high, b.high), simd::select(condition, a.low, b.low)};
 }
 
-/// exp(x) = (value + error) * scale1 * scale2: value in [0.7, 1.42), error what its rounding lost, the scales powers of
-/// two. Multiplying something else by value first and by the scales last rounds a subnormal result once. value - 1 is
+/// exp(x) = (value + error) * scale: value in [0.7, 1.42), error what its rounding lost, scale a power of two.
+/// Multiplying something else by value first and by the scale last rounds a subnormal result once. value - 1 is
 /// above_one + low, to more digits.
 template <class T, class A>
 struct ScaledExp {
-  Vec<T, A> value, error, scale1, scale2, above_one, low;
-  [[gnu::always_inline]] Vec<T, A> rounded() const { return value * scale1 * scale2; }
+  Vec<T, A> value, error;
+  PowerOfTwo<T, A> scale;
+  Vec<T, A> above_one, low;
+  [[gnu::always_inline]] Vec<T, A> rounded() const { return scale.times(value); }
 };
 
 /// exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2 (Cody and
@@ -105,9 +107,7 @@ template <class T, class A>
 TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) {
   using V = Vec<T, A>;
   using K = Constants<T>;
-  const V high = simd::set<T, A>(K::kExpHigh);
-  const V low = simd::set<T, A>(K::kExpLow);
-  const V clamped = simd::select(high < x, high, simd::select(x < low, low, x));
+  const V clamped = simd::at_least(simd::at_most(x, K::kExpHigh), K::kExpLow);
   const V round = simd::set<T, A>(K::kRound);
   const V n = simd::fma(clamped, simd::set<T, A>(K::kLog2e), round) - round;
   V r = simd::fma(n, simd::set<T, A>(-K::kLn2High), clamped);
@@ -116,16 +116,7 @@ TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) 
   const V above_one = simd::fma(r * r, bend, r), lost = simd::fma(r * r, bend, r - above_one);
   const V value = simd::set<T, A>(1) + above_one;
   const V error = above_one - (value - simd::set<T, A>(1));
-  // 2^n as two factors, each a normal number whatever n is.
-  const V half = simd::fma(n, simd::set<T, A>(T(0.5)), round);
-  const V rest = (n - (half - round)) + round;
-  const Vec<Bits<T>, A> one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
-  return {value,
-          error,
-          simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
-          simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(rest)) + one),
-          above_one,
-          lost};
+  return {value, error, simd::power_of_two<T, A>(n, K::kRound, K::kBias), above_one, lost};
 }
 
 template <class T, class A>
@@ -138,7 +129,7 @@ template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
   using V = Vec<T, A>;
   const V one = simd::set<T, A>(1);
-  const V scale = e.scale1 * e.scale2, whole = scale - one;
+  const V scale = e.scale.times(one), whole = scale - one;
   const V sum = simd::fma(scale, e.above_one, whole), lost = simd::fma(scale, e.above_one, whole - sum);
   const V rest = lost + ((scale - whole) - one);
   // From there on 1 is nothing.
@@ -262,7 +253,7 @@ TILEWRIGHT_INLINE Vec<T, A> times_sigmoid(Vec<T, A> factor, xsimd::batch_bool<T,
   const V inverse = simd::fma(simd::set<T, A>(T(-0.5)), denominator, simd::set<T, A>(T(1.5)));
   const V corrected = simd::fma(rest, inverse, quotient);
   const V result = simd::select(rest == rest, corrected, quotient);  // an infinite factor has no rest
-  return simd::select(negative, result * e.scale1 * e.scale2, result);
+  return simd::select(negative, e.scale.times(result), result);
 }
 
 template <class T, class A>
@@ -284,7 +275,7 @@ TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, simd::set<T, A>(0));
   const V power = e.rounded();
   const V denominator = power + one;
-  const V lost = (one - (denominator - power)) + e.error * e.scale1 * e.scale2;
+  const V lost = (one - (denominator - power)) + e.scale.times(e.error);
   const V q = simd::div(simd::set<T, A>(2), denominator);
   const V beyond = simd::fma(q * q * lost, simd::set<T, A>(T(-0.5)), q);
   const V large = one - beyond;
@@ -315,7 +306,7 @@ TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
   const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, zero);
   const V power = e.rounded();
   const V denominator = power + one;
-  const V lost = (one - (denominator - power)) + e.error * e.scale1 * e.scale2;
+  const V lost = (one - (denominator - power)) + e.scale.times(e.error);
   const V q = simd::div(simd::set<T, A>(2), denominator);
   const V rest = simd::fma(zero - q, denominator, simd::set<T, A>(2)) - q * lost;
   const V large = ((a - one) + q) + rest * q * simd::set<T, A>(T(0.5));
@@ -323,11 +314,11 @@ TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
 }
 
 /// The normal distribution at x: density exp(-x^2/2)/sqrt(2 pi) and both tails, each with full relative accuracy.
-/// tail = upper * scale1 * scale2 is the probability beyond |x|; density and upper have their low parts.
+/// tail = upper * scale is the probability beyond |x|; density and upper have their low parts.
 template <class T, class A>
 struct NormalTail {
   Pair<T, A> upper, density;
-  Vec<T, A> scale1, scale2;
+  PowerOfTwo<T, A> scale;
 };
 
 template <class T, class A>
@@ -364,7 +355,7 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const Pair<T, A> rough = simd::times<T, A>({mills, mills_low}, {d, zero});
   const Pair<T, A> ratio{rough.high, simd::fma(shift, simd::fma(c, rough.high, zero - density.high), rough.low)};
   const Pair<T, A> power{e.value, e.error};
-  return {simd::times(power, ratio), simd::times(power, density), e.scale1, e.scale2};
+  return {simd::times(power, ratio), simd::times(power, density), e.scale};
 }
 
 /// x (1 + p(x^2)) up to 15/16, then 1 - exp(p(|x|)). Float only.

@@ -289,6 +289,17 @@ TILEWRIGHT_INLINE Vec<T, A> select(xsimd::batch_bool<T, A> condition, Vec<T, A> 
   return xsimd::select(condition, yes, no);
 }
 
+/// min(x, limit) and max(x, limit) for limits that are neither zero nor NaN; x may be NaN and stays it: x86 returns the
+/// second operand then, NEON the NaN.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> at_most(Vec<T, A> x, T limit) {
+  return xsimd::min(simd::set<T, A>(limit), x);
+}
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> at_least(Vec<T, A> x, T limit) {
+  return xsimd::max(simd::set<T, A>(limit), x);
+}
+
 // ---- bits
 // --------------------------------------------------------------------------------------------------------------
 
@@ -339,6 +350,43 @@ TILEWRIGHT_INLINE Vec<Bits<T>, A> from_exponent(Vec<Bits<T>, A> v) {
 #else
   return xsimd::bitwise_cast<Bits<T>>(xsimd::bitwise_cast<U>(v) >> (sizeof(T) == 4 ? 23 : 52));
 #endif
+}
+
+// ---- powers of two
+// ------------------------------------------------------------------------------------------------------
+
+/// 2^n for whole n, |n| at most twice the largest exponent; times(v) is v * 2^n, rounded once if the result is
+/// subnormal. AVX-512 has an instruction for it; elsewhere the power is two factors, each a normal number.
+template <class T, class A>
+struct PowerOfTwo {
+  Vec<T, A> first, second;
+  TILEWRIGHT_MEMBER Vec<T, A> times(Vec<T, A> v) const { return v * first * second; }
+};
+#if defined(__AVX512F__)
+template <class T>
+struct PowerOfTwo<T, xsimd::avx512bw> {
+  Vec<T, xsimd::avx512bw> n;
+  TILEWRIGHT_MEMBER Vec<T, xsimd::avx512bw> times(Vec<T, xsimd::avx512bw> v) const {
+    if constexpr (sizeof(T) == 4)
+      return _mm512_scalef_ps(v.data, n.data);
+    else
+      return _mm512_scalef_pd(v.data, n.data);
+  }
+};
+#endif
+
+/// `round` is 1.5 * 2^mantissa bits: adding it leaves a whole number in the low bits. bias: of the exponent.
+template <class T, class A>
+TILEWRIGHT_INLINE PowerOfTwo<T, A> power_of_two(Vec<T, A> n, [[maybe_unused]] T round, [[maybe_unused]] int bias) {
+  if constexpr (kIsAvx512<A>) {
+    return {n};
+  } else {
+    const Vec<T, A> vround = simd::set<T, A>(round), half = simd::fma(n, simd::set<T, A>(T(0.5)), vround);
+    const Vec<T, A> rest = (n - (half - vround)) + vround;
+    const Vec<Bits<T>, A> one = simd::to_exponent<T, A>(Vec<Bits<T>, A>(static_cast<Bits<T>>(bias)));
+    return {simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),
+            simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(rest)) + one)};
+  }
 }
 
 // ---- integers of 32 bits
