@@ -141,7 +141,9 @@ struct NormRow {
   Index n;
   float mean, rstd;
   bool centered;
+  double eps;
 };
+inline constexpr Index kNormRows = 8;
 
 /// A row whose columns have numbers of their own; y is dx in the backward pass (norm.hpp).
 struct ColumnsRow {
@@ -162,8 +164,8 @@ struct RowKernels {
   double (*dot)(const float* x, const float* y, Index n) noexcept;
   void (*combine)(const float* x, const float* y, float a, float b, float* to, Index n) noexcept;
   double (*squares)(const float* x, Index n, float center) noexcept;
-  void (*norm)(const NormRow& row) noexcept;
-  void (*norm_backward)(const NormRow& row) noexcept;
+  void (*norm)(NormRow& row) noexcept;
+  void (*norm_backward)(NormRow* rows, Index count) noexcept;
   void (*add_squares)(const float* x, const float* mean, Index n, float* sums) noexcept;
   void (*scale_columns)(const ColumnsRow& row) noexcept;
   void (*scale_columns_backward)(const ColumnsRow& row) noexcept;

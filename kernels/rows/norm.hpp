@@ -5,15 +5,19 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
-#include "kernels/rows/reduce.hpp"
+#include "kernels/rows/softmax.hpp"
 
 namespace tilewright::detail {
 
-/// y = (x - mean) rstd gamma + beta; gamma and beta may be null.
+/// mean and rstd of the row, which are stored in it, and y = (x - mean) rstd gamma + beta; gamma and beta may be null.
 template <class A>
-void norm_row(const NormRow& r) noexcept {
+void norm_row(NormRow& r) noexcept {
   using T = float;
   using V = Vec<T, A>;
+  const double count = static_cast<double>(r.n);
+  r.mean = r.centered ? static_cast<T>(row_sum<T, A>(r.x, r.n) / count) : 0;
+  const double variance = row_squares<T, A>(r.x, r.n, r.mean) / count + r.eps;
+  r.rstd = static_cast<T>(1 / simd::first_lane<double, A>(simd::sqrt(simd::set<double, A>(variance))));
   const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
   simd::for_registers<T, A>(
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
@@ -29,37 +33,49 @@ void norm_row(const NormRow& r) noexcept {
 }
 
 /// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term
-/// unless `centered`; dgamma += dy h, dbeta += dy. dx, gamma, dgamma and dbeta may be null.
+/// unless `centered`; dgamma += dy h, dbeta += dy. Up to kNormRows rows of the same length, gamma, dgamma and dbeta,
+/// which are loaded once for all of them. dx, gamma, dgamma and dbeta may be null.
 template <class A>
-void norm_row_backward(const NormRow& r) noexcept {
+void norm_rows_backward(NormRow* rows, Index count) noexcept {
   using T = float;
   using V = Vec<T, A>;
-  const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
-  const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {
-    const V dy = simd::load<T, A>(r.dy + i, some...);
-    return r.gamma == nullptr ? dy : dy * simd::load<T, A>(r.gamma + i, some...);
-  };
-  const auto normal = [&](Index i, auto... some) __attribute__((always_inline)) {
-    return (simd::load<T, A>(r.x + i, some...) - mean) * rstd;
-  };
-  V slope = simd::set<T, A>(0), offset = slope;
-  if (r.y != nullptr) {
+  const Index n = rows->n;
+  const T* gamma = rows->gamma;
+  T *dgamma = rows->dgamma, *dbeta = rows->dbeta;
+  T slope[kNormRows] = {}, offset[kNormRows] = {};
+  for (Index k = 0; k < count && rows->y != nullptr; ++k) {
+    const NormRow& r = rows[k];
+    const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
+    const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {
+      const V dy = simd::load<T, A>(r.dy + i, some...);
+      return gamma == nullptr ? dy : dy * simd::load<T, A>(gamma + i, some...);
+    };
     const double along = sum_in_blocks<T, A, Term::is_long>(
-        r.n, [&](Index i, auto... some)
-                 __attribute__((always_inline)) { return gradient(i, some...) * normal(i, some...); });
-    slope = simd::set<T, A>(static_cast<T>(-along / static_cast<double>(r.n)));
+        n, [&](Index i, auto... some) __attribute__((always_inline)) {
+          return gradient(i, some...) * ((simd::load<T, A>(r.x + i, some...) - mean) * rstd);
+        });
+    slope[k] = static_cast<T>(-along / static_cast<double>(n));
     if (r.centered)
-      offset =
-          simd::set<T, A>(static_cast<T>(sum_in_blocks<T, A, Term::is_long>(r.n, gradient) / static_cast<double>(r.n)));
+      offset[k] = static_cast<T>(sum_in_blocks<T, A, Term::is_long>(n, gradient) / static_cast<double>(n));
   }
   simd::for_registers<T, A>(
-      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
-        const V dy = simd::load<T, A>(r.dy + i, some...), h = normal(i, some...);
-        const V dx = rstd * simd::fma(h, slope, gradient(i, some...) - offset);
-        if (r.dgamma != nullptr)
-          simd::store(r.dgamma + i, simd::fma(dy, h, simd::load<T, A>(r.dgamma + i, some...)), some...);
-        if (r.dbeta != nullptr) simd::store(r.dbeta + i, simd::load<T, A>(r.dbeta + i, some...) + dy, some...);
-        if (r.y != nullptr) simd::store(r.y + i, dx, some...);
+      n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        V factor = simd::set<T, A>(1), dg = factor, db = factor;
+        if (gamma != nullptr) factor = simd::load<T, A>(gamma + i, some...);
+        if (dgamma != nullptr) dg = simd::load<T, A>(dgamma + i, some...);
+        if (dbeta != nullptr) db = simd::load<T, A>(dbeta + i, some...);
+        for (Index k = 0; k < count; ++k) {
+          const NormRow& r = rows[k];
+          const V dy = simd::load<T, A>(r.dy + i, some...), rstd = simd::set<T, A>(r.rstd);
+          const V h = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * rstd;
+          dg = simd::fma(dy, h, dg);
+          db = db + dy;
+          if (r.y == nullptr) continue;
+          const V g = gamma == nullptr ? dy : dy * factor;
+          simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(slope[k]), g - simd::set<T, A>(offset[k])), some...);
+        }
+        if (dgamma != nullptr) simd::store(dgamma + i, dg, some...);
+        if (dbeta != nullptr) simd::store(dbeta + i, db, some...);
       });
 }
 

@@ -19,10 +19,6 @@ struct Add {
   TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> a, Vec<T, A> b) {
     return a + b;
   }
-  template <class T, class A>
-  TILEWRIGHT_INLINE T of_scalars(T a, T b) {
-    return a + b;
-  }
 };
 
 /// The larger one; NaN when either is NaN.
@@ -31,11 +27,23 @@ struct Max {
   TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> a, Vec<T, A> b) {
     return simd::select(a < b, b, simd::select(b <= a, a, a + b));
   }
-  template <class T, class A>
-  TILEWRIGHT_INLINE T of_scalars(T a, T b) {
-    return a < b ? b : b <= a ? a : a + b;
-  }
 };
+
+/// The last additions: lanes l and l + kHalf, then l and l + kHalf / 2, and so on; the result is in the first lane.
+template <class Op, int kHalf, class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> fold_lanes(Vec<T, A>* fold) {
+  constexpr int registers = kHalf / kLanes<T, A>;
+  if constexpr (registers >= 1) {
+#pragma GCC unroll 8
+    for (int v = 0; v < registers; ++v) fold[v] = Op::template of<T, A>(fold[v], fold[v + registers]);
+  } else {
+    fold[0] = Op::template of<T, A>(fold[0], simd::shift_down<kHalf, T, A>(fold[0]));
+  }
+  if constexpr (kHalf > 1)
+    return fold_lanes<Op, kHalf / 2, T, A>(fold);
+  else
+    return fold[0];
+}
 
 /// Whether a term is so long that copies of it for every register would be most of the library.
 enum class Term { is_short, is_long };
@@ -84,13 +92,7 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
       for (int v = 0; v < kFold; ++v) add(i + v * lanes, fold[v]);
     }
   }
-  T lane[kFoldLanes];
-#pragma GCC unroll 8
-  for (int v = 0; v < kFold; ++v) simd::store(lane + v * lanes, fold[v]);
-#pragma GCC unroll 4
-  for (int half = kFoldLanes / 2; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] = Op::template of_scalars<T, A>(lane[l], lane[l + half]);
-  return lane[0];
+  return simd::first_lane<T, A>(fold_lanes<Op, kFoldLanes / 2, T, A>(fold));
 }
 
 /// Elements that one sum in the working precision covers; part of the numerics.

@@ -90,8 +90,8 @@ void reduce_rows(const char* operation, View x, std::span<T> out, int requested,
   for_rows(x, 0.2, requested, [&](Index i) { out[static_cast<std::size_t>(i)] = body(&x(i, 0)); });
 }
 
-/// Sums over rows of `kinds` numbers per column. add(i, sums) adds row i to kinds rows of `cols` sums; the totals go to
-/// out(kind), where that is not empty.
+/// Sums over rows of `kinds` numbers per column. add(first, end, sums) adds these rows, ascending, to kinds rows of
+/// `cols` sums; the totals go to out(kind), where that is not empty.
 template <class Add>
 void sum_over_rows(Index rows, Index cols, Index kinds, Threads threads, float* memory, Add&& add,
                    std::initializer_list<std::span<float>> out) {
@@ -102,7 +102,7 @@ void sum_over_rows(Index rows, Index cols, Index kinds, Threads threads, float* 
     for (Index b = first; b < end; ++b) {
       float* sums = memory + b * stride;
       std::fill_n(sums, stride, 0.0F);
-      for (Index i = b * kRowBlock; i < std::min(rows, (b + 1) * kRowBlock); ++i) add(i, sums);
+      add(b * kRowBlock, std::min(rows, (b + 1) * kRowBlock), sums);
     }
     member.barrier();
     const auto [left, right] = member.share(cols, 4 * kernels.lanes);
@@ -158,7 +158,6 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
-  const double count = static_cast<double>(n);
   for_rows(x, 0.15, requested, [&](Index i) {
     for (Index part = 0; part < s.groups; ++part) {
       NormRow r{};
@@ -167,12 +166,12 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
       r.n = n;
       r.gamma = g == nullptr ? nullptr : g + part * n;
       r.beta = b == nullptr ? nullptr : b + part * n;
-      if (s.centered) r.mean = static_cast<float>(kernels.sum(r.x, n) / count);
-      r.rstd = static_cast<float>(1 / std::sqrt(kernels.squares(r.x, n, r.mean) / count + eps));
+      r.centered = s.centered;
+      r.eps = eps;
+      kernels.norm(r);
       const auto at = static_cast<std::size_t>(i * s.groups + part);
       if (!mean.empty()) mean[at] = r.mean;
       if (!rstd.empty()) rstd[at] = r.rstd;
-      kernels.norm(r);
     }
   });
 }
@@ -199,22 +198,27 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
   const std::span<float> wide_dgamma{memory + sums + x.cols, static_cast<std::size_t>(dgamma.empty() ? 0 : x.cols)};
   const std::span<float> wide_dbeta{memory + sums + 2 * x.cols, static_cast<std::size_t>(dbeta.empty() ? 0 : x.cols)};
   sum_over_rows(x.rows, x.cols, 2, plan_rows(x.rows, x.cols, 0.3, requested), memory,
-                [&](Index i, float* partial) {
-                  for (Index part = 0; part < s.groups; ++part) {
-                    const auto at = static_cast<std::size_t>(i * s.groups + part);
-                    NormRow r{};
-                    r.x = &x(i, part * n);
-                    r.dy = &dy(i, part * n);
-                    r.y = dx.data == nullptr ? nullptr : &dx(i, part * n);
-                    r.gamma = g == nullptr ? nullptr : g + part * n;
-                    r.dgamma = dgamma.empty() ? nullptr : partial + part * n;
-                    r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + part * n;
-                    r.n = n;
-                    r.mean = s.centered ? mean[at] : 0;
-                    r.rstd = rstd[at];
-                    r.centered = s.centered;
-                    kernels.norm_backward(r);
-                  }
+                [&](Index start, Index end, float* partial) {
+                  for (Index i = start; i < end; i += kNormRows)
+                    for (Index part = 0; part < s.groups; ++part) {
+                      NormRow rows[kNormRows];
+                      const Index count = std::min(kNormRows, end - i);
+                      for (Index k = 0; k < count; ++k) {
+                        const auto at = static_cast<std::size_t>((i + k) * s.groups + part);
+                        NormRow& r = rows[k] = {};
+                        r.x = &x(i + k, part * n);
+                        r.dy = &dy(i + k, part * n);
+                        r.y = dx.data == nullptr ? nullptr : &dx(i + k, part * n);
+                        r.gamma = g == nullptr ? nullptr : g + part * n;
+                        r.dgamma = dgamma.empty() ? nullptr : partial + part * n;
+                        r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + part * n;
+                        r.n = n;
+                        r.mean = s.centered ? mean[at] : 0;
+                        r.rstd = rstd[at];
+                        r.centered = s.centered;
+                      }
+                      kernels.norm_backward(rows, count);
+                    }
                 },
                 {spreads ? wide_dgamma : dgamma, spreads ? wide_dbeta : dbeta});
   const auto fold = [&](std::span<float> wide, std::span<float> to) {
@@ -350,13 +354,16 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
   std::fill_n(variance, n, 0.0F);  // as a mean of 0: (x - 0) is x
   std::fill_n(shift, n, 1.0F);
   sum_over_rows(x.rows, n, 1, threads, memory,
-                [&](Index i, float* partial) {
-                  kernels.scale_columns({&x(i, 0), nullptr, variance, shift, partial, nullptr, partial, n});
+                [&](Index first, Index end, float* partial) {
+                  for (Index i = first; i < end; ++i)
+                    kernels.scale_columns({&x(i, 0), nullptr, variance, shift, partial, nullptr, partial, n});
                 },
                 {mean});
   for (float& m : mean) m = static_cast<float>(static_cast<double>(m) / rows);
   sum_over_rows(x.rows, n, 1, threads, memory,
-                [&](Index i, float* partial) { kernels.add_squares(&x(i, 0), mean.data(), n, partial); },
+                [&](Index first, Index end, float* partial) {
+                  for (Index i = first; i < end; ++i) kernels.add_squares(&x(i, 0), mean.data(), n, partial);
+                },
                 {std::span<float>(variance, static_cast<std::size_t>(n))});
   for (std::size_t j = 0; j < mean.size(); ++j) {
     const double v = static_cast<double>(variance[j]);
@@ -409,9 +416,10 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
   float* memory = scratch<float>(sums + 5 * n);
   float *products = memory + sums, *totals = products + n, *factor = totals + n, *slope = factor + n;
   sum_over_rows(x.rows, n, 2, plan_rows(x.rows, n, 0.2, num_threads), memory,
-                [&](Index i, float* partial) {
-                  kernels.add_products({&x(i, 0), &dy(i, 0), mean.data(), nullptr, nullptr, nullptr, nullptr, n},
-                                       partial, partial + n);
+                [&](Index first, Index end, float* partial) {
+                  for (Index i = first; i < end; ++i)
+                    kernels.add_products({&x(i, 0), &dy(i, 0), mean.data(), nullptr, nullptr, nullptr, nullptr, n},
+                                         partial, partial + n);
                 },
                 {std::span(products, size), std::span(totals, size)});
   const double rows = static_cast<double>(x.rows);
@@ -460,9 +468,10 @@ void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, st
   const auto kernel = active_table().rows.prelu_backward;
   sum_over_rows(
       x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,
-      [&](Index i, float* partial) {
-        kernel({&x(i, 0), &dy(i, 0), nullptr, nullptr, nullptr, slopes, dx.data == nullptr ? nullptr : &dx(i, 0), n},
-               nullptr, partial);
+      [&](Index first, Index end, float* partial) {
+        for (Index i = first; i < end; ++i)
+          kernel({&x(i, 0), &dy(i, 0), nullptr, nullptr, nullptr, slopes, dx.data == nullptr ? nullptr : &dx(i, 0), n},
+                 nullptr, partial);
       },
       {single ? std::span(wide, static_cast<std::size_t>(n)) : dslope});
   if (single && !dslope.empty()) dslope[0] = static_cast<float>(active_table().rows.sum(wide, n));

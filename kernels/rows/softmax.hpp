@@ -82,9 +82,7 @@ TILEWRIGHT_INLINE T sum_of_exponentials(const T* x, T* y, Index n, T largest) {
 /// log(x) of a normal positive number, infinity or NaN.
 template <class T, class A>
 TILEWRIGHT_INLINE T scalar_log(T x) {
-  T lane[kLanes<T, A>];
-  simd::store(lane, simd::log_normal(simd::set<T, A>(x)));
-  return lane[0];
+  return simd::first_lane<T, A>(simd::log_normal(simd::set<T, A>(x)));
 }
 
 /// log(sum exp(x)), not overflowing; -infinity for a row of such. y: null.

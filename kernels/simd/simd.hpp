@@ -474,6 +474,26 @@ TILEWRIGHT_INLINE void transpose_stages(Vec<T, A>* rows) {
   }
 }
 
+template <int D, class T, class A, std::size_t... J>
+TILEWRIGHT_INLINE Vec<T, A> shift_down(Vec<T, A> v, std::index_sequence<J...>) {
+  typedef T Native [[gnu::vector_size(sizeof(T) * sizeof...(J))]];
+  const Native x = (Native)v.data;
+  return Vec<T, A>(
+      (typename Vec<T, A>::register_type)__builtin_shufflevector(x, x, static_cast<int>((J + D) % sizeof...(J))...));
+}
+
+/// Lane l of the result is lane l + D; the last ones do not matter.
+template <int D, class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> shift_down(Vec<T, A> v) {
+  return simd::shift_down<D, T, A>(v, std::make_index_sequence<kLanes<T, A>>());
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE T first_lane(Vec<T, A> v) {
+  typedef T Native [[gnu::vector_size(sizeof(T) * kLanes<T, A>)]];
+  return ((Native)v.data)[0];
+}
+
 /// rows[i][j] <-> rows[j][i] for a square of registers, in log2(lanes) rounds of two-operand shuffles.
 template <class T, class A>
 TILEWRIGHT_INLINE void transpose(Vec<T, A>* rows) {
