@@ -3,6 +3,7 @@
 // and layer norm (from version 3 on).
 #include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <stdexcept>
 
 #include "bench/peers.hpp"
 
@@ -36,6 +37,9 @@ Call ready(const dnnl::primitive& primitive, const std::vector<Argument>& argume
   r->primitive = primitive;
   for (const Argument& a : arguments) r->memories.push_back(a.memory);
   for (std::size_t i = 0; i < arguments.size(); ++i) r->arguments.push_back({arguments[i].name, r->memories[i].get()});
+  if (dnnl_primitive_execute(r->primitive.get(), shared_engine().stream.get(), static_cast<int>(r->arguments.size()),
+                             r->arguments.data()) != dnnl_success)
+    throw std::runtime_error("oneDNN does not run this");
   return [r] {
     dnnl_primitive_execute(r->primitive.get(), shared_engine().stream.get(), static_cast<int>(r->arguments.size()),
                            r->arguments.data());
@@ -189,6 +193,7 @@ void add_onednn_rows(std::vector<Peer>& peers, const std::string& name, const Ro
                                                                                   {DNNL_ARG_DIFF_DST, wrap(d, o.dy)},
                                                                                   {DNNL_ARG_DIFF_SRC, wrap(d, o.dx)},
                                                                                   {DNNL_ARG_SCALE, wrap(row, o.gamma)},
+                                                                                  {DNNL_ARG_SHIFT, wrap(row, o.beta)},
                                                                                   {DNNL_ARG_MEAN, mean},
                                                                                   {DNNL_ARG_VARIANCE, variance},
                                                                                   {DNNL_ARG_DIFF_SCALE, dgamma},

@@ -16,7 +16,8 @@ struct ValueAndGradient {
 /// The sum of the values that Point gives n elements; dx = gradient * scale. Every value, and every gradient, is
 /// multiplied by a weight first where there are some.
 template <class Point, class A>
-float pointwise_loss(const PointBlock& b) noexcept {
+float pointwise_loss(const PointBlock& block) noexcept {
+  const PointBlock b = block;  // a copy that stores to dx cannot change
   using T = float;
   using V = Vec<T, A>;
   const V scale = simd::set<T, A>(b.scale), parameter = simd::set<T, A>(b.parameter);
@@ -205,7 +206,8 @@ float cross_entropy_row(const float* x, float* dx, Index n, Index target, float 
 /// With targets r_j = weight_j (share probability_j + uniform), and `picked` more at `target`: sum_j r_j (log(sum
 /// exp(x)) - x_j), and dx = scale (sum(r) softmax(x) - r). A target of 0 contributes 0 whatever x is.
 template <class A>
-float cross_entropy_mix(const MixRow& m) noexcept {
+float cross_entropy_mix(const MixRow& row) noexcept {
+  const MixRow m = row;
   using T = float;
   using V = Vec<T, A>;
   const T largest = row_max<T, A>(m.x, m.n), at_target = m.target < 0 ? 0 : m.x[m.target];

@@ -11,13 +11,16 @@ namespace tilewright::detail {
 
 /// mean and rstd of the row, which are stored in it, and y = (x - mean) rstd gamma + beta; gamma and beta may be null.
 template <class A>
-void norm_row(NormRow& r) noexcept {
+void norm_row(NormRow& row) noexcept {
   using T = float;
   using V = Vec<T, A>;
+  NormRow r = row;  // a copy that stores to y cannot change
   const double count = static_cast<double>(r.n);
   r.mean = r.centered ? static_cast<T>(row_sum<T, A>(r.x, r.n) / count) : 0;
   const double variance = row_squares<T, A>(r.x, r.n, r.mean) / count + r.eps;
-  r.rstd = static_cast<T>(1 / simd::first_lane<double, A>(simd::sqrt(simd::set<double, A>(variance))));
+  r.rstd = static_cast<T>(1 / __builtin_sqrt(variance));
+  row.mean = r.mean;
+  row.rstd = r.rstd;
   const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
   simd::for_registers<T, A>(
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
@@ -92,7 +95,8 @@ void add_squares(const float* x, const float* mean, Index n, float* sums) noexce
 
 /// y = (x - mean) factor + shift with a number of each per column.
 template <class A>
-void scale_columns(const ColumnsRow& r) noexcept {
+void scale_columns(const ColumnsRow& row) noexcept {
+  const ColumnsRow r = row;
   using T = float;
   simd::for_registers<T, A>(
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
@@ -105,7 +109,8 @@ void scale_columns(const ColumnsRow& r) noexcept {
 
 /// products += (x - mean) dy and sums += dy.
 template <class A>
-void add_products(const ColumnsRow& r, float* products, float* sums) noexcept {
+void add_products(const ColumnsRow& row, float* products, float* sums) noexcept {
+  const ColumnsRow r = row;
   using T = float;
   using V = Vec<T, A>;
   simd::for_registers<T, A>(
@@ -119,7 +124,8 @@ void add_products(const ColumnsRow& r, float* products, float* sums) noexcept {
 
 /// y = factor (dy - shift - (x - mean) slope)
 template <class A>
-void scale_columns_backward(const ColumnsRow& r) noexcept {
+void scale_columns_backward(const ColumnsRow& row) noexcept {
+  const ColumnsRow r = row;
   using T = float;
   using V = Vec<T, A>;
   simd::for_registers<T, A>(
@@ -135,7 +141,8 @@ void scale_columns_backward(const ColumnsRow& r) noexcept {
 
 /// y = x > 0 ? x : slope x
 template <class A>
-void prelu_row(const ColumnsRow& r) noexcept {
+void prelu_row(const ColumnsRow& row) noexcept {
+  const ColumnsRow r = row;
   using T = float;
   simd::for_registers<T, A>(
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
@@ -147,7 +154,8 @@ void prelu_row(const ColumnsRow& r) noexcept {
 
 /// y = dy times 1 or slope; slopes += x <= 0 ? x dy : 0.
 template <class A>
-void prelu_row_backward(const ColumnsRow& r, float*, float* slopes) noexcept {
+void prelu_row_backward(const ColumnsRow& row, float*, float* slopes) noexcept {
+  const ColumnsRow r = row;
   using T = float;
   using V = Vec<T, A>;
   const V zero = simd::set<T, A>(0);
