@@ -34,7 +34,7 @@ const Published kPublished[] = {
     {leaky_relu, {0.5, 0}, {0.5, 0}},
     {sigmoid, {1, 2}, {1.5, 2}},
     {ActivationKind::tanh, {1, 2}, {1, 2}},
-    {gelu, {2.2, 1.6}, {65, 65}},
+    {gelu, {1.7, 1.4}, {65, 65}},
     {gelu_tanh, {1, 1.4}, {130, 135}},
     {silu, {1, 1.4}, {2, 3}},
     {relu6, {0, 0}, {0, 0}},

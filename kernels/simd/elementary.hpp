@@ -262,8 +262,8 @@ TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
   return simd::times_sigmoid(simd::set<T, A>(1), x < zero, simd::scaled_exp(zero - simd::abs(x), zero));
 }
 
-/// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E and of
-/// E + 1 lost. tanh(|x|), and what the last rounding lost.
+/// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E, of E +
+/// 1 and of the division lost. tanh(|x|), and what the last rounding lost.
 template <class T, class A>
 TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   using V = Vec<T, A>;
@@ -276,11 +276,12 @@ TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   const V power = e.rounded();
   const V denominator = power + one;
   const V lost = (one - (denominator - power)) + e.scale.times(e.error);
-  const V q = simd::div(simd::set<T, A>(2), denominator);
-  const V beyond = simd::fma(q * q * lost, simd::set<T, A>(T(-0.5)), q);
-  const V large = one - beyond;
+  const V two = simd::set<T, A>(2), q = simd::div(two, denominator);
+  const V rest = simd::fma(simd::set<T, A>(0) - q, denominator, two) - q * lost;
+  const V rough = one - q, low = ((one - rough) - q) - rest * (q * simd::set<T, A>(T(0.5)));
+  const V large = rough + low;
   return simd::select(a < simd::set<T, A>(T(0.625)), Pair<T, A>{small, simd::fma(a * z, bend, a - small)},
-                      Pair<T, A>{large, (one - large) - beyond});
+                      Pair<T, A>{large, (rough - large) + low});
 }
 
 template <class T, class A>
@@ -358,18 +359,18 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   return {simd::times(power, ratio), simd::times(power, density), e.scale};
 }
 
-/// x (1 + p(x^2)) up to 15/16, then 1 - exp(p(|x|)). Float only.
+/// x (1 + p(x^2)) up to 13/16, then 1 - exp(p(|x|)). Float only.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> erf(Vec<T, A> x) {
   using V = Vec<T, A>;
   const V a = simd::abs(x), one = simd::set<T, A>(1), end = simd::set<T, A>(4);  // erf is 1 from there on
   const V small = simd::fma(a, simd::polynomial(x * x, Coefficients<T>::kErf), a);
-  const V t = simd::select(end < a, end, a) - simd::set<T, A>(T(0.9375));
+  const V t = simd::select(end < a, end, a) - simd::set<T, A>(T(0.8125));
   const V first = simd::set<T, A>(Coefficients<T>::kErfTail[0]);
   const V tail = simd::polynomial_from<1, T, A>(t, Coefficients<T>::kErfTail);
   const V exponent = simd::fma(t, tail, first);
   const V large = one - simd::scaled_exp(exponent, simd::fma(t, tail, first - exponent)).rounded();
-  return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.9375)), small, large), x);
+  return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.8125)), small, large), x);
 }
 
 /// x = n pi/2 + high + low, |high| <= pi/4 and a little; the low two bits of n.
