@@ -371,6 +371,11 @@ TEST(Rows, Errors) {
               group_norm(x, {3, 2}, six, six, z, two, two);
             }),
             "group_norm: rows of 6 elements with 3 channels in 2 groups: they must divide each other");
+  Matrix<float> none_wide(2, 0);
+  EXPECT_EQ(message_of<ShapeError>([&] {
+              group_norm(none_wide, {2, 1}, two, two, none_wide, two, two);
+            }),
+            "group_norm: rows of 0 elements with 2 channels in 1 groups: they must divide each other");
   EXPECT_EQ(message_of<ShapeError>([&] {
               batch_norm(x.row_block(0, 1), six, six, z.row_block(0, 1), six, six, 1e-5, {six, six, 0.1});
             }),

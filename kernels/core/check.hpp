@@ -26,6 +26,14 @@ void check_view(const char* operation, const char* name, const MatrixView<T>& vi
     throw ValueError(std::string(operation) + ": " + name + " is " + shape_of(view) + " but its data is null");
 }
 
+/// Kernels of rows want the elements of a row side by side.
+template <class T>
+void check_neighbours(const char* operation, const char* name, const MatrixView<T>& view) {
+  check_view(operation, name, view);
+  if (view.cols > 1 && view.col_stride != 1)
+    throw ShapeError(std::string(operation) + ": columns of " + name + " must be neighbours (col_stride 1)");
+}
+
 /// No two elements share a place.
 template <class T>
 void check_output(const char* operation, const char* name, const MatrixView<T>& view) {
@@ -46,6 +54,12 @@ void check_same(const char* operation, const char* name, const MatrixView<T>& vi
   if (view.rows != other.rows || view.cols != other.cols)
     throw ShapeError(std::string(operation) + ": " + name + " is " + shape_of(view) + " but " + other_name + " is " +
                      shape_of(other));
+}
+
+inline void check_count(const char* operation, const char* name, std::size_t size, Index expected) {
+  if (static_cast<Index>(size) != expected)
+    throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(size) + " elements, expected " +
+                     std::to_string(expected));
 }
 
 inline void check_thread_count(const char* operation, int count) {

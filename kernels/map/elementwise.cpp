@@ -108,12 +108,6 @@ void move_elements(const char* operation, MatrixView<const T> x, MatrixView<U> o
   });
 }
 
-void check_table(const char* operation, const char* name, const MatrixView<const float>& view) {
-  check_view(operation, name, view);
-  if (view.cols > 1 && view.col_stride != 1)
-    throw ShapeError(std::string(operation) + ": columns of " + name + " must be neighbours (col_stride 1)");
-}
-
 void check_ids(const char* operation, std::span<const Index> ids, Index rows, Index limit, Index cols, Index expected) {
   if (static_cast<Index>(ids.size()) != rows || cols != expected)
     throw ShapeError(std::string(operation) + ": " + std::to_string(ids.size()) + " ids of rows of " +
@@ -197,8 +191,8 @@ void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStr
 
 void embedding(MatrixView<const float> table, std::span<const Index> ids, MatrixView<float> out, int num_threads) {
   using namespace detail;
-  check_table("embedding", "table", table);
-  check_table("embedding", "out", out);
+  check_neighbours("embedding", "table", table);
+  check_neighbours("embedding", "out", out);
   check_output("embedding", "out", out);
   check_ids("embedding", ids, out.rows, table.rows, out.cols, table.cols);
   check_thread_count("embedding", num_threads);
@@ -214,8 +208,8 @@ void embedding(MatrixView<const float> table, std::span<const Index> ids, Matrix
 void embedding_backward(MatrixView<const float> dy, std::span<const Index> ids, MatrixView<float> dtable,
                         Index padding_index, int num_threads) {
   using namespace detail;
-  check_table("embedding_backward", "dy", dy);
-  check_table("embedding_backward", "dtable", dtable);
+  check_neighbours("embedding_backward", "dy", dy);
+  check_neighbours("embedding_backward", "dtable", dtable);
   check_output("embedding_backward", "dtable", dtable);
   check_ids("embedding_backward", ids, dy.rows, dtable.rows, dy.cols, dtable.cols);
   check_thread_count("embedding_backward", num_threads);

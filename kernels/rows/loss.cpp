@@ -139,25 +139,15 @@ void check_number(const char* operation, const char* name, double value, bool go
 
 // ---- losses of rows
 
-void check_neighbours(const char* operation, const char* name, const MatrixView<const float>& view) {
-  check_view(operation, name, view);
-  if (view.cols > 1 && view.col_stride != 1)
-    throw ShapeError(std::string(operation) + ": columns of " + name + " must be neighbours (col_stride 1)");
-}
-
 void check_values(const char* operation, const ClassLossOptions& options, Index rows) {
   if (options.values.data() == nullptr && options.reduction == Reduction::none && rows > 0)
     throw ValueError(std::string(operation) + ": reduction none needs a place for the values");
-  if (options.values.data() != nullptr && static_cast<Index>(options.values.size()) != rows)
-    throw ShapeError(std::string(operation) + ": values has " + std::to_string(options.values.size()) +
-                     " elements, expected " + std::to_string(rows));
+  if (options.values.data() != nullptr) check_count(operation, "values", options.values.size(), rows);
 }
 
 void check_class_options(const char* operation, const ClassLossOptions& options, Index rows, Index cols) {
   check_values(operation, options, rows);
-  if (!options.weight.empty() && static_cast<Index>(options.weight.size()) != cols)
-    throw ShapeError(std::string(operation) + ": weight has " + std::to_string(options.weight.size()) +
-                     " elements, expected " + std::to_string(cols));
+  if (!options.weight.empty()) check_count(operation, "weight", options.weight.size(), cols);
   check_number(operation, "label_smoothing", options.label_smoothing,
                options.label_smoothing >= 0 && options.label_smoothing <= 1, "0 <= label_smoothing <= 1");
 }
@@ -263,9 +253,7 @@ double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> t
   constexpr const char* kName = "bce_with_logits_loss";
   if (pos_weight.empty())
     return detail::pointwise({kName, PointLoss::logistic, x, target, {}, dx}, options, 0.5, num_threads);
-  if (static_cast<Index>(pos_weight.size()) != x.cols)
-    throw ShapeError("bce_with_logits_loss: pos_weight has " + std::to_string(pos_weight.size()) +
-                     " elements, expected " + std::to_string(x.cols));
+  detail::check_count(kName, "pos_weight", pos_weight.size(), x.cols);
   const MatrixView<const float> weights(pos_weight.data(), x.rows, x.cols, 0, 1);
   return detail::pointwise({kName, PointLoss::weighted_logistic, x, target, weights, dx}, options, 0.5, num_threads);
 }

@@ -23,23 +23,11 @@ constexpr Index kRowBlock = 64;
 /// Blocks that one chain adds; the same as column_sums' rows.
 constexpr Index kChain = 512;
 
-void check_neighbours(const char* operation, const char* name, const View& view) {
-  check_view(operation, name, view);
-  if (view.cols > 1 && view.col_stride != 1)
-    throw ShapeError(std::string(operation) + ": columns of " + name + " must be neighbours (col_stride 1)");
-}
-
 void check_result(const char* operation, const char* name, const Output& view, const char* like_name,
                   const View& like) {
   check_neighbours(operation, name, view);
   check_output(operation, name, view);
   check_same(operation, name, view, like_name, like);
-}
-
-void check_count(const char* operation, const char* name, std::size_t size, Index expected) {
-  if (static_cast<Index>(size) != expected)
-    throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(size) + " elements, expected " +
-                     std::to_string(expected));
 }
 
 /// Empty is fine, too.
@@ -128,7 +116,7 @@ struct NormShape {
 };
 
 void check_groups(const char* operation, const View& x, const Groups& g) {
-  if (g.channels <= 0 || g.groups <= 0 || g.channels % g.groups != 0 || x.cols % g.channels != 0)
+  if (g.channels <= 0 || g.groups <= 0 || g.channels % g.groups != 0 || x.cols % g.channels != 0 || x.cols == 0)
     throw ShapeError(std::string(operation) + ": rows of " + std::to_string(x.cols) + " elements with " +
                      std::to_string(g.channels) + " channels in " + std::to_string(g.groups) +
                      " groups: they must divide each other");
