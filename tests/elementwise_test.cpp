@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sums, products, copies, transposes, conversions, dropout and tables of rows against loops.
+#include <array>
+
 #include "tests/support.hpp"
 
 namespace tilewright {
@@ -18,10 +20,11 @@ TYPED_TEST(Elementwise, MatchesLoops) {
   using T = TypeParam;
   using Order = typename Guarded<T>::Order;
   const Order orders[] = {Order::row_major, Order::column_major, Order::both_strided};
-  for (const auto& [rows, cols] : {std::array<Index, 2>{1, 1}, {3, 70}, {70, 3}, {33, 47}, {300, 131}, {0, 5}, {5, 0}})
+  for (const auto& shape : {std::array<Index, 2>{1, 1}, {3, 70}, {70, 3}, {33, 47}, {300, 131}, {0, 5}, {5, 0}})
     for (const Order first : orders)
       for (const Order second : orders)
         for (const int threads : {1, 3}) {
+          const Index rows = shape[0], cols = shape[1];
           Guarded<T> x(rows, cols, first), y(rows, cols, second), out(rows, cols, second), turned(cols, rows, second);
           x.fill_uniform(1);
           y.fill_uniform(2);
