@@ -68,14 +68,12 @@ std::array<std::uint32_t, 4> words(RandomStream s, std::uint64_t block) noexcept
 
 std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
                                         std::array<std::uint32_t, 2> key) noexcept {
-  // Multipliers and Weyl increments of the paper's table 2 and section 4.3.
-  constexpr std::uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
-  constexpr std::uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   for (int round = 0; round < 10; ++round) {
-    const std::uint64_t p0 = kMultiplier0 * counter[0], p1 = kMultiplier1 * counter[2];
+    const std::uint64_t p0 = std::uint64_t{detail::kPhiloxMultipliers[0]} * counter[0],
+                        p1 = std::uint64_t{detail::kPhiloxMultipliers[1]} * counter[2];
     counter = {static_cast<std::uint32_t>(p1 >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(p1),
                static_cast<std::uint32_t>(p0 >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(p0)};
-    key = {key[0] + kWeyl0, key[1] + kWeyl1};
+    key = {key[0] + detail::kPhiloxWeyl[0], key[1] + detail::kPhiloxWeyl[1]};
   }
   return counter;
 }
@@ -91,7 +89,7 @@ std::uint64_t RandomStream::below(std::uint64_t index, std::uint64_t bound) cons
 void fill_uniform(std::span<float> out, RandomStream stream, float low, float high) {
   const detail::RandomKernels& kernels = detail::active_table().random;
   constexpr std::size_t kPiece = 1024;
-  std::uint32_t words[kPiece + detail::kMaxTileCols];
+  std::uint32_t words[kPiece];
   for (std::size_t i = 0; i < out.size(); i += kPiece) {
     const std::size_t n = std::min(kPiece, out.size() - i);
     const Index blocks = static_cast<Index>((n + 3) / 4 + detail::kPhiloxUnit - 1) / detail::kPhiloxUnit;

@@ -50,6 +50,9 @@ struct FewRows {
   const T* next;  // columns, of the same stride, that are needed soon
 };
 
+/// Elements that one sum in the working precision covers, in sums over many; part of the numerics.
+inline constexpr Index kSumBlockElements = 4096;
+
 /// The numbers of an activation (activations.hpp), rounded.
 template <class T>
 struct ActivationNumbers {
@@ -125,14 +128,17 @@ struct PhiloxStream {
   std::uint64_t seed, stream;
 };
 
-/// `words` must have a register's worth of readable memory behind what is used.
+/// Multipliers and Weyl increments of Philox4x32-10 (table 2 and section 4.3 of the paper that random.hpp names).
+inline constexpr std::uint32_t kPhiloxMultipliers[] = {0xD2511F53, 0xCD9E8D57};
+inline constexpr std::uint32_t kPhiloxWeyl[] = {0x9E3779B9, 0xBB67AE85};
+
+/// Blocks come in whole multiples of kPhiloxUnit, so that memory for n words holds a whole number of registers.
+inline constexpr Index kPhiloxUnit = 16;
 struct RandomKernels {
-  /// In whole multiples of kPhiloxUnit blocks.
   void (*philox_blocks)(const PhiloxStream& s, std::uint64_t first, Index blocks, std::uint32_t* words) noexcept;
   void (*scale_words)(const std::uint32_t* words, float low, float range, float* y, Index n) noexcept;
   void (*drop)(const float* x, const std::uint32_t* words, float limit, float scale, float* y, Index n) noexcept;
 };
-inline constexpr Index kPhiloxUnit = 16;
 
 /// A row that is normalised by its own numbers; y is dx in the backward pass (norm.hpp).
 struct NormRow {
@@ -254,7 +260,6 @@ struct UpdateKernels {
   using Formula = void (*)(float* p, const float* g, float* const* states, Index n,
                            const UpdateNumbers& numbers) noexcept;
   Formula formula[kUpdateKinds];
-  float (*sum_of_squares)(const float* x, Index n) noexcept;
 };
 
 struct KernelTable {

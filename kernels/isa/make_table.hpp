@@ -84,7 +84,7 @@ constexpr LossKernels make_losses(PointList<P...>) {
 template <class A, class... F>
 constexpr UpdateKernels make_updates(UpdateList<F...>) {
   static_assert(sizeof...(F) == kUpdateKinds);
-  return {&sgd_update<A>, &adam_update<A>, {&formula_update<F, A>...}, &sum_of_squares<A>};
+  return {&sgd_update<A>, &adam_update<A>, {&formula_update<F, A>...}};
 }
 
 template <class A>

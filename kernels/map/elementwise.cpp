@@ -173,7 +173,7 @@ void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStr
   const Index pieces = (x.size() + kPiece - 1) / kPiece;
   parallel(plan_threads(num_threads, static_cast<double>(x.size()) * 0.5), [&](Member member) {
     const auto [first, end] = member.share(pieces);
-    std::uint32_t words[kPiece + kMaxTileCols];
+    std::uint32_t words[kPiece];
     float one[kPiece];
     for (Index piece = first; piece < end; ++piece) {
       const Index at = piece * kPiece, n = std::min(kPiece, x.size() - at);

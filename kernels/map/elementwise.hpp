@@ -51,14 +51,14 @@ void philox_blocks(const PhiloxStream& s, std::uint64_t first, Index blocks, std
     W c2(static_cast<std::uint32_t>(s.stream)), c3(static_cast<std::uint32_t>(s.stream >> 32));
     std::uint32_t k0 = static_cast<std::uint32_t>(s.seed), k1 = static_cast<std::uint32_t>(s.seed >> 32);
     for (int round = 0; round < 10; ++round) {
-      const simd::WideProduct<A> p0 = simd::multiply_wide<A>(c0, 0xD2511F53),
-                                 p1 = simd::multiply_wide<A>(c2, 0xCD9E8D57);
+      const simd::WideProduct<A> p0 = simd::multiply_wide<A>(c0, kPhiloxMultipliers[0]),
+                                 p1 = simd::multiply_wide<A>(c2, kPhiloxMultipliers[1]);
       c0 = p1.high ^ c1 ^ W(k0);
       c2 = p0.high ^ c3 ^ W(k1);
       c1 = p1.low;
       c3 = p0.low;
-      k0 += 0x9E3779B9;
-      k1 += 0xBB67AE85;
+      k0 += kPhiloxWeyl[0];
+      k1 += kPhiloxWeyl[1];
     }
     std::uint32_t of[4][lanes];
     c0.store_unaligned(of[0]), c1.store_unaligned(of[1]), c2.store_unaligned(of[2]), c3.store_unaligned(of[3]);

@@ -7,8 +7,7 @@
 #include <limits>
 
 #include "kernels/core/check.hpp"
-#include "kernels/core/memory.hpp"
-#include "kernels/core/parallel.hpp"
+#include "kernels/core/ordered_sum.hpp"
 #include "kernels/core/table.hpp"
 #include "tilewright/gemm.hpp"
 
@@ -16,31 +15,10 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-/// Elements that one single-precision sum covers; part of the numerics.
-constexpr Index kLossBlock = 4096;
-
 void check_gradient(const char* operation, const MatrixView<const float>& x, const MatrixView<float>& dx) {
   if (dx.data == nullptr) return;
   check_same(operation, "dx", dx, "x", x);
   check_output(operation, "dx", dx);
-}
-
-/// part(i) for i in [0, parts), in parallel; the sum of its results in ascending order.
-template <class Part>
-double ordered_sum(Index parts, Threads threads, Part&& part) {
-  if (threads.team <= 1) {
-    double total = 0;
-    for (Index i = 0; i < parts; ++i) total += part(i);
-    return total;
-  }
-  double* sums = scratch<double>(parts);
-  parallel(threads, [&](Member member) {
-    const auto [first, end] = member.share(parts, 8);
-    for (Index i = first; i < end; ++i) sums[i] = part(i);
-  });
-  double total = 0;
-  for (Index i = 0; i < parts; ++i) total += sums[i];
-  return total;
 }
 
 struct PointOperands {
@@ -77,7 +55,7 @@ float run_block(LossKernels::Point kernel, const PointOperands& o, const LossOpt
     b.weight = from(options.weight.data), b.dx = from(o.dx.data), b.values = from(options.values.data);
     return kernel(b);
   }
-  float memory[6][kLossBlock];
+  float memory[6][kSumBlockElements];
   const auto place = [&](Index e) { return std::pair{(first + e) / o.x.cols, (first + e) % o.x.cols}; };
   const auto gather = [&](const MatrixView<const float>& view, float* to) -> const float* {
     if (view.data == nullptr) return nullptr;
@@ -124,10 +102,10 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   const bool contiguous =
       fits(o.x) && fits(o.target) && fits(o.other) && fits(o.dx) && fits(options.weight) && fits(options.values);
   const Threads threads = plan_threads(requested, static_cast<double>(n) * nanoseconds_per_element);
-  const double sum = ordered_sum((n + kLossBlock - 1) / kLossBlock, threads, [&](Index block) {
-    const Index first = block * kLossBlock;
+  const double sum = ordered_sum((n + kSumBlockElements - 1) / kSumBlockElements, threads, [&](Index block) {
+    const Index first = block * kSumBlockElements;
     return static_cast<double>(
-        run_block(kernel, o, options, contiguous, first, std::min(kLossBlock, n - first), scale));
+        run_block(kernel, o, options, contiguous, first, std::min(kSumBlockElements, n - first), scale));
   });
   return sum / count;
 }

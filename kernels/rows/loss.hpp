@@ -37,13 +37,6 @@ float pointwise_loss(const PointBlock& block) noexcept {
       });
 }
 
-/// -1, 0 or 1; NaN stays.
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> sign_or_nan(Vec<T, A> x) {
-  const Vec<T, A> zero = simd::set<T, A>(0), one = simd::set<T, A>(1);
-  return simd::select(zero < x, one, simd::select(x < zero, zero - one, x));
-}
-
 /// (x - t)^2 and 2 (x - t)
 struct SquaredError {
   static constexpr bool kTakesOther = false;
@@ -93,7 +86,7 @@ struct AbsoluteError {
   template <class T, class A>
   TILEWRIGHT_INLINE ValueAndGradient<T, A> at(Vec<T, A> x, Vec<T, A> t, Vec<T, A>, Vec<T, A>) {
     const Vec<T, A> d = x - t;
-    return {simd::abs(d), sign_or_nan<T, A>(d)};
+    return {simd::abs(d), simd::sign(d)};
   }
 };
 
@@ -105,7 +98,7 @@ struct SmoothAbsoluteError {
     const Vec<T, A> d = x - t, size = simd::abs(d), half = simd::set<T, A>(T(0.5)), slope = simd::div(d, beta);
     const auto near = size < beta;
     return {simd::select(near, half * d * slope, simd::fma(half, simd::set<T, A>(0) - beta, size)),
-            simd::select(near, slope, sign_or_nan<T, A>(d))};
+            simd::select(near, slope, simd::sign(d))};
   }
 };
 
@@ -117,7 +110,7 @@ struct HuberLoss {
     const Vec<T, A> d = x - t, size = simd::abs(d), half = simd::set<T, A>(T(0.5));
     const auto near = size <= delta;
     return {simd::select(near, half * d * d, delta * simd::fma(half, simd::set<T, A>(0) - delta, size)),
-            simd::select(near, d, delta * sign_or_nan<T, A>(d))};
+            simd::select(near, d, delta * simd::sign(d))};
   }
 };
 

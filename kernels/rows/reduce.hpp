@@ -95,9 +95,6 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
   return simd::first_lane<T, A>(fold_lanes<Op, kFoldLanes / 2, T, A>(fold));
 }
 
-/// Elements that one sum in the working precision covers; part of the numerics.
-inline constexpr Index kSumBlockElements = 4096;
-
 /// The sum of term(i): blocks in the order above, added in double.
 template <class T, class A, Term kTerm = Term::is_short, class F>
 TILEWRIGHT_INLINE double sum_in_blocks(Index n, F term) {

@@ -10,6 +10,7 @@
 #include "kernels/core/memory.hpp"
 #include "kernels/core/parallel.hpp"
 #include "kernels/core/table.hpp"
+#include "tilewright/gemm.hpp"
 
 namespace tilewright {
 namespace detail {
@@ -339,14 +340,7 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
   float *variance = memory + sums, *factor = variance + n, *shift = factor + n;
   const Threads threads = plan_rows(x.rows, n, 0.1, num_threads);
   const double rows = static_cast<double>(x.rows);
-  std::fill_n(variance, n, 0.0F);  // as a mean of 0: (x - 0) is x
-  std::fill_n(shift, n, 1.0F);
-  sum_over_rows(x.rows, n, 1, threads, memory,
-                [&](Index first, Index end, float* partial) {
-                  for (Index i = first; i < end; ++i)
-                    kernels.scale_columns({&x(i, 0), nullptr, variance, shift, partial, nullptr, partial, n});
-                },
-                {mean});
+  column_sums(x, mean, false, num_threads);
   for (float& m : mean) m = static_cast<float>(static_cast<double>(m) / rows);
   sum_over_rows(x.rows, n, 1, threads, memory,
                 [&](Index first, Index end, float* partial) {
@@ -430,8 +424,8 @@ void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
   check_result("prelu", "y", y, "x", x);
   if (slope.size() != 1) check_count("prelu", "slope", slope.size(), x.cols);
   check_thread_count("prelu", num_threads);
-  const float* slopes = slope.data();
-  if (slope.size() == 1 && x.cols > 1) slopes = std::fill_n(scratch<float>(x.cols), x.cols, slope[0]) - x.cols;
+  const Index each = slope.size() == 1 ? x.cols : 1;
+  const float* slopes = spread(slope, each, scratch<float>(x.cols));
   const auto kernel = active_table().rows.prelu;
   for_rows(x, 0.1, num_threads, [&](Index i) {
     kernel({&x(i, 0), nullptr, nullptr, nullptr, nullptr, slopes, &y(i, 0), x.cols});
@@ -452,7 +446,7 @@ void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, st
   float* memory = scratch<float>(sums + 2 * n);
   float* wide = memory + sums + n;
   const bool single = slope.size() == 1 && n != 1;
-  const float* slopes = single ? std::fill_n(memory + sums, n, slope[0]) - n : slope.data();
+  const float* slopes = spread(slope, single ? n : 1, memory + sums);
   const auto kernel = active_table().rows.prelu_backward;
   sum_over_rows(
       x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,

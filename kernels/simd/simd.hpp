@@ -300,6 +300,13 @@ TILEWRIGHT_INLINE Vec<T, A> at_least(Vec<T, A> x, T limit) {
   return xsimd::max(simd::set<T, A>(limit), x);
 }
 
+/// -1, 0 or 1; NaN stays.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> sign(Vec<T, A> x) {
+  const Vec<T, A> zero = simd::set<T, A>(0), one = simd::set<T, A>(1);
+  return simd::select(zero < x, one, simd::select(x < zero, zero - one, x));
+}
+
 // ---- bits
 // --------------------------------------------------------------------------------------------------------------
 

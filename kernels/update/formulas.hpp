@@ -20,14 +20,6 @@ TILEWRIGHT_INLINE Vec<float, A> squares(Vec<float, A> s, Vec<float, A> g, Vec<fl
   return simd::fma(decay, s, fresh * g * g);
 }
 
-/// -1, 0 or 1; NaN stays.
-template <class A>
-TILEWRIGHT_INLINE Vec<float, A> sign_of(Vec<float, A> x) {
-  const Vec<float, A> zero = simd::set<float, A>(0);
-  const Vec<float, A> one = simd::set<float, A>(1);
-  return simd::select(zero < x, one, simd::select(x < zero, zero - one, x));
-}
-
 /// c: -lr / correction1, beta2, 1 - beta1, 1 - beta2, 1 / sqrt(correction2), eps. s: m, v, the largest v.
 struct AmsgradFormula {
   static constexpr int kStates = 3;
@@ -126,7 +118,7 @@ struct RpropFormula {
     const Vec<float, A> used = simd::select(same < zero, zero, g);
     s[0] = used;
     s[1] = size;
-    p = simd::fma(zero - sign_of<A>(used), size, p);
+    p = simd::fma(zero - simd::sign(used), size, p);
   }
 };
 
@@ -135,7 +127,7 @@ struct LionFormula {
   static constexpr int kStates = 1;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
-    p = simd::fma(c[0], sign_of<A>(toward<A>(s[0], g, c[1])), p);
+    p = simd::fma(c[0], simd::sign(toward<A>(s[0], g, c[1])), p);
     s[0] = toward<A>(s[0], g, c[2]);
   }
 };
@@ -154,7 +146,7 @@ struct PenaltyFormula {
   static constexpr int kStates = 0;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>*, const Vec<float, A>* c) {
-    p = p + simd::fma(c[1], g, c[0] * sign_of<A>(g));
+    p = p + simd::fma(c[1], g, c[0] * simd::sign(g));
   }
 };
 

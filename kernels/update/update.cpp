@@ -6,8 +6,7 @@
 #include <cmath>
 
 #include "kernels/core/check.hpp"
-#include "kernels/core/memory.hpp"
-#include "kernels/core/parallel.hpp"
+#include "kernels/core/ordered_sum.hpp"
 #include "kernels/core/table.hpp"
 
 namespace tilewright {
@@ -301,19 +300,12 @@ void clip_value(std::span<float> gradients, double limit, int num_threads) {
 double norm(std::span<const float> x, int num_threads) {
   using namespace detail;
   check_thread_count("norm", num_threads);
-  constexpr Index kBlock = 4096;
-  const auto n = static_cast<Index>(x.size()), blocks = (n + kBlock - 1) / kBlock;
-  const auto kernel = active_table().update.sum_of_squares;
-  const Threads threads = plan_threads(num_threads, static_cast<double>(n) * 0.05);
-  double* sums = scratch<double>(blocks);
-  parallel(threads, [&](Member member) {
-    const auto [first, end] = member.share(blocks, 8);
-    for (Index i = first; i < end; ++i)
-      sums[i] = static_cast<double>(kernel(x.data() + i * kBlock, std::min(kBlock, n - i * kBlock)));
-  });
-  double total = 0;
-  for (Index i = 0; i < blocks; ++i) total += sums[i];
-  return std::sqrt(total);
+  const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
+  const auto dot = active_table().rows.dot;
+  return std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
+    const Index first = block * kSumBlockElements;
+    return dot(x.data() + first, x.data() + first, std::min(kSumBlockElements, n - first));
+  }));
 }
 
 double clip_norm(std::span<float> gradients, double max_norm, int num_threads) {

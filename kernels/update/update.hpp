@@ -76,13 +76,4 @@ void formula_update(float* p, const float* g, float* const* states, Index n, con
       });
 }
 
-template <class A>
-float sum_of_squares(const float* x, Index n) noexcept {
-  return reduce<Add, float, A>(
-      n, 0.0F, [=](Index i, auto... some) __attribute__((always_inline)) {
-        const Vec<float, A> v = simd::load<float, A>(x + i, some...);
-        return v * v;
-      });
-}
-
 }  // namespace tilewright::detail
