@@ -8,6 +8,7 @@
 
 #include "kernels/core/table.hpp"
 #include "kernels/simd/elementary.hpp"
+#include "kernels/simd/piecewise.hpp"
 
 namespace tilewright::detail {
 
@@ -59,7 +60,8 @@ struct LeakyRelu {
 struct Sigmoid {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::sigmoid(x);
+    return simd::near_or_far<SigmoidTable<A>>(
+        x, [](auto v) { return simd::even_pieces<SigmoidTable<A>, A>(v); }, [=] { return simd::sigmoid(x); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -71,7 +73,9 @@ struct Sigmoid {
 struct Tanh {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::tanh(x);
+    return simd::near_or_far<TanhTable<A>>(
+        x, [](auto v) { return simd::with_sign(simd::octave_pieces<TanhTable<A>, A>(simd::abs(v)), v); },
+        [=] { return simd::tanh(x); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -86,6 +90,17 @@ struct Tanh {
 struct Gelu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::near_or_far<GeluTable<A>>(
+        x, [](auto v) { return simd::times_even_pieces<GeluTable<A>, A>(v); }, [=] { return far<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::near_or_far<GeluSlopeTable<A>>(
+                    x, [](auto v) { return simd::even_pieces<GeluSlopeTable<A>, A>(v); },
+                    [=] { return far_slope<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
     const auto positive = simd::set<T, A>(0) <= x;
     const Vec<T, A> one = simd::set<T, A>(1), q = n.scale.times(n.upper.high), below_one = one - q;
@@ -96,14 +111,14 @@ struct Gelu {
     return simd::select(positive, above, below);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
     const auto positive = simd::set<T, A>(0) <= x;
     const Vec<T, A> xb = bounded_below<T, A>(simd::set<T, A>(0) - simd::abs(x));  // -|x|
     const simd::Pair<T, A> slope = simd::times({xb, simd::set<T, A>(0)}, n.density);
     const simd::Pair<T, A> sum = simd::two_sum(n.upper.high, slope.high);
     const Vec<T, A> below = n.scale.times(sum.high + (sum.low + (slope.low + n.upper.low)));
-    return dy * simd::select(positive, simd::set<T, A>(1) - below, below);
+    return simd::select(positive, simd::set<T, A>(1) - below, below);
   }
   /// min(x, 64): rest is 0 there, and infinity * 0 is not formed.
   template <class T, class A>
@@ -124,11 +139,22 @@ struct Gelu {
 struct GeluTanh {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::near_or_far<GeluTanhTable<A>>(
+        x, [](auto v) { return simd::times_even_pieces<GeluTanhTable<A>, A>(v); }, [=] { return far<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::near_or_far<GeluTanhSlopeTable<A>>(
+                    x, [](auto v) { return simd::even_pieces<GeluTanhSlopeTable<A>, A>(v); },
+                    [=] { return far_slope<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x) {
     const Parts<T, A> p = parts<T, A>(x);
     return simd::times_sigmoid(p.x, p.negative, p.e);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x) {
     const Parts<T, A> p = parts<T, A>(x);
     using P = simd::Pair<T, A>;
     const Vec<T, A> zero = simd::set<T, A>(0), square = p.bounded * p.bounded;
@@ -136,7 +162,7 @@ struct GeluTanh {
     const P bend = simd::times({square, simd::fma(p.bounded, p.bounded, zero - square)}, cubic);
     const P slope = simd::two_sum(simd::set<T, A>(T(kLinear)), bend.high);
     const Vec<T, A> low = slope.low + (bend.low + simd::set<T, A>(T(kLinear - double(T(kLinear)))));
-    return dy * gate_derivative<T, A>(p.negative, simd::times<T, A>({p.bounded, zero}, {slope.high, low}), p.e);
+    return gate_derivative<T, A>(p.negative, simd::times<T, A>({p.bounded, zero}, {slope.high, low}), p.e);
   }
 
   // 2 sqrt(2/pi), and 0.044715 times that: to double, and the rest.
@@ -202,16 +228,27 @@ struct GeluTanh {
 struct Silu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::near_or_far<SigmoidTable<A>>(
+        x, [](auto v) { return simd::times_even_pieces<SigmoidTable<A>, A>(v); }, [=] { return far<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::near_or_far<SiluSlopeTable<A>>(
+                    x, [](auto v) { return simd::even_pieces<SiluSlopeTable<A>, A>(v); },
+                    [=] { return far_slope<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x) {
     const Vec<T, A> c = clamp<T, A>(x);
     return simd::times_sigmoid(c, x < simd::set<T, A>(0), decay<T, A>(c));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x) {
     const Vec<T, A> c = clamp<T, A>(x);
     // x s (1 - s) vanishes long before 1e4; the clamp keeps infinity * 0 out.
     const Vec<T, A> high = simd::set<T, A>(T(1e4));
     const Vec<T, A> w = simd::select(high < c, high, c);
-    return dy * GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), {w, simd::set<T, A>(0)}, decay<T, A>(c));
+    return GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), {w, simd::set<T, A>(0)}, decay<T, A>(c));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> clamp(Vec<T, A> x) {
@@ -259,12 +296,21 @@ struct Hardtanh {
   }
 };
 
+/// exp(x) - 1 for x <= 0; for x > 0 anything but NaN.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x) {
+  const Vec<T, A> zero = simd::set<T, A>(0), c = simd::select(zero < x, zero, x);
+  return simd::near_or_far<ExpFallTable<A>>(
+      c, [](auto v) { return simd::with_sign(simd::octave_pieces<ExpFallTable<A>, A>(simd::abs(v)), v); },
+      [=] { return simd::expm1(c); });
+}
+
 /// f' = x > 0 ? 1 : a exp(x)
 struct Elu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(zero < x, x, p.a * simd::expm1(x));
+    return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
@@ -278,7 +324,9 @@ struct Selu {
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::expm1(x);
+    constexpr double factor = kScale * kAlpha;
+    const Vec<T, A> fall = detail::exp_fall<T, A>(x), rest = simd::set<T, A>(T(factor - double(T(factor))));
+    const Vec<T, A> negative = simd::fma(simd::set<T, A>(T(factor)), fall, rest * fall);
     return simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)) * x, negative);
   }
   template <class T, class A>
@@ -311,19 +359,39 @@ struct Celu {
 struct Softplus {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
+        plain<T, A>(x, p.a),
+        [](auto v) {
+          const auto zero = simd::set<float, A>(0);
+          return simd::select(v < zero, zero, v) + simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v));
+        },
+        [=] { return far<T, A>(x, p); });
+    return simd::select(p.b < p.a * x, x, soft);
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    const Vec<T, A> slope = simd::near_or_far<SigmoidTable<A>>(
+        plain<T, A>(x, p.a), [](auto v) { return simd::even_pieces<SigmoidTable<A>, A>(v); },
+        [=] { return far_slope<T, A>(x, p); });
+    return dy * simd::select(p.b < p.a * x, simd::set<T, A>(1), slope);
+  }
+  /// x where the tables serve: they are for a = 1.
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> plain(Vec<T, A> x, Vec<T, A> a) {
+    return simd::select(a == simd::set<T, A>(1), x, simd::set<T, A>(std::numeric_limits<T>::infinity()));
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> u = p.a * x;
     const Vec<T, A> log_part = simd::log1p_unit(decay<T, A>(u, p.a, x).rounded());
     const Vec<T, A> rest = simd::select(zero < u, simd::fma(p.a, x, zero - u), zero);
-    const Vec<T, A> soft = simd::div(simd::select(u < zero, zero, u) + (log_part + rest), p.a);
-    return simd::select(p.b < u, x, soft);
+    return simd::div(simd::select(u < zero, zero, u) + (log_part + rest), p.a);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
-    const Vec<T, A> one = simd::set<T, A>(1);
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> u = p.a * x;
-    const Vec<T, A> s = simd::times_sigmoid(one, u < simd::set<T, A>(0), decay<T, A>(u, p.a, x));
-    return dy * simd::select(p.b < u, one, s);
+    return simd::times_sigmoid(simd::set<T, A>(1), u < simd::set<T, A>(0), decay<T, A>(u, p.a, x));
   }
   /// exp(-|u|), u = a x
   template <class T, class A>
@@ -340,11 +408,14 @@ struct LogSigmoid {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(zero < x, zero, x) - simd::log1p_unit(simd::exp(zero - simd::abs(x)));
+    const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
+        x, [](auto v) { return simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v)); },
+        [=] { return simd::log1p_unit(simd::exp(zero - simd::abs(x))); });
+    return simd::select(zero < x, zero, x) - log_part;
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
-    return dy * simd::sigmoid(simd::set<T, A>(0) - x);
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    return dy * Sigmoid::forward<T, A>(simd::set<T, A>(0) - x, p);
   }
 };
 
@@ -353,6 +424,17 @@ struct LogSigmoid {
 struct Mish {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::near_or_far<MishTable<A>>(
+        x, [](auto v) { return simd::times_even_pieces<MishTable<A>, A>(v); }, [=] { return far<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::near_or_far<MishSlopeTable<A>>(
+                    x, [](auto v) { return simd::even_pieces<MishSlopeTable<A>, A>(v); },
+                    [=] { return far_slope<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x) {
     const Vec<T, A> c = Silu::clamp<T, A>(x), zero = simd::set<T, A>(0);
     const Parts<T, A> p = parts<T, A>(c);
     const Pair<T, A> ratio = simd::quotient(p.numerator, p.denominator);
@@ -363,7 +445,7 @@ struct Mish {
     return simd::select(p.negative, p.e.scale.times(finite), finite);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x) {
     const Vec<T, A> high = simd::set<T, A>(T(1e4)), low = Silu::clamp<T, A>(x), zero = simd::set<T, A>(0);
     const Vec<T, A> c = simd::select(high < low, high, low);  // keeps infinity * 0 out
     const Parts<T, A> p = parts<T, A>(c);
@@ -378,7 +460,7 @@ struct Mish {
     const Pair<T, A> one{simd::set<T, A>(1), zero};
     const Pair<T, A> y = simd::times(simd::select(p.negative, p.power, one), ratio);
     const Vec<T, A> slope = y.high + y.low;
-    return dy * simd::select(p.negative, p.e.scale.times(slope), slope);
+    return simd::select(p.negative, p.e.scale.times(slope), slope);
   }
 
   template <class T, class A>
@@ -433,14 +515,25 @@ struct QuickGelu {
   static constexpr double kFactor = 1.702, kFactorRest = 4.263256414560601e-17;  // to double, and the rest
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    return simd::near_or_far<QuickGeluTable<A>>(
+        x, [](auto v) { return simd::times_even_pieces<QuickGeluTable<A>, A>(v); }, [=] { return far<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+    return dy * simd::near_or_far<QuickGeluSlopeTable<A>>(
+                    x, [](auto v) { return simd::even_pieces<QuickGeluSlopeTable<A>, A>(v); },
+                    [=] { return far_slope<T, A>(x); });
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x) {
     const Vec<T, A> c = Silu::clamp<T, A>(x);
     return simd::times_sigmoid(c, x < simd::set<T, A>(0), decay<T, A>(c));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x) {
     const Vec<T, A> high = simd::set<T, A>(T(1e4)), low = Silu::clamp<T, A>(x);
     const Vec<T, A> c = simd::select(high < low, high, low);
-    return dy * GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), scaled<T, A>(c), decay<T, A>(c));
+    return GeluTanh::gate_derivative<T, A>(x < simd::set<T, A>(0), scaled<T, A>(c), decay<T, A>(c));
   }
   /// exp(-|u|)
   template <class T, class A>

@@ -396,6 +396,29 @@ TILEWRIGHT_INLINE PowerOfTwo<T, A> power_of_two(Vec<T, A> n, [[maybe_unused]] T 
   }
 }
 
+// ---- tables
+// -------------------------------------------------------------------------------------------------------------
+
+/// table[row % 32], lane by lane.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[32], Vec<std::int32_t, A> row) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>)
+    return _mm512_permutex2var_ps(_mm512_load_ps(table), row.data, _mm512_load_ps(table + 16));
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) return _mm256_i32gather_ps(table, _mm256_and_si256(row.data, _mm256_set1_epi32(31)), 4);
+#endif
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
+    constexpr int lanes = kLanes<float, A>;
+    std::int32_t rows[lanes];
+    float values[lanes];
+    row.store_unaligned(rows);
+    for (int i = 0; i < lanes; ++i) values[i] = table[rows[i] & 31];
+    return simd::load<float, A>(values);
+  }
+}
+
 // ---- integers of 32 bits
 // ----------------------------------------------------------------------------------------------------
 
