@@ -107,6 +107,19 @@ TEST(Rows, SoftmaxAndGradientsMatchReference) {
   }
 }
 
+TEST(Rows, SoftmaxWithinPublishedError) {
+  for (const Index cols : {1, 10, 1000, 50257}) {
+    Floats x = uniform(cols, 7, -30, 30), y(x.size());
+    const Row want = softmax_of(wide(x));
+    softmax(view(x, 1), view(y, 1));
+    const double largest = *std::ranges::max_element(x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double bound = (largest - x[i] + static_cast<double>(cols) / 64 + 24) * 0x1p-24;
+      ASSERT_NEAR(y[i], want[i], bound * want[i]) << cols << " [" << i << "]";
+    }
+  }
+}
+
 TEST(Rows, UnusualRowsOfSoftmax) {
   const float inf = INFINITY;
   const auto run = [](Floats x, auto f) {

@@ -101,7 +101,7 @@ TILEWRIGHT_API bool saves_input(ActivationKind kind) noexcept;
 /// y(i,j) = f(x(i,j)).
 ///
 /// Shapes: x and y the same; any strides. y may be x; otherwise they must not overlap. num_threads: 0 means
-/// num_threads(). Throws ShapeError, or ValueError for numbers outside the ranges above. Errors: docs/kernels.md
+/// num_threads(). Throws ShapeError, or ValueError for numbers outside the ranges above. Errors: docs/accuracy.md
 /// gives the largest error seen of every function in units in the last place. NaN gives NaN.
 TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y,
                                        int num_threads = 0);

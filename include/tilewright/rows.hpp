@@ -18,7 +18,8 @@ namespace tilewright {
 // ---- softmax
 
 /// y(i,j) = exp(x(i,j) - max_i) / sum_j exp(x(i,j) - max_i). -infinity gives 0; a row of nothing else, or with
-/// +infinity, gives NaN, as 0/0 does. Error: relative, (n/64 + 12) 2^-24 and twice the rounding of x - max.
+/// +infinity, gives NaN, as 0/0 does. Relative error of normal results: at most
+/// (max - x + n/64 + 24) 2^-24.
 TILEWRIGHT_API void softmax(MatrixView<const float> x, MatrixView<float> y, int num_threads = 0);
 /// dx = y (dy - sum_j y dy), y = softmax(x).
 TILEWRIGHT_API void softmax_backward(MatrixView<const float> y, MatrixView<const float> dy, MatrixView<float> dx,

@@ -324,15 +324,19 @@ struct Selu {
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    constexpr double factor = kScale * kAlpha;
-    const Vec<T, A> fall = detail::exp_fall<T, A>(x), rest = simd::set<T, A>(T(factor - double(T(factor))));
-    const Vec<T, A> negative = simd::fma(simd::set<T, A>(T(factor)), fall, rest * fall);
-    return simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)) * x, negative);
+    return simd::select(simd::set<T, A>(0) < x, scaled<T, A>(x, kScale),
+                        scaled<T, A>(detail::exp_fall<T, A>(x), kScale * kAlpha));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::exp(x);
     return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)), negative);
+  }
+  /// factor v, with the factor in two pieces; infinity - infinity is not formed.
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> scaled(Vec<T, A> v, double factor) {
+    const Vec<T, A> high = simd::set<T, A>(T(factor)), low = simd::set<T, A>(T(factor - double(T(factor))));
+    return simd::fma(high, v, low * simd::at_most(v, std::numeric_limits<T>::max()));
   }
 };
 

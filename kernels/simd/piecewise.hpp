@@ -19,32 +19,21 @@ TILEWRIGHT_INLINE Vec<float, A> polynomial_of_row(Vec<float, A> d, Vec<std::int3
   return sum;
 }
 
-/// Row k % 32 holds the piece around k kWidth.
-template <class A>
-struct Place {
-  Vec<float, A> d;
-  Vec<std::int32_t, A> row;
-};
-
-/// The sum with 1.5 * 2^23 is rounded to whole k, which stand in its bits.
-template <class Table, class A>
-TILEWRIGHT_INLINE Place<A> even_place(Vec<float, A> x) {
-  const Vec<float, A> round = simd::set<float, A>(0x1.8p23F);
-  const Vec<float, A> shifted = simd::fma(x, simd::set<float, A>(1 / Table::kWidth), round);
-  return {simd::fma(shifted - round, simd::set<float, A>(-Table::kWidth), x), simd::to_bits(shifted)};  // d is exact
-}
-
 /// The function's value is centre + slope d + lost, the latter what the rounding of centre lost.
 template <class A>
 struct Piece {
   Vec<float, A> centre, slope, d, lost;
 };
 
+/// Row k % 32 holds the piece around k kWidth. The sum with 1.5 * 2^23 is rounded to whole k, which stand in its bits.
 template <class Table, class A>
 TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x) {
-  const Place<A> p = simd::even_place<Table, A>(x);
-  return {simd::lookup<A>(Table::kColumns[0], p.row), simd::polynomial_of_row<Table, 1, A>(p.d, p.row), p.d,
-          simd::lookup<A>(Table::kLost, p.row)};
+  const Vec<float, A> round = simd::set<float, A>(0x1.8p23F);
+  const Vec<float, A> shifted = simd::fma(x, simd::set<float, A>(1 / Table::kWidth), round);
+  const Vec<float, A> d = simd::fma(shifted - round, simd::set<float, A>(-Table::kWidth), x);  // exact
+  const Vec<std::int32_t, A> row = simd::to_bits(shifted);
+  return {simd::lookup<A>(Table::kColumns[0], row), simd::polynomial_of_row<Table, 1, A>(d, row), d,
+          simd::lookup<A>(Table::kLost, row)};
 }
 
 template <class Table, class A>
