@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Activations and elementary functions as the textbooks write them, in a wider type than the kernels': what tests, the accuracy report and
-// benchmarks hold the kernels against.
+// Activations and elementary functions as the textbooks write them, in a wider type than the kernels': what tests, the
+// accuracy report and benchmarks hold the kernels against.
 #pragma once
 
 #include <algorithm>
