@@ -114,7 +114,7 @@ def even(name, what, function, width, signed=True, **goal):
     print(f"  static constexpr float kWidth = {float(width)}f, kEnd = {float(end)}f;")
     print_columns(rows, degree)
     losses = [coefficient(parts(function, rows[r][0])[0] - mpf(rows[r][1][0])).hex() + "f" for r in range(ROWS)]
-    print("  alignas(64) static constexpr float kLost[] = {")
+    print(f"  alignas(64) static constexpr float kLost[{ROWS}] = {{")
     print("      " + ", ".join(losses) + "};")
     print("};\n")
 
@@ -135,7 +135,7 @@ def octaves(name, what, function):
     print(f"/// {what}: error {float(worst):.1e} before rounding")
     print(f"template <class A>\nstruct {name} {{")
     print("  static constexpr float kBegin = 0.03125f, kEnd = 8.0f;")
-    print("  alignas(64) static constexpr float kCentres[] = {")
+    print(f"  alignas(64) static constexpr float kCentres[{ROWS}] = {{")
     print("      " + ", ".join(float(rows[r][0]).hex() + "f" for r in range(ROWS)) + "};")
     print_columns(rows, degree)
     print("};\n")
