@@ -191,8 +191,13 @@ void look_at(const Results& r, const std::vector<const KernelTable*>& tables, co
   }
 }
 
-Results measure(std::uint64_t every) {
+/// Of the lines so named, or of all when there are no names.
+Results measure(std::uint64_t every, const std::vector<std::string>& names = {}) {
   Results r;
+  if (!names.empty()) {
+    std::erase_if(r.lines, [&](const Line& line) { return std::ranges::find(names, line.name) == names.end(); });
+    r.seen.resize(r.lines.size());
+  }
   std::vector<const KernelTable*> tables;
   const Isa before = active_isa();
   for (const Isa isa : r.isas) {
@@ -253,19 +258,25 @@ std::string hex(std::uint64_t v) {
   return text.str();
 }
 
-void write(const Results& all, const Results& slice, std::uint64_t every, const char* path) {
-  const std::string unfinished = std::string(path) + ".part";
-  std::ofstream file(unfinished);
+std::string today() {
   char date[16];
   const std::time_t now = std::time(nullptr);
-  const std::string which =
-      every == 1 ? "all 2^32 floats"
-                 : "every " + std::to_string(every) + "th of the 2^32 floats and around every power of two";
   std::strftime(date, sizeof date, "%Y-%m-%d", std::gmtime(&now));
-  file << "# Accuracy\n\n"
-       << "Written by `./dev accuracy" << (every == 1 ? "" : " " + std::to_string(every)) << "` on " << date << " in "
-       << number(all.seconds / 60) << " minutes on " << std::thread::hardware_concurrency()
-       << " threads: every function and derivative (') with its default numbers on " << which << ", against double.\n"
+  return date;
+}
+
+std::string which(std::uint64_t every) {
+  return every == 1 ? "all 2^32 floats"
+                    : "every " + std::to_string(every) + "th of the 2^32 floats and around every power of two";
+}
+
+std::string head(const Results& all, std::uint64_t every) {
+  std::ostringstream text;
+  text << "# Accuracy\n\n"
+       << "Written by `./dev accuracy" << (every == 1 ? "" : " " + std::to_string(every)) << "` on " << today()
+       << " in " << number(all.seconds / 60) << " minutes on " << std::thread::hardware_concurrency()
+       << " threads: every function and derivative (') with its default numbers on " << which(every)
+       << ", against double.\n"
        << "fma: avx2, avx512 and neon, which give the same bits. Errors in units in the last place of the result, "
           "of the smallest subnormal's below the normal numbers; where a derivative is a sum, in those of its terms' "
           "sizes added.\n`infinite`, `subnormal` and `zero` from: the smallest size of a finite argument (above "
@@ -274,6 +285,14 @@ void write(const Results& all, const Results& slice, std::uint64_t every, const 
        << "| function | isa | largest error | at | mean error | infinite from | subnormal from | zero from | f(-inf) | "
           "f(-0) | f(+inf) | hash of all | hash of the slice |\n"
        << "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  return text.str();
+}
+
+std::string row_key(const std::string& name, Isa isa) { return "| " + name + " | " + group(isa) + " |"; }
+
+/// Keys, and rows that begin with them.
+std::map<std::string, std::string> rows_of(const Results& all, const Results& slice, std::vector<std::string>& order) {
+  std::map<std::string, std::string> rows;
   for (std::size_t l = 0; l < all.lines.size(); ++l)
     for (std::size_t t = 0; t < all.isas.size(); ++t) {
       if (t > 0 && group(all.isas[t]) == group(all.isas[t - 1])) continue;
@@ -281,17 +300,59 @@ void write(const Results& all, const Results& slice, std::uint64_t every, const 
       set_isa(all.isas[t]);
       const KernelTable& table = detail::active_table();
       const Line& line = all.lines[l];
-      file << "| " << line.name << " | " << group(all.isas[t]) << " | " << number(s.worst) << " | "
-           << number(static_cast<double>(s.worst_at)) << " | " << number(s.sum / static_cast<double>(s.inputs)) << " | "
-           << size_of(s.overflow) << " | " << size_of(s.subnormal) << " | " << size_of(s.zero) << " | "
-           << at(line, table, -INFINITY) << " | " << at(line, table, -0.0F) << " | " << at(line, table, INFINITY)
-           << " | " << hex(s.hash) << " | " << hex(slice.seen[l][t].hash) << " |\n";
+      std::ostringstream row;
+      row << row_key(line.name, all.isas[t]) << ' ' << number(s.worst) << " | "
+          << number(static_cast<double>(s.worst_at)) << " | " << number(s.sum / static_cast<double>(s.inputs)) << " | "
+          << size_of(s.overflow) << " | " << size_of(s.subnormal) << " | " << size_of(s.zero) << " | "
+          << at(line, table, -INFINITY) << " | " << at(line, table, -0.0F) << " | " << at(line, table, INFINITY)
+          << " | " << hex(s.hash) << " | " << hex(slice.seen[l][t].hash) << " |";
+      order.push_back(row_key(line.name, all.isas[t]));
+      rows[order.back()] = row.str();
     }
+  return rows;
+}
+
+/// The table's text with these rows in the place of the old ones, and a sentence that says so.
+std::string with_rows(const char* path, const std::map<std::string, std::string>& rows, const std::string& sentence) {
+  std::ifstream file(path);
+  std::string text;
+  std::size_t found = 0;
+  for (std::string line; std::getline(file, line);) {
+    const auto row = std::ranges::find_if(rows, [&](const auto& r) { return line.starts_with(r.first); });
+    found += row != rows.end();
+    text += (row == rows.end() ? line : row->second) + "\n";
+    if (line.starts_with("Hashes: ")) text += "\n" + sentence + "\n";
+  }
+  if (found != rows.size()) {
+    std::cerr << path << " has " << found << " of the " << rows.size() << " rows\n";
+    std::exit(1);
+  }
+  return text;
+}
+
+void save(const char* path, const std::string& text) {
+  const std::string unfinished = std::string(path) + ".part";
+  std::ofstream file(unfinished);
+  file << text;
   file.close();
   if (!file || std::rename(unfinished.c_str(), path) != 0) {
     std::cerr << "cannot write " << path << "\n";
     std::exit(1);
   }
+}
+
+void write(const Results& all, const Results& slice, std::uint64_t every, const std::vector<std::string>& names,
+           const char* path) {
+  std::vector<std::string> order;
+  const std::map<std::string, std::string> rows = rows_of(all, slice, order);
+  if (names.empty()) {
+    std::string text = head(all, every);
+    for (const std::string& key : order) text += rows.at(key) + "\n";
+    return save(path, text);
+  }
+  std::string sentence = "Again on " + today() + ", on " + which(every) + ":";
+  for (const std::string& name : names) sentence += " " + name;
+  save(path, with_rows(path, rows, sentence + "."));
 }
 
 /// Names what breaks a promise whatever the table says.
@@ -362,19 +423,21 @@ int main(int count, char** words) {
     return sound(slice) ? 0 : 1;
   }
   if (count == 3 && first == "--check") return check(measure(kSlice), words[2]);
-  if ((count == 2 || count == 3) && !first.starts_with("-")) {
-    const std::uint64_t every = count == 3 ? std::strtoull(words[2], nullptr, 10) : 1;
+  if (count >= 2 && !first.starts_with("-")) {
+    const std::uint64_t every = count >= 3 ? std::strtoull(words[2], nullptr, 10) : 1;
     if (every == 0) return std::cerr << "every how many floats?\n", 2;
-    const Results slice = measure(kSlice);
-    Results all = measure(every);
+    const std::vector<std::string> names(words + std::min(count, 3), words + count);
+    const Results slice = measure(kSlice, names);
+    if (!names.empty() && slice.lines.size() != names.size()) return std::cerr << "no such function\n", 2;
+    Results all = measure(every, names);
     for (std::size_t l = 0; l < all.lines.size(); ++l)  // the slice has floats that every N-th one leaves out
       for (std::size_t t = 0; t < all.isas.size(); ++t)
         if (slice.seen[l][t].worst > all.seen[l][t].worst)
           all.seen[l][t].worst = slice.seen[l][t].worst, all.seen[l][t].worst_at = slice.seen[l][t].worst_at;
     print(all);
-    write(all, slice, every, words[1]);
+    write(all, slice, every, names, words[1]);
     return sound(all) ? 0 : 1;
   }
-  std::cerr << "usage: tilewright_accuracy TABLE.md [EVERY] | --check TABLE.md | --print\n";
+  std::cerr << "usage: tilewright_accuracy TABLE.md [EVERY [FUNCTION...]] | --check TABLE.md | --print\n";
   return 2;
 }

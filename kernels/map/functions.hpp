@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/map/formulas.hpp"
+#include "kernels/simd/trigonometry.hpp"
 
 namespace tilewright::detail {
 
@@ -53,6 +54,8 @@ struct Log1p {
 };
 
 /// f' = -1 / (2 x sqrt(x))
+/// f' = -1 / (2 x sqrt(x)). The root s is x (1 - rest / x)^(1/2) with rest = x - s^2, so the quotient is corrected by
+/// the factor 1 - rest / (2 x); where that is no number, the quotient is infinite, 0 or NaN already.
 struct Rsqrt {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
@@ -60,7 +63,10 @@ struct Rsqrt {
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
-    return dy * simd::div(simd::div(simd::set<T, A>(T(-0.5)), x), simd::sqrt(x));
+    const Vec<T, A> zero = simd::set<T, A>(0), root = simd::sqrt(x), h = simd::div(simd::set<T, A>(T(-0.5)), x);
+    const Vec<T, A> quotient = simd::div(h, root);
+    const Vec<T, A> slope = simd::fma(quotient, h * simd::fma(zero - root, root, x), quotient);
+    return dy * simd::select(slope == slope, slope, quotient);
   }
 };
 

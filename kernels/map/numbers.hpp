@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// An activation's numbers (alpha, beta, slope, bounds), one in every lane.
+#pragma once
+
+#include "kernels/core/table.hpp"
+#include "kernels/simd/simd.hpp"
+
+namespace tilewright::detail {
+
+template <class T, class A>
+struct Numbers {
+  Vec<T, A> a, b;
+  TILEWRIGHT_MEMBER explicit Numbers(const ActivationNumbers<T>& n)
+      : a(simd::set<T, A>(n.a)), b(simd::set<T, A>(n.b)) {}
+};
+
+}  // namespace tilewright::detail

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: MIT
+// Norms and prelu: check, share the rows among threads, call the kernels of norm.hpp.
+#include <cmath>
+
+#include "kernels/core/memory.hpp"
+#include "kernels/rows/share.hpp"
+#include "tilewright/gemm.hpp"
+#include "tilewright/rows.hpp"
+
+namespace tilewright {
+namespace detail {
+namespace {
+
+void check_eps(const char* operation, double eps) {
+  if (!(std::isfinite(eps) && eps >= 0))
+    throw ValueError(std::string(operation) + ": eps is " + std::to_string(eps) + ", expected a finite number >= 0");
+}
+
+// ---- layer, rms and group norm: rows of `groups` parts
+
+struct NormShape {
+  Index groups = 1, size = 1;  // size: elements that share a gamma
+  bool centered = true;
+};
+
+void check_groups(const char* operation, const View& x, const Groups& g) {
+  if (g.channels <= 0 || g.groups <= 0 || g.channels % g.groups != 0 || x.cols % g.channels != 0 || x.cols == 0)
+    throw ShapeError(std::string(operation) + ": rows of " + std::to_string(x.cols) + " elements with " +
+                     std::to_string(g.channels) + " channels in " + std::to_string(g.groups) +
+                     " groups: they must divide each other");
+}
+
+/// One number per channel, repeated for each of its elements, in `memory` unless it can stay where it is.
+const float* spread(std::span<const float> values, Index size, float* memory) {
+  if (values.empty()) return nullptr;
+  if (size == 1) return values.data();
+  for (std::size_t c = 0; c < values.size(); ++c) std::fill_n(memory + static_cast<Index>(c) * size, size, values[c]);
+  return memory;
+}
+
+void normalise(const char* operation, const NormShape& s, View x, std::span<const float> gamma,
+               std::span<const float> beta, Output y, std::span<float> mean, std::span<float> rstd, double eps,
+               int requested) {
+  check_neighbours(operation, "x", x);
+  check_result(operation, "y", y, "x", x);
+  check_optional(operation, "gamma", gamma.size(), x.cols / s.size);
+  check_optional(operation, "beta", beta.size(), x.cols / s.size);
+  check_optional(operation, "mean", mean.size(), x.rows * s.groups);
+  check_optional(operation, "rstd", rstd.size(), x.rows * s.groups);
+  check_eps(operation, eps);
+  check_thread_count(operation, requested);
+  float* memory = s.size == 1 ? nullptr : scratch<float>(2 * x.cols);
+  const float* g = spread(gamma, s.size, memory);
+  const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
+  const RowKernels& kernels = active_table().rows;
+  const Index n = x.cols / s.groups;
+  for_rows(x, 0.15, requested, [&](Index i) {
+    for (Index part = 0; part < s.groups; ++part) {
+      NormRow r{};
+      r.x = &x(i, part * n);
+      r.y = &y(i, part * n);
+      r.n = n;
+      r.gamma = g == nullptr ? nullptr : g + part * n;
+      r.beta = b == nullptr ? nullptr : b + part * n;
+      r.centered = s.centered;
+      r.eps = eps;
+      kernels.norm(r);
+      const auto at = static_cast<std::size_t>(i * s.groups + part);
+      if (!mean.empty()) mean[at] = r.mean;
+      if (!rstd.empty()) rstd[at] = r.rstd;
+    }
+  });
+}
+
+void normalise_backward(const char* operation, const NormShape& s, View x, View dy, std::span<const float> gamma,
+                        std::span<const float> mean, std::span<const float> rstd, Output dx, std::span<float> dgamma,
+                        std::span<float> dbeta, int requested) {
+  check_neighbours(operation, "x", x);
+  check_neighbours(operation, "dy", dy);
+  check_same(operation, "dy", dy, "x", x);
+  if (dx.data != nullptr) check_result(operation, "dx", dx, "x", x);
+  const Index channels = x.cols / s.size;
+  check_optional(operation, "gamma", gamma.size(), channels);
+  if (s.centered) check_count(operation, "mean", mean.size(), x.rows * s.groups);
+  check_count(operation, "rstd", rstd.size(), x.rows * s.groups);
+  check_optional(operation, "dgamma", dgamma.size(), channels);
+  check_optional(operation, "dbeta", dbeta.size(), channels);
+  check_thread_count(operation, requested);
+  const RowKernels& kernels = active_table().rows;
+  const Index n = x.cols / s.groups, sums = sum_memory(x.rows, x.cols, 2);
+  float* memory = scratch<float>(sums + 3 * x.cols);
+  const float* g = spread(gamma, s.size, memory + sums);
+  const bool spreads = s.size > 1;
+  const std::span<float> wide_dgamma{memory + sums + x.cols, static_cast<std::size_t>(dgamma.empty() ? 0 : x.cols)};
+  const std::span<float> wide_dbeta{memory + sums + 2 * x.cols, static_cast<std::size_t>(dbeta.empty() ? 0 : x.cols)};
+  sum_over_rows(x.rows, x.cols, 2, plan_rows(x.rows, x.cols, 0.3, requested), memory,
+                [&](Index start, Index end, float* partial) {
+                  for (Index i = start; i < end; i += kNormRows)
+                    for (Index part = 0; part < s.groups; ++part) {
+                      NormRow rows[kNormRows];
+                      const Index count = std::min(kNormRows, end - i);
+                      for (Index k = 0; k < count; ++k) {
+                        const auto at = static_cast<std::size_t>((i + k) * s.groups + part);
+                        NormRow& r = rows[k] = {};
+                        r.x = &x(i + k, part * n);
+                        r.dy = &dy(i + k, part * n);
+                        r.y = dx.data == nullptr ? nullptr : &dx(i + k, part * n);
+                        r.gamma = g == nullptr ? nullptr : g + part * n;
+                        r.dgamma = dgamma.empty() ? nullptr : partial + part * n;
+                        r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + part * n;
+                        r.n = n;
+                        r.mean = s.centered ? mean[at] : 0;
+                        r.rstd = rstd[at];
+                        r.centered = s.centered;
+                      }
+                      kernels.norm_backward(rows, count);
+                    }
+                },
+                {spreads ? wide_dgamma : dgamma, spreads ? wide_dbeta : dbeta});
+  const auto fold = [&](std::span<float> wide, std::span<float> to) {
+    for (std::size_t c = 0; c < to.size(); ++c)
+      to[c] = static_cast<float>(kernels.sum(wide.data() + static_cast<Index>(c) * s.size, s.size));
+  };
+  if (spreads) fold(wide_dgamma, dgamma), fold(wide_dbeta, dbeta);
+}
+
+}  // namespace
+}  // namespace detail
+
+using namespace detail;
+
+void layer_norm(View x, std::span<const float> gamma, std::span<const float> beta, Output y, std::span<float> mean,
+                std::span<float> rstd, double eps, int num_threads) {
+  normalise("layer_norm", {}, x, gamma, beta, y, mean, rstd, eps, num_threads);
+}
+void layer_norm_backward(View x, View dy, std::span<const float> gamma, std::span<const float> mean,
+                         std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
+                         int num_threads) {
+  normalise_backward("layer_norm_backward", {}, x, dy, gamma, mean, rstd, dx, dgamma, dbeta, num_threads);
+}
+
+void rms_norm(View x, std::span<const float> gamma, Output y, std::span<float> rstd, double eps, int num_threads) {
+  normalise("rms_norm", {.centered = false}, x, gamma, {}, y, {}, rstd, eps, num_threads);
+}
+void rms_norm_backward(View x, View dy, std::span<const float> gamma, std::span<const float> rstd, Output dx,
+                       std::span<float> dgamma, int num_threads) {
+  normalise_backward("rms_norm_backward", {.centered = false}, x, dy, gamma, {}, rstd, dx, dgamma, {}, num_threads);
+}
+
+void group_norm(View x, Groups groups, std::span<const float> gamma, std::span<const float> beta, Output y,
+                std::span<float> mean, std::span<float> rstd, double eps, int num_threads) {
+  check_groups("group_norm", x, groups);
+  normalise("group_norm", {groups.groups, x.cols / groups.channels, true}, x, gamma, beta, y, mean, rstd, eps,
+            num_threads);
+}
+void group_norm_backward(View x, View dy, Groups groups, std::span<const float> gamma, std::span<const float> mean,
+                         std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
+                         int num_threads) {
+  check_groups("group_norm_backward", x, groups);
+  normalise_backward("group_norm_backward", {groups.groups, x.cols / groups.channels, true}, x, dy, gamma, mean, rstd,
+                     dx, dgamma, dbeta, num_threads);
+}
+
+namespace {
+
+/// y = (x - mean) factor + shift, rows shared among threads.
+void run_scale_columns(View x, const float* mean, const float* factor, const float* shift, Output y, int requested) {
+  const auto kernel = active_table().rows.scale_columns;
+  for_rows(x, 0.1, requested, [&](Index i) {
+    kernel({&x(i, 0), nullptr, mean, factor, shift, nullptr, &y(i, 0), x.cols});
+  });
+}
+
+void check_columns(const char* operation, View x, std::span<const float> gamma, std::span<const float> beta,
+                   std::size_t mean, std::size_t scale, const char* scale_name) {
+  check_optional(operation, "gamma", gamma.size(), x.cols);
+  check_optional(operation, "beta", beta.size(), x.cols);
+  check_count(operation, "mean", mean, x.cols);
+  check_count(operation, scale_name, scale, x.cols);
+}
+
+}  // namespace
+
+void batch_norm(View x, std::span<const float> gamma, std::span<const float> beta, Output y, std::span<float> mean,
+                std::span<float> rstd, double eps, RunningStatistics running, int num_threads) {
+  constexpr const char* kName = "batch_norm";
+  check_neighbours(kName, "x", x);
+  check_result(kName, "y", y, "x", x);
+  check_columns(kName, x, gamma, beta, mean.size(), rstd.size(), "rstd");
+  check_optional(kName, "running mean", running.mean.size(), x.cols);
+  check_optional(kName, "running variance", running.variance.size(), x.cols);
+  if (x.rows == 0 || (!running.variance.empty() && x.rows < 2))
+    throw ShapeError("batch_norm: x is " + shape_of(x) + ": too few rows for a mean and a variance");
+  if (!(running.momentum >= 0 && running.momentum <= 1))
+    throw ValueError("batch_norm: momentum is " + std::to_string(running.momentum) + ", expected 0 <= momentum <= 1");
+  check_eps(kName, eps);
+  check_thread_count(kName, num_threads);
+  const RowKernels& kernels = active_table().rows;
+  const Index n = x.cols, sums = sum_memory(x.rows, n, 1);
+  float* memory = scratch<float>(sums + 3 * n);
+  float *variance = memory + sums, *factor = variance + n, *shift = factor + n;
+  const Threads threads = plan_rows(x.rows, n, 0.1, num_threads);
+  const double rows = static_cast<double>(x.rows);
+  column_sums(x, mean, false, num_threads);
+  for (float& m : mean) m = static_cast<float>(static_cast<double>(m) / rows);
+  sum_over_rows(x.rows, n, 1, threads, memory,
+                [&](Index first, Index end, float* partial) {
+                  for (Index i = first; i < end; ++i) kernels.add_squares(&x(i, 0), mean.data(), n, partial);
+                },
+                {std::span<float>(variance, static_cast<std::size_t>(n))});
+  for (std::size_t j = 0; j < mean.size(); ++j) {
+    const double v = static_cast<double>(variance[j]);
+    rstd[j] = static_cast<float>(1 / std::sqrt(v / rows + eps));
+    factor[j] = gamma.empty() ? rstd[j] : rstd[j] * gamma[j];
+    shift[j] = beta.empty() ? 0 : beta[j];
+    const auto follow = [&](float& r, double now) {
+      r = static_cast<float>(static_cast<double>(r) + running.momentum * (now - static_cast<double>(r)));
+    };
+    if (!running.mean.empty()) follow(running.mean[j], static_cast<double>(mean[j]));
+    if (!running.variance.empty()) follow(running.variance[j], v / (rows - 1));
+  }
+  run_scale_columns(x, mean.data(), factor, shift, y, num_threads);
+}
+
+void batch_norm_inference(View x, std::span<const float> gamma, std::span<const float> beta,
+                          std::span<const float> mean, std::span<const float> variance, Output y, double eps,
+                          int num_threads) {
+  constexpr const char* kName = "batch_norm_inference";
+  check_neighbours(kName, "x", x);
+  check_result(kName, "y", y, "x", x);
+  check_columns(kName, x, gamma, beta, mean.size(), variance.size(), "variance");
+  check_eps(kName, eps);
+  check_thread_count(kName, num_threads);
+  float* factor = scratch<float>(2 * x.cols);
+  float* shift = factor + x.cols;
+  for (std::size_t j = 0; j < mean.size(); ++j) {
+    const double r = 1 / std::sqrt(static_cast<double>(variance[j]) + eps);
+    factor[j] = static_cast<float>(gamma.empty() ? r : r * static_cast<double>(gamma[j]));
+    shift[j] = beta.empty() ? 0 : beta[j];
+  }
+  run_scale_columns(x, mean.data(), factor, shift, y, num_threads);
+}
+
+void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::span<const float> mean,
+                         std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
+                         int num_threads) {
+  constexpr const char* kName = "batch_norm_backward";
+  check_neighbours(kName, "x", x);
+  check_neighbours(kName, "dy", dy);
+  check_same(kName, "dy", dy, "x", x);
+  if (dx.data != nullptr) check_result(kName, "dx", dx, "x", x);
+  check_columns(kName, x, gamma, {}, mean.size(), rstd.size(), "rstd");
+  check_optional(kName, "dgamma", dgamma.size(), x.cols);
+  check_optional(kName, "dbeta", dbeta.size(), x.cols);
+  check_thread_count(kName, num_threads);
+  const RowKernels& kernels = active_table().rows;
+  const Index n = x.cols, sums = sum_memory(x.rows, n, 2);
+  const auto size = static_cast<std::size_t>(n);
+  float* memory = scratch<float>(sums + 5 * n);
+  float *products = memory + sums, *totals = products + n, *factor = totals + n, *slope = factor + n;
+  sum_over_rows(x.rows, n, 2, plan_rows(x.rows, n, 0.2, num_threads), memory,
+                [&](Index first, Index end, float* partial) {
+                  for (Index i = first; i < end; ++i)
+                    kernels.add_products({&x(i, 0), &dy(i, 0), mean.data(), nullptr, nullptr, nullptr, nullptr, n},
+                                         partial, partial + n);
+                },
+                {std::span(products, size), std::span(totals, size)});
+  const double rows = static_cast<double>(x.rows);
+  for (std::size_t j = 0; j < size; ++j) {
+    const double r = static_cast<double>(rstd[j]);
+    factor[j] = gamma.empty() ? rstd[j] : rstd[j] * gamma[j];
+    slope[j] = static_cast<float>(r * r * static_cast<double>(products[j]) / rows);
+    if (!dgamma.empty()) dgamma[j] = static_cast<float>(r * static_cast<double>(products[j]));
+    if (!dbeta.empty()) dbeta[j] = totals[j];
+    totals[j] = static_cast<float>(static_cast<double>(totals[j]) / rows);
+  }
+  if (dx.data == nullptr) return;
+  for_rows(x, 0.1, num_threads, [&](Index i) {
+    kernels.scale_columns_backward({&x(i, 0), &dy(i, 0), mean.data(), factor, totals, slope, &dx(i, 0), n});
+  });
+}
+
+void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
+  check_neighbours("prelu", "x", x);
+  check_result("prelu", "y", y, "x", x);
+  if (slope.size() != 1) check_count("prelu", "slope", slope.size(), x.cols);
+  check_thread_count("prelu", num_threads);
+  const Index each = slope.size() == 1 ? x.cols : 1;
+  const float* slopes = spread(slope, each, scratch<float>(x.cols));
+  const auto kernel = active_table().rows.prelu;
+  for_rows(x, 0.1, num_threads, [&](Index i) {
+    kernel({&x(i, 0), nullptr, nullptr, nullptr, nullptr, slopes, &y(i, 0), x.cols});
+  });
+}
+
+void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, std::span<float> dslope,
+                    int num_threads) {
+  constexpr const char* kName = "prelu_backward";
+  check_neighbours(kName, "x", x);
+  check_neighbours(kName, "dy", dy);
+  check_same(kName, "dy", dy, "x", x);
+  if (dx.data != nullptr) check_result(kName, "dx", dx, "x", x);
+  if (slope.size() != 1) check_count(kName, "slope", slope.size(), x.cols);
+  check_optional(kName, "dslope", dslope.size(), static_cast<Index>(slope.size()));
+  check_thread_count(kName, num_threads);
+  const Index n = x.cols, sums = sum_memory(x.rows, n, 1);
+  float* memory = scratch<float>(sums + 2 * n);
+  float* wide = memory + sums + n;
+  const bool single = slope.size() == 1 && n != 1;
+  const float* slopes = spread(slope, single ? n : 1, memory + sums);
+  const auto kernel = active_table().rows.prelu_backward;
+  sum_over_rows(
+      x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,
+      [&](Index first, Index end, float* partial) {
+        for (Index i = first; i < end; ++i)
+          kernel({&x(i, 0), &dy(i, 0), nullptr, nullptr, nullptr, slopes, dx.data == nullptr ? nullptr : &dx(i, 0), n},
+                 nullptr, partial);
+      },
+      {single ? std::span(wide, static_cast<std::size_t>(n)) : dslope});
+  if (single && !dslope.empty()) dslope[0] = static_cast<float>(active_table().rows.sum(wide, n));
+}
+
+}  // namespace tilewright

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// sin and cos of float batches, over the full range.
+#pragma once
+
+#include "kernels/simd/elementary.hpp"
+
+namespace tilewright::detail {
+namespace simd {
+
+/// x = n pi/2 + high + low, |high| <= pi/4 and a little; the low two bits of n.
+template <class A>
+struct Reduced {
+  Vec<float, A> high, low;
+  Vec<std::int32_t, A> n;
+};
+
+/// Up to here three pieces of pi/2 and fused multiply-adds reduce an argument; beyond, and where there are none,
+/// integers do.
+template <class A>
+inline constexpr float kNearEnd = std::is_same_v<A, xsimd::sse2> ? 0.75F : 32768.0F;
+
+/// One argument of any size: its 24 bits times those bits of 2/pi that decide (Payne and Hanek).
+template <class A>
+[[gnu::noinline]] void reduce_far(float x, float& high, float& low, std::int32_t& n) {
+  // 2/pi = 0. ... in words of 32 bits, one word of zeros in front.
+  constexpr std::uint32_t kWords[] = {0,          0xA2F9836E, 0x4E441529, 0xFC2757D1,
+                                      0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB};
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const int exponent = static_cast<int>(bits >> 23 & 255) - 150;  // |x| = mantissa * 2^exponent
+  const std::uint64_t mantissa = (bits & 0x7fffff) | 0x800000;
+  if (exponent == 105) {  // infinity, NaN
+    high = low = x - x;
+    n = 0;
+    return;
+  }
+  // Bits of 2/pi before 2^-(exponent - 2) only make multiples of four: take 96 from there on.
+  const int first = 30 + exponent, word = first / 32, shift = first % 32;
+  const auto take = [&](int w) {
+    const std::uint64_t two = static_cast<std::uint64_t>(kWords[w]) << 32 | kWords[w + 1];
+    return two << shift >> 32;
+  };
+  const std::uint64_t top = take(word) << 32 | take(word + 1), below = take(word + 2);
+  // The product's integer part ends 2 bits below the top of 64.
+  std::uint64_t product = mantissa * top + (mantissa * below >> 32);
+  std::int32_t quadrant = static_cast<std::int32_t>(product >> 62);
+  product <<= 2;
+  std::int64_t fraction = static_cast<std::int64_t>(product);  // of a quarter turn, / 2^64; the upper half is negative
+  if (fraction < 0) ++quadrant;
+  double r = static_cast<double>(fraction) * (1.57079632679489661923 * 0x1p-64);
+  if (bits >> 31) {
+    r = -r;
+    quadrant = -quadrant;
+  }
+  high = static_cast<float>(r);
+  low = static_cast<float>(r - static_cast<double>(high));
+  n = quadrant;
+}
+
+template <class A>
+TILEWRIGHT_INLINE Reduced<A> quarter_turns(Vec<float, A> x) {
+  using V = Vec<float, A>;
+  const V round = simd::set<float, A>(Constants<float>::kRound), a = simd::abs(x);
+  const V shifted = simd::fma(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
+  const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);
+  const V second = n * simd::set<float, A>(0x1.777a5cp-25F);
+  const V second_low = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), simd::set<float, A>(0) - second);
+  const Pair<float, A> sum = simd::two_sum(first, second);
+  const V low = simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), sum.low + second_low);
+  const V high = sum.high + low;
+  Reduced<A> r{high, low - (high - sum.high), simd::to_bits(shifted)};
+  if (!xsimd::all(a < simd::set<float, A>(kNearEnd<A>))) {
+    constexpr int lanes = kLanes<float, A>;
+    float argument[lanes], highs[lanes], lows[lanes];
+    std::int32_t turns[lanes];
+    simd::store(argument, x);
+    simd::store(highs, r.high);
+    simd::store(lows, r.low);
+    r.n.store_unaligned(turns);
+    for (int i = 0; i < lanes; ++i)
+      if (!(__builtin_fabsf(argument[i]) < kNearEnd<A>)) simd::reduce_far<A>(argument[i], highs[i], lows[i], turns[i]);
+    r = {simd::load<float, A>(highs), simd::load<float, A>(lows), Vec<std::int32_t, A>::load_unaligned(turns)};
+  }
+  return r;
+}
+
+/// sin(x + turn pi/2). Float only.
+template <int kTurn, class A>
+TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x) {
+  using V = Vec<float, A>;
+  using I = Vec<std::int32_t, A>;
+  const Reduced<A> r = simd::quarter_turns<A>(x);
+  const V zero = simd::set<float, A>(0), one = simd::set<float, A>(1), z = r.high * r.high;
+  const V sin = r.high + simd::fma(r.high * z, simd::polynomial(z, Coefficients<float>::kSin), r.low);
+  const V half = z * simd::set<float, A>(0.5F), above = one - half;
+  const V rest = ((one - above) - half) - r.high * r.low;
+  const V cos = above + simd::fma(z * z, simd::polynomial(z, Coefficients<float>::kCos), rest);
+  const I n = r.n + I(kTurn);
+  const V odd = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(1)));  // 0 or a normal number
+  const V other = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(2)));
+  const V value = simd::select(zero < odd, cos, sin);
+  const V result = simd::select(zero < other, zero - value, value);
+  return kTurn == 0 ? simd::select(x == zero, x, result) : result;  // -0 is kept
+}
+
+}  // namespace simd
+}  // namespace tilewright::detail
