@@ -4,6 +4,7 @@
 //
 //   tilewright_accuracy TABLE.md           all 2^32 floats; writes the table. Or with a number N behind: every N-th.
 //   tilewright_accuracy --check TABLE.md   a slice with all the edges; fails where it disagrees with the table
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <chrono>

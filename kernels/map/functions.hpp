@@ -53,9 +53,8 @@ struct Log1p {
   }
 };
 
-/// f' = -1 / (2 x sqrt(x))
-/// f' = -1 / (2 x sqrt(x)). The root s is x (1 - rest / x)^(1/2) with rest = x - s^2, so the quotient is corrected by
-/// the factor 1 - rest / (2 x); where that is no number, the quotient is infinite, 0 or NaN already.
+/// f' = -1 / (2 x sqrt(x)). The rounded root s has s^2 = x - rest, so 1 / sqrt(x) is (1 - rest / (2 x)) / s up to what
+/// is too small to matter; where that factor is no number, the quotient is infinite, 0 or NaN already.
 struct Rsqrt {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
