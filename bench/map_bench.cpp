@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Suites map (activations forward and backward) and update, held against bare loops over the same streams.
+// Suite map: functions, activations forward and backward, held against bare loops over the same streams.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -80,32 +80,6 @@ void add_map(bool full) {
       if (isa != best)
         add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16,
                       [=] { return forward_race(kind, 1 << 16); });
-  }
-}
-
-void add_update(bool) {
-  const Isa best = available_isas().back();
-  for (const Index n : {10000, 1000000, 20000000}) {
-    add_streaming("update", "sgd_momentum/n:" + std::to_string(n), best, 3, 2, n, [n] {
-      const auto a = arrays(3, n);
-      const float p = (*a)[0](0, 5), g = (*a)[1](0, 5), b = (*a)[2](0, 5);
-      Race race;
-      race.ours = [=] { sgd_update((*a)[0].span(), (*a)[1].span(), (*a)[2].span(), {.lr = 1e-4, .momentum = 0.9}); };
-      race.ours();
-      if (std::fabs((*a)[0](0, 5) - (p - 1e-4 * (0.9 * b + g))) > 1e-6) race.error = "wrong update";
-      return race;
-    });
-    add_streaming("update", "adam/n:" + std::to_string(n), best, 4, 3, n, [n] {
-      const auto a = arrays(4, n);
-      for (float& v : (*a)[3].span()) v = std::fabs(v);
-      const double p = (*a)[0](0, 5), g = (*a)[1](0, 5), m = (*a)[2](0, 5), v = (*a)[3](0, 5);
-      Race race;
-      race.ours = [=] { adam_update((*a)[0].span(), (*a)[1].span(), (*a)[2].span(), (*a)[3].span(), {.lr = 1e-4}); };
-      race.ours();
-      const double want = p - 1e-4 * (m + 0.1 * (g - m)) / (std::sqrt(0.999 * v + 0.001 * g * g) + 1e-8);
-      if (std::fabs((*a)[0](0, 5) - want) > 1e-6) race.error = "wrong update";
-      return race;
-    });
   }
 }
 

@@ -3,6 +3,9 @@
 
 #include <dlfcn.h>
 
+#include <cstdio>
+#include <cstdlib>
+
 namespace tilewright::bench {
 namespace {
 
@@ -71,6 +74,21 @@ void add_eigen(std::vector<Peer>&, const Product<double>&, int) {}
 #if !defined(TILEWRIGHT_BENCH_LIBXSMM)
 void add_libxsmm(std::vector<Peer>&, const Product<float>&, int) {}
 #endif
+
+void add_torch(Race& race, const std::vector<std::string>& words) {
+  static const bool found = std::system("python3 -c 'import torch' 2>/dev/null") == 0;
+  if (!found) return;
+  std::string command = "python3 " TILEWRIGHT_BENCH_SOURCE "/torch_peer.py " + std::to_string(num_threads());
+  for (const std::string& word : words) command += " " + word;
+  double seconds = 0;
+  if (std::FILE* pipe = popen(command.c_str(), "r")) {
+    if (std::fscanf(pipe, "%lf", &seconds) != 1) seconds = 0;
+    pclose(pipe);
+  }
+  if (seconds == 0) return;
+  race.peer_seconds = seconds;
+  race.peer_name = "pytorch";
+}
 
 std::vector<Peer> product_peers(const Product<float>& p, int threads) {
   std::vector<Peer> peers;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Other libraries' products, activations and rows. CBLAS libraries are looked for when the benchmark runs (OpenBLAS,
-// BLIS); oneDNN, Eigen and libxsmm when it is built.
+// Other libraries' products, activations, rows, losses and updates. CBLAS libraries are looked for when the benchmark
+// runs (OpenBLAS, BLIS), and so is PyTorch; oneDNN, Eigen and libxsmm when it is built.
 #pragma once
 
 #include <string>
@@ -36,6 +36,10 @@ struct RowOperands {
 };
 /// name: softmax, softmax_backward, log_softmax, layer_norm, layer_norm_backward.
 void add_onednn_rows(std::vector<Peer>& peers, const std::string& name, const RowOperands& o);
+
+/// What torch_peer.py does with these words, if there is a PyTorch; on as many threads as the library has been told.
+/// The script times itself, before; the race only has the result.
+void add_torch(Race& race, const std::vector<std::string>& words);
 
 /// The libraries that were found.
 std::string peer_names();

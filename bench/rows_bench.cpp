@@ -131,6 +131,7 @@ void add_loss(bool) {
       race.ours();
       const double want = 2.0 / static_cast<double>(n) * static_cast<double>((*a)[0](0, n - 1) - (*a)[1](0, n - 1));
       if (std::fabs((*a)[2](0, n - 1) - want) > 1e-6 * std::fabs(want)) race.error = "wrong gradient";
+      add_torch(race, {"mse", std::to_string(n)});
       return race;
     });
     add_streaming("loss", "bce_with_logits/n:" + std::to_string(n), best, 2, 1, n, [n] {
@@ -140,6 +141,7 @@ void add_loss(bool) {
       race.ours();
       const double want = (test::logistic<double>((*a)[0](0, n - 1)) - (*a)[1](0, n - 1)) / static_cast<double>(n);
       if (std::fabs((*a)[2](0, n - 1) - want) > 1e-5 * std::fabs(want)) race.error = "wrong gradient";
+      add_torch(race, {"bce_with_logits", std::to_string(n)});
       return race;
     });
   }
@@ -161,6 +163,7 @@ void add_loss(bool) {
                     for (Index j = 0; j < cols; ++j) sum += std::exp(static_cast<double>(x(0, j)));
                     const double want = std::exp(static_cast<double>(x(0, 0))) / sum / static_cast<double>(rows);
                     if (std::fabs(dx(0, 0) - want) > 1e-4 * want) race.error = "wrong gradient";
+                    add_torch(race, {"cross_entropy", std::to_string(rows), std::to_string(cols)});
                     return race;
                   });
 }

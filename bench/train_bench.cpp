@@ -3,10 +3,9 @@
 // multiply-add peak. The peer of the tutorial's network is PyTorch in Python, when it is on the machine.
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <memory>
 
-#include "bench/race.hpp"
+#include "bench/peers.hpp"
 #include "tilewright/nn/nn.hpp"
 
 namespace tilewright::bench {
@@ -63,18 +62,6 @@ std::shared_ptr<Training> wide_mlp() {
   return t;
 }
 
-/// Seconds of one step of the tutorial's network in PyTorch, or 0 when it is not there.
-double torch_step_seconds(int threads) {
-  const std::string command =
-      "python3 " TILEWRIGHT_BENCH_SOURCE "/simplenet_torch.py " + std::to_string(threads) + " 2>/dev/null";
-  double seconds = 0;
-  if (std::FILE* pipe = popen(command.c_str(), "r")) {
-    if (std::fscanf(pipe, "%lf", &seconds) != 1) seconds = 0;
-    pclose(pipe);
-  }
-  return seconds;
-}
-
 /// Forward, and two products of the same size backward for each layer but the first, which has one.
 double step_flops(const std::vector<Index>& widths, Index batch) {
   double products = 0;
@@ -97,12 +84,7 @@ void add_training(const std::string& name, const std::vector<Index>& widths, Ind
       if (!(t->step() < first)) race.error = "the loss does not fall";
       race.ours = [=] { t->step(); };
       race.roof_seconds = compute_roof(c, c.flops, 4);
-      const double seconds = torch ? torch_step_seconds(threads) : 0;
-      if (seconds > 0) {
-        // Timed by the script itself, before; the race only waits as long.
-        race.peer_name = "pytorch (python)";
-        race.peer_seconds = seconds;
-      }
+      if (torch) add_torch(race, {"simplenet"});
       return race;
     });
   }
