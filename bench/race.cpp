@@ -123,10 +123,10 @@ std::function<double()> compute_roof(const Case& c, double flops, int bytes) {
   };
 }
 
-std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n) {
+std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place) {
   // A small array is moved faster by one thread than by a team, so both are tried.
-  std::vector<std::pair<Call, long>> calls{{stream(reads, writes, n, 1), 0}};
-  if (c.threads > 1) calls.push_back({stream(reads, writes, n, c.threads), 0});
+  std::vector<std::pair<Call, long>> calls{{stream(reads, writes, n, 1, in_place), 0}};
+  if (c.threads > 1) calls.push_back({stream(reads, writes, n, c.threads, in_place), 0});
   for (auto& [call, repetitions] : calls) repetitions = calibrate(call, kSample);
   return [calls] {
     double best = 1e300;

@@ -58,7 +58,7 @@ std::size_t registered();
 /// The roof of `flops` operations on elements of `bytes` bytes.
 std::function<double()> compute_roof(const Case& c, double flops, int bytes);
 /// The roof of a call that reads and writes so many arrays of n floats.
-std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n);
+std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place = false);
 
 /// 1, 2, 4 ... up to the limit, which is set before the suites are added.
 std::vector<int>& thread_counts();

@@ -100,19 +100,20 @@ double fma_burst(Isa isa, int bytes, int threads) {
   return operations;
 }
 
-std::function<void()> stream(int reads, int writes, Index n, int threads) {
+std::function<void()> stream(int reads, int writes, Index n, int threads, bool in_place) {
   static std::vector<Matrix<float>> arrays(4);
   static const int known[][2] = {{1, 0}, {2, 0}, {1, 1}, {2, 1}, {3, 2}, {4, 3}};
   bool found = false;
   for (const auto& k : known) found = found || (k[0] == reads && k[1] == writes);
   if (!found) throw std::invalid_argument("stream: no loop with this traffic");
-  const bool in_place = writes >= 2;
+  if (writes >= 2 && !in_place) throw std::invalid_argument("stream: this loop works in place");
   for (int i = 0; i < (in_place ? reads : reads + writes); ++i)
     if (arrays[static_cast<std::size_t>(i)].size() < n + 4 * kShift)
       arrays[static_cast<std::size_t>(i)] = Matrix<float>(1, n + 4 * kShift);
   return [=] {
     float* p[4];
     for (Index i = 0; i < 4; ++i) p[i] = arrays[static_cast<std::size_t>(i)].data() + i * kShift;
+    if (in_place && writes == 1) p[reads] = p[0];  // where run_stream writes
     if (threads == 1) return run_stream(reads, writes, p, 0, n);
 #pragma omp parallel num_threads(threads)
     {

@@ -15,7 +15,8 @@ namespace tilewright::bench {
 double fma_burst(Isa isa, int bytes, int threads);
 
 /// Reads `reads` arrays of n floats and writes `writes` arrays (all different), on `threads` threads: what any kernel
-/// with this traffic must do at least. Supported: (1,0) (1,1) (2,0) (2,1) (3,2) (4,3). The arrays are kept and grow.
-std::function<void()> stream(int reads, int writes, Index n, int threads);
+/// with this traffic must do at least. in_place: what is written is among what is read, as in updates. Supported: (1,0)
+/// (2,0), (1,1) (2,1) both ways, (3,2) (4,3) in place. The arrays are kept and grow.
+std::function<void()> stream(int reads, int writes, Index n, int threads, bool in_place = false);
 
 }  // namespace tilewright::bench

@@ -48,7 +48,8 @@ const Update kUpdates[] = {
     {"nadam", 4, 4, 3, [](Arrays& a) { nadam_update(span(a, 0), span(a, 1), span(a, 2), span(a, 3), {.lr = 1e-4}); },
      [](double p, double g, double m, double v) {
        const double d = std::sqrt(decayed(v, g * g, 0.999)) + 1e-8;
-       return p - 1e-4 * (0.1 / 0.1 * g + 0.9 / (1 - 0.81) * decayed(m, g, 0.9)) / d;
+       const double mu = 0.9, next = 0.9, product = 0.9;  // NAdamStep's
+       return p - 1e-4 * ((1 - mu) / (1 - product) * g + next / (1 - product * next) * decayed(m, g, 0.9)) / d;
      }},
     {"radam", 4, 4, 3, [](Arrays& a) { radam_update(span(a, 0), span(a, 1), span(a, 2), span(a, 3), {.lr = 1e-4}); },
      [](double p, double g, double m, double v) {
@@ -65,7 +66,8 @@ const Update kUpdates[] = {
      }},
     {"rprop", 4, 4, 3,
      [](Arrays& a) { rprop_update(span(a, 0), span(a, 1), span(a, 2), span(a, 3), {.largest = 1e-2}); },
-     [](double p, double g, double, double step) {  // the gradient before is positive
+     [](double p, double g, double,
+        double step) {  // the gradient before is positive; one that changes sign counts as 0
        return g > 0 ? p - std::min(1e-2, 1.2 * step) : p;
      }},
     {"lion", 3, 3, 2, [](Arrays& a) { lion_update(span(a, 0), span(a, 1), span(a, 2), {}); },
@@ -109,12 +111,15 @@ void add_update(bool full) {
     for (const Update& update : kUpdates) {
       const bool usual = update.name == "sgd_momentum" || update.name.starts_with("adam");
       if (!full && !usual && n != 1000000) continue;
-      add_streaming("update", update.name + tail, best, update.reads, update.writes, n, [=] {
-        Race race = update_race(update, n);
-        const bool races_torch = update.name == "sgd_momentum" || update.name == "adam" || update.name == "adamw";
-        if (races_torch && (full || n == 1000000)) add_torch(race, {update.name, std::to_string(n)});
-        return race;
-      });
+      add_streaming(
+          "update", update.name + tail, best, update.reads, update.writes, n,
+          [=] {
+            Race race = update_race(update, n);
+            const bool races_torch = update.name == "sgd_momentum" || update.name == "adam" || update.name == "adamw";
+            if (races_torch && (full || n == 1000000)) add_torch(race, {update.name, std::to_string(n)});
+            return race;
+          },
+          true);
     }
     add_streaming("update", "norm" + tail, best, 1, 0, n, [=] { return norm_race(n); });
   }

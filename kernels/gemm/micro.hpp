@@ -12,7 +12,7 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/half.hpp"
 
 namespace tilewright::detail {
 

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/transpose.hpp"
 
 namespace tilewright::detail {
 

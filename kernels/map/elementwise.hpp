@@ -3,7 +3,8 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/transpose.hpp"
+#include "kernels/simd/words.hpp"
 
 namespace tilewright::detail {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The shim: the only file that includes xsimd or an intrinsic. Everything above it is written in this vocabulary, for
+// The shim: this folder alone includes xsimd or an intrinsic. Everything above it is written in this vocabulary, for
 // any element type T (float, double) and architecture tag A.
 //
 // Why not plain xsimd: Debian 12 has version 8.1, Debian 13 has 13.2, and they differ where results depend on it.
@@ -46,7 +46,6 @@ inline constexpr bool kIsNeon = std::is_same_v<A, xsimd::neon64>;
 namespace simd {
 
 // ---- memory
-// ------------------------------------------------------------------------------------------------------------
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> set(T value) {
@@ -156,84 +155,6 @@ TILEWRIGHT_INLINE void store(T* p, Vec<T, A> v, Lanes<T, A> lanes) {
   if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) simd::store_some<T, A>(p, v, lanes.count);
 }
 
-#if defined(__AVX512VL__)
-
-/// AVX-512's instructions on half registers, which the CPU may start twice as often: for products with few columns.
-/// Only what the micro-kernel needs.
-struct Avx512Half {};
-
-template <class T>
-struct HalfVec;
-template <>
-struct HalfVec<float> {
-  static constexpr int size = 8;
-  __m256 data;
-  TILEWRIGHT_MEMBER friend HalfVec operator*(HalfVec a, HalfVec b) { return {_mm256_mul_ps(a.data, b.data)}; }
-};
-template <>
-struct HalfVec<double> {
-  static constexpr int size = 4;
-  __m256d data;
-  TILEWRIGHT_MEMBER friend HalfVec operator*(HalfVec a, HalfVec b) { return {_mm256_mul_pd(a.data, b.data)}; }
-};
-
-template <class T>
-struct Lanes<T, Avx512Half> {
-  __mmask8 mask;
-};
-
-template <class T, class A>
-concept IsHalf = std::is_same_v<A, Avx512Half>;
-
-template <class T, class A>
-requires IsHalf<T, A> TILEWRIGHT_INLINE Lanes<T, A> first_lanes(Index count) {
-  return {static_cast<__mmask8>((1U << count) - 1)};
-}
-template <class T, class A>
-requires IsHalf<T, A> TILEWRIGHT_INLINE HalfVec<T> set(T value) {
-  if constexpr (sizeof(T) == 4)
-    return {_mm256_set1_ps(value)};
-  else
-    return {_mm256_set1_pd(value)};
-}
-template <class T, class A>
-requires IsHalf<T, A> TILEWRIGHT_INLINE HalfVec<T> load(const T* p) {
-  if constexpr (sizeof(T) == 4)
-    return {_mm256_loadu_ps(p)};
-  else
-    return {_mm256_loadu_pd(p)};
-}
-template <class T, class A>
-requires IsHalf<T, A> TILEWRIGHT_INLINE HalfVec<T> load(const T* p, Lanes<T, A> lanes) {
-  if constexpr (sizeof(T) == 4)
-    return {_mm256_maskz_loadu_ps(lanes.mask, p)};
-  else
-    return {_mm256_maskz_loadu_pd(lanes.mask, p)};
-}
-template <class T>
-TILEWRIGHT_INLINE void store(T* p, HalfVec<T> v) {
-  if constexpr (sizeof(T) == 4)
-    _mm256_storeu_ps(p, v.data);
-  else
-    _mm256_storeu_pd(p, v.data);
-}
-template <class T>
-TILEWRIGHT_INLINE void store(T* p, HalfVec<T> v, Lanes<T, Avx512Half> lanes) {
-  if constexpr (sizeof(T) == 4)
-    _mm256_mask_storeu_ps(p, lanes.mask, v.data);
-  else
-    _mm256_mask_storeu_pd(p, lanes.mask, v.data);
-}
-template <class T>
-TILEWRIGHT_INLINE HalfVec<T> fma(HalfVec<T> a, HalfVec<T> b, HalfVec<T> c) {
-  if constexpr (sizeof(T) == 4)
-    return {_mm256_fmadd_ps(a.data, b.data, c.data)};
-  else
-    return {_mm256_fmadd_pd(a.data, b.data, c.data)};
-}
-
-#endif
-
 /// Calls body(offset) for whole registers and body(offset, lanes) for the rest.
 template <class T, class A, class Body>
 TILEWRIGHT_INLINE void for_registers(Index n, Body body) {
@@ -251,7 +172,6 @@ TILEWRIGHT_INLINE Vec<T, A> keep(Vec<T, A> a, Vec<T, A> b, Index count) {
 }
 
 // ---- arithmetic
-// --------------------------------------------------------------------------------------------------------
 
 /// a * b + c, rounded once (sse2: twice).
 template <class T, class A>
@@ -308,7 +228,6 @@ TILEWRIGHT_INLINE Vec<T, A> sign(Vec<T, A> x) {
 }
 
 // ---- bits
-// --------------------------------------------------------------------------------------------------------------
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<Bits<T>, A> to_bits(Vec<T, A> v) {
@@ -360,7 +279,6 @@ TILEWRIGHT_INLINE Vec<Bits<T>, A> from_exponent(Vec<Bits<T>, A> v) {
 }
 
 // ---- powers of two
-// ------------------------------------------------------------------------------------------------------
 
 /// 2^n for whole n, |n| at most twice the largest exponent; times(v) is v * 2^n, rounded once if the result is
 /// subnormal. AVX-512 has an instruction for it; elsewhere the power is two factors, each a normal number.
@@ -397,7 +315,6 @@ TILEWRIGHT_INLINE PowerOfTwo<T, A> power_of_two(Vec<T, A> n, [[maybe_unused]] T 
 }
 
 // ---- tables
-// -------------------------------------------------------------------------------------------------------------
 
 /// table[row % 32], lane by lane.
 template <class A>
@@ -419,90 +336,7 @@ TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[32], Vec<std::int32_
   }
 }
 
-// ---- integers of 32 bits
-// ----------------------------------------------------------------------------------------------------
-
-template <class A>
-using Words = Vec<std::uint32_t, A>;
-
-template <class A>
-struct WideProduct {
-  Words<A> high, low;
-};
-
-/// Both halves of a * b.
-template <class A>
-TILEWRIGHT_INLINE WideProduct<A> multiply_wide(Words<A> a, std::uint32_t b) {
-  const Words<A> low = a * Words<A>(b);
-#if defined(__AVX512F__)
-  if constexpr (kIsAvx512<A>) {
-    const __m512i c = _mm512_set1_epi32(static_cast<int>(b));
-    const __m512i even = _mm512_mul_epu32(a.data, c), odd = _mm512_mul_epu32(_mm512_srli_epi64(a.data, 32), c);
-    return {Words<A>(_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd)), low};
-  }
-#endif
-#if defined(__AVX2__)
-  if constexpr (kIsAvx2<A>) {
-    const __m256i c = _mm256_set1_epi32(static_cast<int>(b));
-    const __m256i even = _mm256_mul_epu32(a.data, c), odd = _mm256_mul_epu32(_mm256_srli_epi64(a.data, 32), c);
-    return {Words<A>(_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa)), low};
-  }
-#endif
-#if defined(__SSE2__)
-  if constexpr (std::is_same_v<A, xsimd::sse2>) {
-    const __m128i c = _mm_set1_epi32(static_cast<int>(b)), upper = _mm_set1_epi64x(-4294967296);
-    const __m128i even = _mm_mul_epu32(a.data, c), odd = _mm_mul_epu32(_mm_srli_epi64(a.data, 32), c);
-    return {Words<A>(_mm_or_si128(_mm_srli_epi64(even, 32), _mm_and_si128(odd, upper))), low};
-  }
-#endif
-#if defined(__aarch64__)
-  if constexpr (kIsNeon<A>) {
-    const uint32x4_t low_half = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(a.data), vdup_n_u32(b)));
-    const uint32x4_t high_half = vreinterpretq_u32_u64(vmull_high_u32(a.data, vdupq_n_u32(b)));
-    return {Words<A>(vuzp2q_u32(low_half, high_half)), low};
-  }
-#endif
-}
-
-/// v >> 8 as floats, exactly.
-template <class A>
-TILEWRIGHT_INLINE Vec<float, A> upper_24_bits(const std::uint32_t* words) {
-  const Words<A> v = Words<A>::load_unaligned(words) >> 8;
-#if XSIMD_VERSION_MAJOR < 11
-  return xsimd::to_float(xsimd::bitwise_cast<Vec<std::int32_t, A>>(v));
-#else
-  return xsimd::to_float(xsimd::bitwise_cast<std::int32_t>(v));
-#endif
-}
-
-// ---- register transposition
-// --------------------------------------------------------------------------------------------
-
-/// One butterfly of a transposition: a and b exchange the elements whose index has bit D set in a and clear in b.
-template <int D, class T, class A, std::size_t... J>
-TILEWRIGHT_INLINE void exchange(Vec<T, A>& a, Vec<T, A>& b, std::index_sequence<J...>) {
-  constexpr int n = static_cast<int>(sizeof...(J));
-  typedef T Native __attribute__((vector_size(sizeof...(J) * sizeof(T))));
-  const Native x = (Native)a.data;
-  const Native y = (Native)b.data;
-  const Native low =
-      __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) - D : static_cast<int>(J))...);
-  const Native high =
-      __builtin_shufflevector(x, y, (static_cast<int>(J) & D ? n + static_cast<int>(J) : static_cast<int>(J) + D)...);
-  a = Vec<T, A>((typename Vec<T, A>::register_type)low);
-  b = Vec<T, A>((typename Vec<T, A>::register_type)high);
-}
-
-template <int D, class T, class A>
-TILEWRIGHT_INLINE void transpose_stages(Vec<T, A>* rows) {
-  constexpr int n = kLanes<T, A>;
-  if constexpr (D < n) {
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i)
-      if (!(i & D)) simd::exchange<D, T, A>(rows[i], rows[i + D], std::make_index_sequence<n>());
-    simd::transpose_stages<D * 2, T, A>(rows);
-  }
-}
+// ---- lanes
 
 template <int D, class T, class A, std::size_t... J>
 TILEWRIGHT_INLINE Vec<T, A> shift_down(Vec<T, A> v, std::index_sequence<J...>) {
@@ -522,12 +356,6 @@ template <class T, class A>
 TILEWRIGHT_INLINE T first_lane(Vec<T, A> v) {
   typedef T Native [[gnu::vector_size(sizeof(T) * kLanes<T, A>)]];
   return ((Native)v.data)[0];
-}
-
-/// rows[i][j] <-> rows[j][i] for a square of registers, in log2(lanes) rounds of two-operand shuffles.
-template <class T, class A>
-TILEWRIGHT_INLINE void transpose(Vec<T, A>* rows) {
-  simd::transpose_stages<1, T, A>(rows);
 }
 
 }  // namespace simd
