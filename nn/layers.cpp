@@ -115,7 +115,7 @@ bool Linear::fuse(Activation activation) {
   return true;
 }
 
-void Linear::forward(const ForwardPass& pass) const {
+void Linear::forward(const ForwardPass& pass) {
   GemmOptions<float> options;
   if (bias_) options.bias = pass.parameters[1].value;
   options.activation = activation_;
@@ -123,30 +123,35 @@ void Linear::forward(const ForwardPass& pass) const {
   gemm(pass.x, pass.parameters[0].value_matrix().t(), pass.y, options);
 }
 
-void Linear::backward(const BackwardPass& pass) const {
+void Linear::backward(const BackwardPass& pass) {
   // dz = dy * f'(.), in place, unless the next layer did it; dW (+)= dz^T x; db (+)= column sums of dz; dx = dz W, by
   // the derivative of the activation before.
   if (!pass.dy_is_done && activation_.kind != ActivationKind::identity)
     activation_backward(activation_, saves_input(activation_.kind) ? pass.saved : pass.y, pass.dy, pass.dy);
-  GemmOptions<float> weights;
-  weights.beta = pass.accumulate ? 1.0F : 0.0F;
-  if (bias_) weights.a_row_sums = pass.parameters[1].gradient;
-  gemm(pass.dy.t(), pass.x, pass.parameters[0].gradient_matrix(), weights);
+  const Parameter& weight = pass.parameters[0];
+  if (weight.trainable || (bias_ && pass.parameters[1].trainable)) {
+    GemmOptions<float> weights;
+    weights.beta = pass.accumulate ? 1.0F : 0.0F;
+    if (bias_) weights.a_row_sums = pass.parameters[1].gradient;
+    gemm(pass.dy.t(), pass.x, weight.gradient_matrix(), weights);
+  }
   if (pass.dx.data == nullptr) return;
   GemmOptions<float> inputs;
   inputs.activation = pass.before;
   inputs.saved = pass.before_saved;
-  gemm(pass.dy, pass.parameters[0].value_matrix(), pass.dx, inputs);
+  gemm(pass.dy, weight.value_matrix(), pass.dx, inputs);
 }
 
 std::string ActivationLayer::describe() const { return describe_activation(activation_); }
 
-void ActivationLayer::forward(const ForwardPass& pass) const { activation_forward(activation_, pass.x, pass.y); }
+void ActivationLayer::forward(const ForwardPass& pass) { activation_forward(activation_, pass.x, pass.y); }
 
-void ActivationLayer::backward(const BackwardPass& pass) const {
+void ActivationLayer::backward(const BackwardPass& pass) {
   if (pass.dx.data != nullptr)
     activation_backward(activation_, saves_input(activation_.kind) ? pass.x : pass.y, pass.dy, pass.dx);
 }
+
+std::string Flatten::describe() const { return "Flatten()"; }
 
 GELU::GELU(std::string_view approximate)
     : ActivationLayer(approximate == "tanh" ? ActivationKind::gelu_tanh : ActivationKind::gelu) {

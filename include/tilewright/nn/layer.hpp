@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a layer is: it says which parameters it has and how wide its output is, and computes forward and backward passes
-// over views that the model gives it. A layer owns no memory for data; the model plans it (sequential.hpp).
+// over views that the model gives it. A layer owns no memory for data; the model plans it (sequential.hpp). Samples are
+// rows; whatever shape a sample has in PyTorch, here it is flat. docs/extending.md writes one.
 #pragma once
 
 #include <memory>
@@ -21,7 +22,8 @@ struct Parameter {
   std::string name;
   Shape shape;
   std::span<float> value;
-  std::span<float> gradient;
+  std::span<float> gradient;  // empty for buffers
+  bool trainable = true;      // see ParameterBlock::freeze
 
   /// The last extent as columns.
   MatrixView<float> value_matrix() const { return matrix(value); }
@@ -41,17 +43,24 @@ struct ParameterSpec {
 
 struct ForwardPass {
   std::span<const Parameter> parameters;
+  std::span<const Parameter> buffers;
   MatrixView<const float> x;  // batch x in_features
   MatrixView<float> y;        // batch x out_features
-  MatrixView<float> saved;    // batch x saved_features, kept for the backward pass
+  MatrixView<float> saved;    // batch x saved_features, contiguous, kept for the backward pass
+  bool training = false;      // train() or eval()
+  RandomStream random = {};   // of this layer in this pass; a new one for every pass in training
 };
 
 struct BackwardPass {
   std::span<const Parameter> parameters;
-  MatrixView<const float> x, y, saved;  // as the forward pass left them
-  MatrixView<float> dy;                 // gradient by y; may be overwritten
-  MatrixView<float> dx;                 // gradient by x to fill, or empty when nobody needs it
-  bool accumulate;                      // add to the parameters' gradients, or overwrite them
+  std::span<const Parameter> buffers;
+  MatrixView<const float> x, y;  // as the forward pass left them
+  MatrixView<float> saved;
+  MatrixView<float> dy;  // gradient by y; may be overwritten
+  MatrixView<float> dx;  // gradient by x to fill, or empty when nobody needs it
+  bool accumulate;       // add to the parameters' gradients, or overwrite them
+  bool training = false;
+  RandomStream random = {};  // the forward pass's
   /// dy is the gradient before this layer's fused activation: the next layer has applied its derivative.
   bool dy_is_done = false;
   /// What this layer does likewise for the one before: multiply dx by the derivative of the activation `before`, given
@@ -71,11 +80,16 @@ class TILEWRIGHT_API Layer {
   virtual Index in_features() const { return 0; }
   /// Floats per sample that forward wants kept besides x and y.
   virtual Index saved_features(Index) const { return 0; }
+  /// Whether the output is as wide as the input, which may be of any width.
+  virtual bool keeps_features() const { return activation() != nullptr; }
   virtual std::vector<ParameterSpec> parameters() const { return {}; }
-  /// Fills fresh parameters; `stream` is the layer's own.
+  /// Numbers that belong to the layer but are not trained; zeros at first.
+  virtual std::vector<ParameterSpec> buffers() const { return {}; }
+  /// Fills fresh parameters and buffers; `stream` is the layer's own.
   virtual void reset_parameters(std::span<const Parameter>, RandomStream) const {}
-  virtual void forward(const ForwardPass& pass) const = 0;
-  virtual void backward(const BackwardPass& pass) const = 0;
+  virtual void reset_buffers(std::span<const Parameter>) const {}
+  virtual void forward(const ForwardPass& pass) = 0;
+  virtual void backward(const BackwardPass& pass) = 0;
   /// Takes the activation that follows into this layer; false when it cannot.
   virtual bool fuse(Activation) { return false; }
   /// The activation taken in, or null.
@@ -98,8 +112,8 @@ class TILEWRIGHT_API Linear final : public Layer {
   Index saved_features(Index in_features) const override;
   std::vector<ParameterSpec> parameters() const override;
   void reset_parameters(std::span<const Parameter> parameters, RandomStream stream) const override;
-  void forward(const ForwardPass& pass) const override;
-  void backward(const BackwardPass& pass) const override;
+  void forward(const ForwardPass& pass) override;
+  void backward(const BackwardPass& pass) override;
   bool fuse(Activation activation) override;
   const Activation* fused() const override {
     return activation_.kind == ActivationKind::identity ? nullptr : &activation_;
@@ -118,8 +132,8 @@ class TILEWRIGHT_API ActivationLayer : public Layer {
   ActivationLayer(Activation activation) : activation_(activation) {}
   std::string describe() const override;
   Index out_features(Index in_features) const override { return in_features; }
-  void forward(const ForwardPass& pass) const override;
-  void backward(const BackwardPass& pass) const override;
+  void forward(const ForwardPass& pass) override;
+  void backward(const BackwardPass& pass) override;
   const Activation* activation() const override { return &activation_; }
 
  private:
@@ -135,6 +149,11 @@ struct ReLU : ActivationLayer {
 };
 struct ReLU6 : ActivationLayer {
   ReLU6() : ActivationLayer(ActivationKind::relu6) {}
+};
+/// Samples are flat already: nothing to do, and nothing is done.
+struct TILEWRIGHT_API Flatten : ActivationLayer {
+  Flatten() : ActivationLayer(ActivationKind::identity) {}
+  std::string describe() const override;
 };
 struct Sigmoid : ActivationLayer {
   Sigmoid() : ActivationLayer(ActivationKind::sigmoid) {}

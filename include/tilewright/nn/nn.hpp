@@ -3,8 +3,10 @@
 #pragma once
 
 #include "tilewright/nn/data.hpp"
+#include "tilewright/nn/embedding.hpp"
 #include "tilewright/nn/layer.hpp"
 #include "tilewright/nn/loss.hpp"
+#include "tilewright/nn/normalisation.hpp"
 #include "tilewright/nn/optim.hpp"
 #include "tilewright/nn/sequential.hpp"
 #include "tilewright/tilewright.hpp"

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
-// A chain of layers with one block of parameters, one block of gradients and one arena for everything between input and
+// A model: layers with one block of parameters, one block of gradients and one arena for everything between input and
 // output.
 #pragma once
 
-#include "tilewright/nn/layer.hpp"
+#include "tilewright/nn/block.hpp"
 
 namespace tilewright::nn {
 
 /// All parameters of a model in one aligned block and all gradients in another, so that an optimizer step is one call.
-/// Each parameter starts at a multiple of 64 bytes; the gaps hold zeros.
+/// Each parameter starts at a multiple of 64 bytes; the gaps hold zeros. Buffers (running averages) have a block of
+/// their own.
 class TILEWRIGHT_API ParameterBlock {
  public:
   ParameterBlock() = default;
-  explicit ParameterBlock(const std::vector<ParameterSpec>& specs);
+  explicit ParameterBlock(const std::vector<ParameterSpec>& specs, const std::vector<ParameterSpec>& buffers = {});
   ParameterBlock(ParameterBlock&&) = default;
   ParameterBlock& operator=(ParameterBlock&&) = default;
 
@@ -26,35 +27,46 @@ class TILEWRIGHT_API ParameterBlock {
   void mark_gradients_written() { stale_ = false; }
 
   std::span<const Parameter> parameters() const { return parameters_; }
-  /// By name, for example "0.weight"; throws ValueError with the names that exist.
+  std::span<const Parameter> buffers() const { return buffers_; }
+  std::span<float> buffer_values() { return buffer_values_.span(); }
+  /// By name, for example "0.weight", buffers too; throws ValueError with the names that exist.
   const Parameter& operator[](std::string_view name) const;
   /// Numbers that are trained, gaps not counted.
   Index count() const;
 
+  /// Optimizers leave the parameters alone whose names match: "2.bias", or "0.*" for everything of layer 0. Throws
+  /// ValueError when none does. Their gradients mean nothing.
+  void freeze(std::string_view pattern) { set_trainable(pattern, false); }
+  void unfreeze(std::string_view pattern) { set_trainable(pattern, true); }
+  /// Grows with every change of what is trained.
+  Index version() const { return version_; }
+
  private:
-  Matrix<float> values_, gradients_;
-  std::vector<Parameter> parameters_;
+  void set_trainable(std::string_view pattern, bool trainable);
+  Matrix<float> values_, gradients_, buffer_values_;
+  std::vector<Parameter> parameters_, buffers_;
+  Index version_ = 0;
   bool stale_ = true;
 };
 
+/// Whether `name` matches `pattern`, in which * stands for anything.
+TILEWRIGHT_API bool name_matches(std::string_view pattern, std::string_view name);
+
 /// Layers one after the other:
 ///
-///   nn::Sequential model(nn::Linear(784, 128), nn::ReLU(), nn::Linear(128, 10));
+///   nn::Sequential model(nn::Linear(784, 128), nn::ReLU(), nn::Dropout(0.2), nn::Linear(128, 10));
 ///
 /// A Linear layer and the activation behind it run as one. forward and backward allocate on the first call of a batch
 /// size larger than any before, and never after. Parameters are initialised with seed 0; reset_parameters(seed) draws
-/// others. Not copyable; one thread at a time may use a model.
+/// others. Begins in training mode, as in PyTorch. Not copyable; one thread at a time may use a model.
 class TILEWRIGHT_API Sequential {
  public:
   template <class... L>
   requires(sizeof...(L) > 0 &&
-           (std::derived_from<std::remove_cvref_t<L>, Layer> && ...)) explicit Sequential(L&&... layers) {
-    std::vector<std::unique_ptr<Layer>> all;
-    (all.push_back(std::make_unique<std::remove_cvref_t<L>>(std::forward<L>(layers))), ...);
-    build(std::move(all));
-  }
+           (std::derived_from<std::remove_cvref_t<L>, Layer> && ...)) explicit Sequential(L&&... all)
+      : Sequential(layers(std::forward<L>(all)...)) {}
   /// Throws ValueError when empty, ShapeError when one layer's output does not fit the next one.
-  explicit Sequential(std::vector<std::unique_ptr<Layer>> layers) { build(std::move(layers)); }
+  explicit Sequential(Layers all);
   Sequential(Sequential&&) = default;
   Sequential& operator=(Sequential&&) = default;
 
@@ -66,41 +78,44 @@ class TILEWRIGHT_API Sequential {
   /// The same, and dx = gradient by the input, unless dx is empty.
   void backward(MatrixView<const float> dy, MatrixView<float> dx);
 
-  ParameterBlock& parameters() { return block_; }
-  const ParameterBlock& parameters() const { return block_; }
+  /// In training, dropout drops and batch norm uses the batch's statistics.
+  void train(bool training = true) { training_ = training; }
+  void eval() { training_ = false; }
+  bool training() const { return training_; }
+
+  ParameterBlock& parameters() { return *block_; }
+  const ParameterBlock& parameters() const { return *block_; }
+  /// Fresh parameters, buffers and random numbers.
   void reset_parameters(std::uint64_t seed);
+  /// What dropout's numbers depend on: the seed and how many passes there were. A checkpoint holds it.
+  struct RandomState {
+    std::uint64_t seed = 0, passes = 0;
+  };
+  RandomState random_state() const { return random_; }
+  void set_random_state(RandomState state) { random_ = state; }
+
+  /// 0 while nothing says it: no layer does, and there was no forward.
   Index in_features() const { return in_; }
-  Index out_features() const { return steps_.back().out; }
+  Index out_features() const { return in_ == 0 ? 0 : root_->out_features(in_); }
   /// Makes room for batches of up to this many samples.
   void reserve(Index batch);
-  std::string describe() const;
+  std::string describe() const { return root_->describe(); }
+  /// A table: layers, output widths, parameters, memory, FLOPs per sample.
+  std::string summary() const;
 
  private:
-  /// A layer (with the activation that it took in), its widths, and its places in the arena and among the parameters.
-  struct Step {
-    std::unique_ptr<Layer> layer;
-    Index index;  // of the layer, in the user's counting
-    Index in, out, saved;
-    Index y_at, saved_at;
-    Index first_parameter, parameter_count;
-  };
-  void build(std::vector<std::unique_ptr<Layer>> layers);
-  std::span<const Parameter> parameters_of(const Step& step) const;
-  void place(Index batch);
-  MatrixView<float> arena_view(Index at, Index cols) const;
-  MatrixView<const float> input_of(std::size_t step) const;
+  void place(Index batch, Index features);
 
-  std::vector<Step> steps_;
-  std::vector<std::string> described_;
-  ParameterBlock block_;
+  // On the heap, so that optimizers and views stay valid when the model moves.
+  std::unique_ptr<Block> root_;
+  std::unique_ptr<ParameterBlock> block_;
   Index in_ = 0;
-  // The arena: outputs and saved values of every step, and two gradients of the widest step, used in turn.
-  Index floats_per_sample_ = 0;
-  Index widest_ = 0;
-  std::array<Index, 2> gradient_at_{};
-  mutable Matrix<float> arena_;
-  Index capacity_ = 0, batch_ = 0;
+  Matrix<float> arena_;
   MatrixView<const float> x_;
+  MatrixView<float> y_, dy_, saved_;
+  bool training_ = true;
+  RandomState random_;
+  RandomStream stream_;  // of the last pass
 };
 
 }  // namespace tilewright::nn
