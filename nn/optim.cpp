@@ -7,129 +7,240 @@
 #include "tilewright/updates.hpp"
 
 namespace tilewright::optim {
+
+Optimizer::~Optimizer() = default;
+
+Optimizer::Optimizer(nn::ParameterBlock& block, double lr, double weight_decay, const ParameterGroups& groups,
+                     std::vector<const char*> states, std::size_t counters)
+    : block_(&block), names_(std::move(states)), counters_(counters) {
+  groups_.push_back({lr, weight_decay, lr, {}});
+  for (const ParameterGroup& g : groups) {
+    const double own = g.lr.value_or(lr);
+    groups_.push_back({own, g.weight_decay.value_or(weight_decay), own, g.parameters});
+    for (const std::string& pattern : g.parameters)
+      if (std::ranges::none_of(block.parameters(), [&](const auto& p) { return nn::name_matches(pattern, p.name); }))
+        throw ValueError("Optimizer: no parameter is called \"" + pattern + "\"");
+  }
+  for (const Group& g : groups_)
+    if (!(g.lr >= 0) || !(g.weight_decay >= 0))
+      throw ValueError("Optimizer: lr " + std::to_string(g.lr) + " and weight_decay " + std::to_string(g.weight_decay) +
+                       " must be 0 or more");
+  for (std::size_t i = 0; i < names_.size(); ++i) arrays_.emplace_back(1, static_cast<Index>(block.values().size()));
+}
+
+void Optimizer::find_runs() {
+  runs_.clear();
+  version_ = block_->version();
+  const float* base = block_->values().data();
+  bool joins = false;  // the last run ends where the next parameter begins
+  for (const nn::Parameter& p : block_->parameters()) {
+    std::size_t group = groups_.size() - 1;
+    const auto named = [&](const std::string& pattern) { return nn::name_matches(pattern, p.name); };
+    for (std::size_t g = groups_.size(); g-- > 1;)
+      if (std::ranges::any_of(groups_[g].parameters, named)) group = g;
+    if (std::ranges::none_of(groups_[group].parameters, named)) group = 0;
+    const auto first = static_cast<std::size_t>(p.value.data() - base);
+    if (!p.trainable) {
+      joins = false;
+    } else if (joins && runs_.back().group == group) {
+      runs_.back().size = first + p.value.size() - runs_.back().first;
+    } else {
+      runs_.push_back({first, p.value.size(), group});
+      joins = true;
+    }
+  }
+}
+
+void Optimizer::step() {
+  if (version_ != block_->version()) find_runs();
+  begin_step();
+  for (const Run& run : runs_) {
+    const Group& group = groups_[run.group];
+    update({block_->values().subspan(run.first, run.size), block_->gradients().subspan(run.first, run.size), group.lr,
+            group.weight_decay, run.first});
+  }
+}
+
+void Optimizer::set_lr(double lr) {
+  for (Group& group : groups_) group.lr = lr;
+}
+
+std::vector<Optimizer::State> Optimizer::state() {
+  std::vector<State> all;
+  for (std::size_t i = 0; i < names_.size(); ++i) all.push_back({names_[i], arrays_[i].span()});
+  return all;
+}
+
+std::span<float> Optimizer::state(std::size_t index, const Part& part) {
+  if (index >= arrays_.size()) return {};
+  return arrays_[index].span().subspan(part.first, part.values.size());
+}
+
+SGD::SGD(nn::ParameterBlock& block, SGDOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups,
+                options.momentum != 0 ? std::vector{"momentum_buffer"} : std::vector<const char*>(), 1),
+      options_(options) {}
+
+void SGD::begin_step() { ++counter(0); }
+
+void SGD::update(const Part& p) {
+  sgd_update(p.values, p.gradients, state(0, p),
+             {p.lr, options_.momentum, options_.dampening, p.weight_decay, options_.nesterov, counter(0) == 1});
+}
+
+// Powers by products rather than std::pow, whose last bit differs between C libraries.
+
+Adam::Adam(nn::ParameterBlock& block, AdamOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups,
+                options.amsgrad ? std::vector{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+                                : std::vector{"exp_avg", "exp_avg_sq"},
+                2),
+      options_(options) {
+  counter(0) = counter(1) = 1;
+}
+
+void Adam::begin_step() {
+  counter(0) *= options_.beta1;
+  counter(1) *= options_.beta2;
+}
+
+void Adam::update(const Part& p) {
+  AdamStep step{p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, options_.decoupled};
+  step.bias_correction1 = 1 - counter(0);
+  step.bias_correction2 = 1 - counter(1);
+  if (options_.amsgrad)
+    adam_update(p.values, p.gradients, state(0, p), state(1, p), state(2, p), step);
+  else
+    adam_update(p.values, p.gradients, state(0, p), state(1, p), step);
+}
+
+Adamax::Adamax(nn::ParameterBlock& block, AdamaxOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_inf"}, 1), options_(options) {
+  counter(0) = 1;
+}
+
+void Adamax::begin_step() { counter(0) *= options_.beta1; }
+
+void Adamax::update(const Part& p) {
+  adamax_update(p.values, p.gradients, state(0, p), state(1, p),
+                {p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, 1 - counter(0)});
+}
+
+NAdam::NAdam(nn::ParameterBlock& block, NAdamOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 3), options_(options) {
+  counter(1) = counter(2) = 1;
+}
+
+double NAdam::mu(double t) const { return options_.beta1 * (1 - 0.5 * std::pow(0.96, t * options_.momentum_decay)); }
+
+void NAdam::begin_step() {
+  counter(0) += 1;
+  counter(1) *= options_.beta2;
+  counter(2) *= mu(counter(0));
+}
+
+void NAdam::update(const Part& p) {
+  nadam_update(p.values, p.gradients, state(0, p), state(1, p),
+               {p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, options_.decoupled, mu(counter(0)),
+                mu(counter(0) + 1), counter(2), 1 - counter(1)});
+}
+
+RAdam::RAdam(nn::ParameterBlock& block, RAdamOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 3), options_(options) {
+  counter(1) = counter(2) = 1;
+}
+
+void RAdam::begin_step() {
+  counter(0) += 1;
+  counter(1) *= options_.beta1;
+  counter(2) *= options_.beta2;
+}
+
+void RAdam::update(const Part& p) {
+  radam_update(p.values, p.gradients, state(0, p), state(1, p),
+               {p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, options_.decoupled, 1 - counter(1),
+                1 - counter(2), radam_rectification(options_.beta2, counter(2), counter(0))});
+}
+
 namespace {
 
-/// Zeros of the size of the parameters, or nothing.
-Matrix<float> state_of(const nn::ParameterBlock& block, bool wanted = true) {
-  return Matrix<float>(1, wanted ? static_cast<Index>(block.values().size()) : 0);
+std::vector<const char*> rmsprop_states(const RMSpropOptions& options) {
+  std::vector<const char*> states{"square_avg"};
+  if (options.centered) states.push_back("grad_avg");
+  if (options.momentum != 0) states.push_back("momentum_buffer");
+  return states;
 }
 
 }  // namespace
 
-SGD::SGD(nn::ParameterBlock& block, SGDOptions chosen)
-    : options(chosen), block_(&block), buffer_(state_of(block, chosen.momentum != 0)) {}
+RMSprop::RMSprop(nn::ParameterBlock& block, RMSpropOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, rmsprop_states(options), 0), options_(options) {}
 
-void SGD::step() {
-  // momentum may have been switched on since
-  if (options.momentum != 0 && buffer_.size() == 0) {
-    buffer_ = Matrix<float>(1, static_cast<Index>(block_->values().size()));
-    first_ = true;
-  }
-  const SgdStep step{options.lr, options.momentum, options.dampening, options.weight_decay, options.nesterov, first_};
-  sgd_update(block_->values(), block_->gradients(), buffer_.span(), step);
-  first_ = false;
+void RMSprop::update(const Part& p) {
+  rmsprop_update(p.values, p.gradients, state(0, p), options_.centered ? state(1, p) : std::span<float>(),
+                 options_.momentum != 0 ? state(options_.centered ? 2 : 1, p) : std::span<float>(),
+                 {p.lr, options_.alpha, options_.eps, p.weight_decay, options_.momentum});
 }
 
-Adam::Adam(nn::ParameterBlock& block, AdamOptions chosen)
-    : options(chosen),
-      block_(&block),
-      m_(state_of(block)),
-      v_(state_of(block)),
-      max_v_(state_of(block, chosen.amsgrad)) {}
-
-void Adam::step() {
-  // Products rather than std::pow, whose last bit differs between C libraries.
-  beta1_power_ *= options.beta1;
-  beta2_power_ *= options.beta2;
-  AdamStep step{options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, options.decoupled};
-  step.bias_correction1 = 1 - beta1_power_;
-  step.bias_correction2 = 1 - beta2_power_;
-  if (max_v_.size() == 0)
-    adam_update(block_->values(), block_->gradients(), m_.span(), v_.span(), step);
-  else
-    adam_update(block_->values(), block_->gradients(), m_.span(), v_.span(), max_v_.span(), step);
+Adagrad::Adagrad(nn::ParameterBlock& block, AdagradOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"sum"}, 1), options_(options) {
+  std::ranges::fill(array(0).span(), static_cast<float>(options.initial_accumulator_value));
 }
 
-Adamax::Adamax(nn::ParameterBlock& block, AdamaxOptions chosen)
-    : options(chosen), block_(&block), m_(state_of(block)), u_(state_of(block)) {}
+void Adagrad::begin_step() { counter(0) += 1; }
 
-void Adamax::step() {
-  beta1_power_ *= options.beta1;
-  adamax_update(block_->values(), block_->gradients(), m_.span(), u_.span(),
-                {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, 1 - beta1_power_});
+void Adagrad::update(const Part& p) {
+  const double lr = p.lr / (1 + (counter(0) - 1) * options_.lr_decay);
+  adagrad_update(p.values, p.gradients, state(0, p), {lr, options_.eps, p.weight_decay});
 }
 
-NAdam::NAdam(nn::ParameterBlock& block, NAdamOptions chosen)
-    : options(chosen), block_(&block), m_(state_of(block)), v_(state_of(block)) {}
+Adadelta::Adadelta(nn::ParameterBlock& block, AdadeltaOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"square_avg", "acc_delta"}, 0), options_(options) {}
 
-void NAdam::step() {
-  const auto mu = [&](double t) { return options.beta1 * (1 - 0.5 * std::pow(0.96, t * options.momentum_decay)); };
-  steps_ += 1;
-  beta2_power_ *= options.beta2;
-  mu_product_ *= mu(steps_);
-  nadam_update(block_->values(), block_->gradients(), m_.span(), v_.span(),
-               {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, options.decoupled,
-                mu(steps_), mu(steps_ + 1), mu_product_, 1 - beta2_power_});
+void Adadelta::update(const Part& p) {
+  adadelta_update(p.values, p.gradients, state(0, p), state(1, p), {p.lr, options_.rho, options_.eps, p.weight_decay});
 }
 
-RAdam::RAdam(nn::ParameterBlock& block, RAdamOptions chosen)
-    : options(chosen), block_(&block), m_(state_of(block)), v_(state_of(block)) {}
-
-void RAdam::step() {
-  steps_ += 1;
-  beta1_power_ *= options.beta1;
-  beta2_power_ *= options.beta2;
-  radam_update(block_->values(), block_->gradients(), m_.span(), v_.span(),
-               {options.lr, options.beta1, options.beta2, options.eps, options.weight_decay, options.decoupled,
-                1 - beta1_power_, 1 - beta2_power_, radam_rectification(options.beta2, beta2_power_, steps_)});
+Rprop::Rprop(nn::ParameterBlock& block, RpropOptions options)
+    : Optimizer(block, options.lr, 0, {}, {"prev", "step_size"}, 0), options_(options) {
+  std::ranges::fill(array(1).span(), static_cast<float>(options.lr));
 }
 
-RMSprop::RMSprop(nn::ParameterBlock& block, RMSpropOptions chosen)
-    : options(chosen),
-      block_(&block),
-      v_(state_of(block)),
-      average_(state_of(block, chosen.centered)),
-      buffer_(state_of(block, chosen.momentum != 0)) {}
-
-void RMSprop::step() {
-  rmsprop_update(block_->values(), block_->gradients(), v_.span(), average_.span(), buffer_.span(),
-                 {options.lr, options.alpha, options.eps, options.weight_decay, options.momentum});
+void Rprop::update(const Part& p) {
+  rprop_update(p.values, p.gradients, state(0, p), state(1, p),
+               {options_.eta_minus, options_.eta_plus, options_.smallest, options_.largest});
 }
 
-Adagrad::Adagrad(nn::ParameterBlock& block, AdagradOptions chosen)
-    : options(chosen), block_(&block), sum_(state_of(block)) {
-  std::ranges::fill(sum_.span(), static_cast<float>(chosen.initial_accumulator_value));
+Lion::Lion(nn::ParameterBlock& block, LionOptions options, const ParameterGroups& groups)
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg"}, 0), options_(options) {}
+
+void Lion::update(const Part& p) {
+  lion_update(p.values, p.gradients, state(0, p), {p.lr, options_.beta1, options_.beta2, p.weight_decay});
 }
 
-void Adagrad::step() {
-  const double lr = options.lr / (1 + steps_ * options.lr_decay);
-  steps_ += 1;
-  adagrad_update(block_->values(), block_->gradients(), sum_.span(), {lr, options.eps, options.weight_decay});
+double clip_grad_norm(nn::ParameterBlock& block, double max_norm) {
+  for (const nn::Parameter& p : block.parameters())
+    if (!p.trainable) std::ranges::fill(p.gradient, 0.0F);  // means nothing, and must not count
+  return clip_norm(block.gradients(), max_norm);
 }
 
-Adadelta::Adadelta(nn::ParameterBlock& block, AdadeltaOptions chosen)
-    : options(chosen), block_(&block), v_(state_of(block)), u_(state_of(block)) {}
+void clip_grad_value(nn::ParameterBlock& block, double limit) { clip_value(block.gradients(), limit); }
 
-void Adadelta::step() {
-  adadelta_update(block_->values(), block_->gradients(), v_.span(), u_.span(),
-                  {options.lr, options.rho, options.eps, options.weight_decay});
+void add_penalty(nn::ParameterBlock& block, double l1, double l2, std::string_view pattern) {
+  block.gradients();  // zeros where there are none
+  for (const nn::Parameter& p : block.parameters())
+    if (nn::name_matches(pattern, p.name)) tilewright::add_penalty(p.gradient, p.value, l1, l2);
 }
 
-Rprop::Rprop(nn::ParameterBlock& block, RpropOptions chosen)
-    : options(chosen), block_(&block), previous_(state_of(block)), step_size_(state_of(block)) {
-  std::ranges::fill(step_size_.span(), static_cast<float>(chosen.lr));
+WeightAverage::WeightAverage(nn::ParameterBlock& block, double decay)
+    : block_(&block), decay_(decay), average_(1, static_cast<Index>(block.values().size())) {
+  if (!(decay >= 0 && decay <= 1))
+    throw ValueError("WeightAverage: decay is " + std::to_string(decay) + ", expected 0 .. 1");
+  std::ranges::copy(block.values(), average_.data());
 }
 
-void Rprop::step() {
-  rprop_update(block_->values(), block_->gradients(), previous_.span(), step_size_.span(),
-               {options.eta_minus, options.eta_plus, options.smallest, options.largest});
-}
+void WeightAverage::update() { ema_update(average_.span(), block_->values(), decay_); }
 
-Lion::Lion(nn::ParameterBlock& block, LionOptions chosen) : options(chosen), block_(&block), m_(state_of(block)) {}
-
-void Lion::step() {
-  lion_update(block_->values(), block_->gradients(), m_.span(),
-              {options.lr, options.beta1, options.beta2, options.weight_decay});
-}
+void WeightAverage::swap() { std::ranges::swap_ranges(average_.span(), block_->values()); }
 
 }  // namespace tilewright::optim

@@ -1,42 +1,174 @@
 // SPDX-License-Identifier: MIT
-// Loss objects over losses.hpp: a call computes the value and keeps the gradient. Means, as in PyTorch. They allocate
-// when a batch is larger than any before.
+// Loss objects over losses.hpp: a call computes the value and keeps the gradient. Means by default, as in PyTorch. They
+// allocate when a batch is larger than any before.
 #pragma once
+
+#include <vector>
 
 #include "tilewright/losses.hpp"
 
 namespace tilewright::nn {
 
-/// Holds the gradient of the last call.
+/// Holds the gradient of the last call. A loss takes numbers or classes as its target; the other one throws ValueError.
 class TILEWRIGHT_API Loss {
  public:
+  virtual ~Loss();
+  virtual double operator()(MatrixView<const float> prediction, MatrixView<const float> target);
+  virtual double operator()(MatrixView<const float> prediction, std::span<const Index> classes);
   /// By the prediction; its shape. Empty before the first call.
   MatrixView<const float> gradient() const { return gradient_; }
+  virtual const char* name() const = 0;
 
  protected:
-  MatrixView<float> prepare(Index rows, Index cols);
+  Loss() = default;
+  Loss(Loss&&) = default;
+  Loss& operator=(Loss&&) = default;
+  MatrixView<float> prepare(MatrixView<const float> like);
 
  private:
   Matrix<float> storage_;
   MatrixView<float> gradient_;
 };
 
-/// mean((prediction - target)^2)
-class TILEWRIGHT_API MSELoss : public Loss {
+/// Losses of elements. A mean divides by the number of elements, batch_mean by the number of rows.
+class TILEWRIGHT_API ElementLoss : public Loss {
  public:
-  double operator()(MatrixView<const float> prediction, MatrixView<const float> target);
+  using Loss::operator();
+  double operator()(MatrixView<const float> prediction, MatrixView<const float> target) override;
+
+ protected:
+  explicit ElementLoss(Reduction reduction);
+  virtual double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                         const LossOptions& options) = 0;
+
+ private:
+  LossOptions options_;
 };
 
-/// Cross-entropy of sigmoid(logits) with targets in [0, 1].
-class TILEWRIGHT_API BCEWithLogitsLoss : public Loss {
+/// (prediction - target)^2
+class TILEWRIGHT_API MSELoss final : public ElementLoss {
  public:
-  double operator()(MatrixView<const float> logits, MatrixView<const float> target);
+  explicit MSELoss(Reduction reduction = Reduction::mean) : ElementLoss(reduction) {}
+  const char* name() const override { return "MSELoss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
 };
 
-/// Cross-entropy of softmax(logits) with class numbers.
-class TILEWRIGHT_API CrossEntropyLoss : public Loss {
+/// |prediction - target|
+class TILEWRIGHT_API L1Loss final : public ElementLoss {
  public:
-  double operator()(MatrixView<const float> logits, std::span<const Index> classes);
+  explicit L1Loss(Reduction reduction = Reduction::mean) : ElementLoss(reduction) {}
+  const char* name() const override { return "L1Loss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+};
+
+class TILEWRIGHT_API SmoothL1Loss final : public ElementLoss {
+ public:
+  explicit SmoothL1Loss(double beta = 1, Reduction reduction = Reduction::mean) : ElementLoss(reduction), beta_(beta) {}
+  const char* name() const override { return "SmoothL1Loss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+  double beta_;
+};
+
+class TILEWRIGHT_API HuberLoss final : public ElementLoss {
+ public:
+  explicit HuberLoss(double delta = 1, Reduction reduction = Reduction::mean) : ElementLoss(reduction), delta_(delta) {}
+  const char* name() const override { return "HuberLoss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+  double delta_;
+};
+
+/// Of probabilities.
+class TILEWRIGHT_API BCELoss final : public ElementLoss {
+ public:
+  explicit BCELoss(Reduction reduction = Reduction::mean) : ElementLoss(reduction) {}
+  const char* name() const override { return "BCELoss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+};
+
+/// Cross-entropy of sigmoid(logits) with targets in [0, 1]. pos_weight: one factor per column, or none.
+class TILEWRIGHT_API BCEWithLogitsLoss final : public ElementLoss {
+ public:
+  explicit BCEWithLogitsLoss(std::vector<float> pos_weight = {}, Reduction reduction = Reduction::mean)
+      : ElementLoss(reduction), pos_weight_(std::move(pos_weight)) {}
+  const char* name() const override { return "BCEWithLogitsLoss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+  std::vector<float> pos_weight_;
+};
+
+/// Of log-probabilities. PyTorch's default is a mean over elements; batch_mean is the mathematical one.
+class TILEWRIGHT_API KLDivLoss final : public ElementLoss {
+ public:
+  explicit KLDivLoss(bool log_target = false, Reduction reduction = Reduction::mean)
+      : ElementLoss(reduction), log_target_(log_target) {}
+  const char* name() const override { return "KLDivLoss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+  bool log_target_;
+};
+
+class TILEWRIGHT_API HingeEmbeddingLoss final : public ElementLoss {
+ public:
+  explicit HingeEmbeddingLoss(double margin = 1, Reduction reduction = Reduction::mean)
+      : ElementLoss(reduction), margin_(margin) {}
+  const char* name() const override { return "HingeEmbeddingLoss"; }
+
+ private:
+  double compute(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+                 const LossOptions& options) override;
+  double margin_;
+};
+
+/// Options of losses of classes; the weights are kept.
+struct ClassLossSettings {
+  std::vector<float> weight = {};
+  Index ignore_index = -100;
+  double label_smoothing = 0;
+  Reduction reduction = Reduction::mean;
+};
+
+/// Cross-entropy of softmax(logits) with class numbers, or with probabilities.
+class TILEWRIGHT_API CrossEntropyLoss final : public Loss {
+ public:
+  /// Throws ValueError for Reduction::none, which is not a number: call cross_entropy_loss().
+  explicit CrossEntropyLoss(ClassLossSettings settings = {});
+  double operator()(MatrixView<const float> logits, std::span<const Index> classes) override;
+  double operator()(MatrixView<const float> logits, MatrixView<const float> probabilities) override;
+  const char* name() const override { return "CrossEntropyLoss"; }
+
+ private:
+  ClassLossSettings settings_;
+};
+
+/// -x[class] of log-probabilities.
+class TILEWRIGHT_API NLLLoss final : public Loss {
+ public:
+  explicit NLLLoss(ClassLossSettings settings = {});
+  using Loss::operator();
+  double operator()(MatrixView<const float> x, std::span<const Index> classes) override;
+  const char* name() const override { return "NLLLoss"; }
+
+ private:
+  ClassLossSettings settings_;
 };
 
 }  // namespace tilewright::nn

@@ -4,9 +4,11 @@
 
 #include "tilewright/nn/data.hpp"
 #include "tilewright/nn/embedding.hpp"
+#include "tilewright/nn/init.hpp"
 #include "tilewright/nn/layer.hpp"
 #include "tilewright/nn/loss.hpp"
 #include "tilewright/nn/normalisation.hpp"
 #include "tilewright/nn/optim.hpp"
+#include "tilewright/nn/schedule.hpp"
 #include "tilewright/nn/sequential.hpp"
 #include "tilewright/tilewright.hpp"

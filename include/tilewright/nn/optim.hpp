@@ -1,11 +1,87 @@
 // SPDX-License-Identifier: MIT
-// Optimizers over a model's parameter block; one kernel call a step. Formulas and defaults are PyTorch's (updates.hpp
-// has the formulas).
+// Optimizers over a model's parameter block: one kernel call a step, or one for each group. Formulas and defaults are
+// PyTorch's (updates.hpp has the formulas).
 #pragma once
+
+#include <optional>
 
 #include "tilewright/nn/sequential.hpp"
 
 namespace tilewright::optim {
+
+/// Parameters with a learning rate or a weight decay of their own. The names may hold *, as in "*.bias"; a parameter
+/// belongs to the first group that names it.
+struct ParameterGroup {
+  std::vector<std::string> parameters;
+  std::optional<double> lr = {}, weight_decay = {};
+};
+using ParameterGroups = std::vector<ParameterGroup>;
+
+/// What all optimizers have: the block, which must outlive them, groups, and state, which a checkpoint holds. State
+/// arrays lie beside the whole block, so that a step is one call for every run of neighbours in one group.
+class TILEWRIGHT_API Optimizer {
+ public:
+  /// The first group holds what no other names. lr and weight_decay may be changed at any time.
+  struct Group {
+    double lr, weight_decay;
+    double base_lr;  // what schedules start from
+    std::vector<std::string> parameters;
+  };
+  virtual ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  void zero_grad() { block_->zero_grad(); }
+  /// Frozen parameters stay as they are.
+  void step();
+  std::span<Group> groups() { return groups_; }
+  /// Of the first group.
+  double lr() const { return groups_[0].lr; }
+  /// Of every group.
+  void set_lr(double lr);
+  nn::ParameterBlock& block() { return *block_; }
+
+  /// For checkpoints: "Adam", arrays beside the parameter block ("exp_avg"), and numbers ("step").
+  struct State {
+    const char* name;
+    std::span<float> values;
+  };
+  virtual const char* name() const = 0;
+  std::vector<State> state();
+  std::span<double> counters() { return counters_; }
+
+ protected:
+  /// Throws ValueError for a group that names nothing, a negative lr or weight decay.
+  Optimizer(nn::ParameterBlock& block, double lr, double weight_decay, const ParameterGroups& groups,
+            std::vector<const char*> states, std::size_t counters);
+  /// A run of neighbours in one group.
+  struct Part {
+    std::span<float> values;
+    std::span<const float> gradients;
+    double lr, weight_decay;
+    std::size_t first;
+  };
+  /// Counts the step.
+  virtual void begin_step() {}
+  virtual void update(const Part& part) = 0;
+  /// The part's piece of a state array, or nothing when there is no such array.
+  std::span<float> state(std::size_t index, const Part& part);
+  Matrix<float>& array(std::size_t index) { return arrays_[index]; }
+  double& counter(std::size_t index) { return counters_[index]; }
+
+ private:
+  void find_runs();
+  struct Run {
+    std::size_t first, size, group;
+  };
+  nn::ParameterBlock* block_;
+  std::vector<Group> groups_;
+  std::vector<Run> runs_;
+  Index version_ = -1;
+  std::vector<const char*> names_;
+  std::vector<Matrix<float>> arrays_;
+  std::vector<double> counters_;
+};
 
 struct SGDOptions {
   double lr = 1e-3;
@@ -15,18 +91,16 @@ struct SGDOptions {
   bool nesterov = false;
 };
 
-/// Stochastic gradient descent with momentum. The block must outlive the optimizer.
-class TILEWRIGHT_API SGD {
+/// Stochastic gradient descent with momentum.
+class TILEWRIGHT_API SGD final : public Optimizer {
  public:
-  explicit SGD(nn::ParameterBlock& block, SGDOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  SGDOptions options;
+  explicit SGD(nn::ParameterBlock& block, SGDOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "SGD"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> buffer_;
-  bool first_ = true;
+  void begin_step() override;
+  void update(const Part& part) override;
+  SGDOptions options_;
 };
 
 struct AdamOptions {
@@ -40,26 +114,28 @@ struct AdamOptions {
   bool decoupled = false;
 };
 
-/// Adam (Kingma and Ba, 2015), eps outside the root and after the bias correction. The block must outlive the
-/// optimizer. amsgrad is read when the optimizer is made.
-class TILEWRIGHT_API Adam {
+/// Adam (Kingma and Ba, 2015), eps outside the root and after the bias correction.
+class TILEWRIGHT_API Adam : public Optimizer {
  public:
-  explicit Adam(nn::ParameterBlock& block, AdamOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  AdamOptions options;
+  explicit Adam(nn::ParameterBlock& block, AdamOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return options_.decoupled ? "AdamW" : "Adam"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> m_, v_, max_v_;
-  double beta1_power_ = 1, beta2_power_ = 1;
+  void begin_step() override;
+  void update(const Part& part) override;
+  AdamOptions options_;
 };
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
-struct AdamW : Adam {
+struct AdamW final : Adam {
   static constexpr AdamOptions kDefaults{.weight_decay = 0.01, .decoupled = true};
-  explicit AdamW(nn::ParameterBlock& block, AdamOptions chosen = kDefaults) : Adam(block, chosen) {
+  explicit AdamW(nn::ParameterBlock& block, AdamOptions options = kDefaults, const ParameterGroups& groups = {})
+      : Adam(block, decouple(options), groups) {}
+
+ private:
+  static AdamOptions decouple(AdamOptions options) {
     options.decoupled = true;
+    return options;
   }
 };
 
@@ -68,17 +144,15 @@ struct AdamaxOptions {
 };
 
 /// Adam with the infinity norm (Kingma and Ba, 2015).
-class TILEWRIGHT_API Adamax {
+class TILEWRIGHT_API Adamax final : public Optimizer {
  public:
-  explicit Adamax(nn::ParameterBlock& block, AdamaxOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  AdamaxOptions options;
+  explicit Adamax(nn::ParameterBlock& block, AdamaxOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "Adamax"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> m_, u_;
-  double beta1_power_ = 1;
+  void begin_step() override;
+  void update(const Part& part) override;
+  AdamaxOptions options_;
 };
 
 struct NAdamOptions {
@@ -87,17 +161,16 @@ struct NAdamOptions {
 };
 
 /// Adam with Nesterov's momentum (Dozat, 2016).
-class TILEWRIGHT_API NAdam {
+class TILEWRIGHT_API NAdam final : public Optimizer {
  public:
-  explicit NAdam(nn::ParameterBlock& block, NAdamOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  NAdamOptions options;
+  explicit NAdam(nn::ParameterBlock& block, NAdamOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "NAdam"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> m_, v_;
-  double beta2_power_ = 1, mu_product_ = 1, steps_ = 0;
+  double mu(double t) const;
+  void begin_step() override;
+  void update(const Part& part) override;
+  NAdamOptions options_;
 };
 
 struct RAdamOptions {
@@ -106,17 +179,15 @@ struct RAdamOptions {
 };
 
 /// Adam with a rectified variance (Liu et al., 2020).
-class TILEWRIGHT_API RAdam {
+class TILEWRIGHT_API RAdam final : public Optimizer {
  public:
-  explicit RAdam(nn::ParameterBlock& block, RAdamOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  RAdamOptions options;
+  explicit RAdam(nn::ParameterBlock& block, RAdamOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "RAdam"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> m_, v_;
-  double beta1_power_ = 1, beta2_power_ = 1, steps_ = 0;
+  void begin_step() override;
+  void update(const Part& part) override;
+  RAdamOptions options_;
 };
 
 struct RMSpropOptions {
@@ -124,17 +195,15 @@ struct RMSpropOptions {
   bool centered = false;
 };
 
-/// RMSprop (Hinton, 2012). centered, and whether there is momentum, are read when the optimizer is made.
-class TILEWRIGHT_API RMSprop {
+/// RMSprop (Hinton, 2012).
+class TILEWRIGHT_API RMSprop final : public Optimizer {
  public:
-  explicit RMSprop(nn::ParameterBlock& block, RMSpropOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  RMSpropOptions options;
+  explicit RMSprop(nn::ParameterBlock& block, RMSpropOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "RMSprop"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> v_, average_, buffer_;
+  void update(const Part& part) override;
+  RMSpropOptions options_;
 };
 
 struct AdagradOptions {
@@ -142,17 +211,15 @@ struct AdagradOptions {
 };
 
 /// Adagrad (Duchi, Hazan and Singer, 2011); the learning rate is lr / (1 + steps before * lr_decay).
-class TILEWRIGHT_API Adagrad {
+class TILEWRIGHT_API Adagrad final : public Optimizer {
  public:
-  explicit Adagrad(nn::ParameterBlock& block, AdagradOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  AdagradOptions options;
+  explicit Adagrad(nn::ParameterBlock& block, AdagradOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "Adagrad"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> sum_;
-  double steps_ = 0;
+  void begin_step() override;
+  void update(const Part& part) override;
+  AdagradOptions options_;
 };
 
 struct AdadeltaOptions {
@@ -160,16 +227,14 @@ struct AdadeltaOptions {
 };
 
 /// Adadelta (Zeiler, 2012).
-class TILEWRIGHT_API Adadelta {
+class TILEWRIGHT_API Adadelta final : public Optimizer {
  public:
-  explicit Adadelta(nn::ParameterBlock& block, AdadeltaOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  AdadeltaOptions options;
+  explicit Adadelta(nn::ParameterBlock& block, AdadeltaOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "Adadelta"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> v_, u_;
+  void update(const Part& part) override;
+  AdadeltaOptions options_;
 };
 
 struct RpropOptions {
@@ -178,16 +243,14 @@ struct RpropOptions {
 
 /// Resilient backpropagation (Riedmiller and Braun, 1993), for full batches. lr is the first step size, read when the
 /// optimizer is made.
-class TILEWRIGHT_API Rprop {
+class TILEWRIGHT_API Rprop final : public Optimizer {
  public:
   explicit Rprop(nn::ParameterBlock& block, RpropOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  RpropOptions options;
+  const char* name() const override { return "Rprop"; }
 
  private:
-  nn::ParameterBlock* block_;
-  Matrix<float> previous_, step_size_;
+  void update(const Part& part) override;
+  RpropOptions options_;
 };
 
 struct LionOptions {
@@ -195,16 +258,39 @@ struct LionOptions {
 };
 
 /// Lion (Chen et al., 2023), decoupled weight decay.
-class TILEWRIGHT_API Lion {
+class TILEWRIGHT_API Lion final : public Optimizer {
  public:
-  explicit Lion(nn::ParameterBlock& block, LionOptions options = {});
-  void zero_grad() { block_->zero_grad(); }
-  void step();
-  LionOptions options;
+  explicit Lion(nn::ParameterBlock& block, LionOptions options = {}, const ParameterGroups& groups = {});
+  const char* name() const override { return "Lion"; }
+
+ private:
+  void update(const Part& part) override;
+  LionOptions options_;
+};
+
+// ---- between backward and step
+
+/// Scales all gradients so that their norm is at most max_norm, as clip_norm(); returns the norm before.
+TILEWRIGHT_API double clip_grad_norm(nn::ParameterBlock& block, double max_norm);
+/// Every gradient into [-limit, limit].
+TILEWRIGHT_API void clip_grad_value(nn::ParameterBlock& block, double limit);
+/// Adds the gradient of l1 |w|_1 + l2 / 2 |w|^2 for the parameters whose names match (biases are usually left out).
+TILEWRIGHT_API void add_penalty(nn::ParameterBlock& block, double l1, double l2 = 0,
+                                std::string_view pattern = "*weight");
+
+/// Averages of the weights: average += (1 - decay) (weights - average) after every step. swap() exchanges both, before
+/// and after an evaluation.
+class TILEWRIGHT_API WeightAverage {
+ public:
+  /// Begins with the weights as they are. The block must outlive it.
+  explicit WeightAverage(nn::ParameterBlock& block, double decay = 0.999);
+  void update();
+  void swap();
 
  private:
   nn::ParameterBlock* block_;
-  Matrix<float> m_;
+  double decay_;
+  Matrix<float> average_;
 };
 
 }  // namespace tilewright::optim

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// Learning rates over time. A schedule sets the rate of every group when it is made and at each step(); t counts steps
+// from 0, base is the group's lr when the optimizer was made. PyTorch's names, defaults and closed forms.
+#pragma once
+
+#include "tilewright/nn/optim.hpp"
+
+namespace tilewright::optim {
+
+class TILEWRIGHT_API Schedule {
+ public:
+  virtual ~Schedule();
+  Schedule(const Schedule&) = delete;
+  Schedule& operator=(const Schedule&) = delete;
+  /// The rate at t.
+  virtual double lr(double base, Index t) const = 0;
+  void step() { set_time(time_ + 1); }
+  /// Where a checkpoint goes on.
+  Index time() const { return time_; }
+  void set_time(Index t);
+
+ protected:
+  explicit Schedule(Optimizer& optimizer) : optimizer_(&optimizer) {}
+  Optimizer* optimizer_;
+  Index time_ = 0;
+};
+
+/// base gamma^(t / step_size), rounded down
+class TILEWRIGHT_API StepLR final : public Schedule {
+ public:
+  StepLR(Optimizer& optimizer, Index step_size, double gamma = 0.1);
+  double lr(double base, Index t) const override;
+
+ private:
+  Index step_size_;
+  double gamma_;
+};
+
+/// base gamma^(milestones up to t)
+class TILEWRIGHT_API MultiStepLR final : public Schedule {
+ public:
+  MultiStepLR(Optimizer& optimizer, std::vector<Index> milestones, double gamma = 0.1);
+  double lr(double base, Index t) const override;
+
+ private:
+  std::vector<Index> milestones_;
+  double gamma_;
+};
+
+/// base gamma^t
+class TILEWRIGHT_API ExponentialLR final : public Schedule {
+ public:
+  ExponentialLR(Optimizer& optimizer, double gamma);
+  double lr(double base, Index t) const override;
+
+ private:
+  double gamma_;
+};
+
+/// base times a factor that goes from start_factor to end_factor in total_iters steps, and stays. Warm-up: 1/3 to 1.
+class TILEWRIGHT_API LinearLR final : public Schedule {
+ public:
+  explicit LinearLR(Optimizer& optimizer, double start_factor = 1.0 / 3, double end_factor = 1, Index total_iters = 5);
+  double lr(double base, Index t) const override;
+
+ private:
+  double start_, end_;
+  Index total_;
+};
+
+/// base (1 - t / total_iters)^power, then 0
+class TILEWRIGHT_API PolynomialLR final : public Schedule {
+ public:
+  explicit PolynomialLR(Optimizer& optimizer, Index total_iters = 5, double power = 1);
+  double lr(double base, Index t) const override;
+
+ private:
+  Index total_;
+  double power_;
+};
+
+/// eta_min + (base - eta_min) (1 + cos(pi t / t_max)) / 2
+class TILEWRIGHT_API CosineAnnealingLR final : public Schedule {
+ public:
+  CosineAnnealingLR(Optimizer& optimizer, Index t_max, double eta_min = 0);
+  double lr(double base, Index t) const override;
+
+ private:
+  Index t_max_;
+  double eta_min_;
+};
+
+/// The same from the beginning again after t_0 steps, then after t_0 t_mult, and so on.
+class TILEWRIGHT_API CosineAnnealingWarmRestarts final : public Schedule {
+ public:
+  CosineAnnealingWarmRestarts(Optimizer& optimizer, Index t_0, Index t_mult = 1, double eta_min = 0);
+  double lr(double base, Index t) const override;
+
+ private:
+  Index t_0_, t_mult_;
+  double eta_min_;
+};
+
+/// From max_lr / div_factor up to max_lr in pct_start of total_steps, and down to max_lr / div_factor /
+/// final_div_factor, both by cosines. PyTorch's with cycle_momentum=False: the momentum is left alone.
+class TILEWRIGHT_API OneCycleLR final : public Schedule {
+ public:
+  OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, double pct_start = 0.3, double div_factor = 25,
+             double final_div_factor = 1e4);
+  double lr(double base, Index t) const override;
+
+ private:
+  double max_lr_;
+  Index total_;
+  double up_, div_, final_div_;
+};
+
+/// The product of what each of the schedules makes of the base (PyTorch's ChainedScheduler). They must outlive it, and
+/// only this one is stepped.
+class TILEWRIGHT_API ChainedSchedule final : public Schedule {
+ public:
+  ChainedSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules);
+  double lr(double base, Index t) const override;
+
+ private:
+  std::vector<const Schedule*> schedules_;
+};
+
+/// One schedule up to each milestone, then the next, which counts from there (PyTorch's SequentialLR): warm-up and
+/// then something else. They must outlive it, and only this one is stepped.
+class TILEWRIGHT_API SequentialSchedule final : public Schedule {
+ public:
+  SequentialSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules, std::vector<Index> milestones);
+  double lr(double base, Index t) const override;
+
+ private:
+  std::vector<const Schedule*> schedules_;
+  std::vector<Index> milestones_;
+};
+
+/// Multiplies the rate by `factor` when a number has not become better for more than `patience` steps; better is lower
+/// by a share of `threshold` (higher, with Mode::max).
+class TILEWRIGHT_API ReduceLROnPlateau {
+ public:
+  enum class Mode { min, max };
+  struct Options {
+    Mode mode = Mode::min;
+    double factor = 0.1;
+    Index patience = 10;
+    double threshold = 1e-4;
+    Index cooldown = 0;
+    double min_lr = 0;
+    double eps = 1e-8;  // smaller changes are not made
+  };
+  explicit ReduceLROnPlateau(Optimizer& optimizer) : ReduceLROnPlateau(optimizer, Options()) {}
+  ReduceLROnPlateau(Optimizer& optimizer, Options options);
+  void step(double metric);
+
+ private:
+  Optimizer* optimizer_;
+  Options options_;
+  double best_;
+  Index bad_ = 0, cooling_ = 0;
+};
+
+}  // namespace tilewright::optim

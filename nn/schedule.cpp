@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+#include "tilewright/nn/schedule.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+namespace tilewright::optim {
+namespace {
+
+double power(double base, Index exponent) { return std::pow(base, static_cast<double>(exponent)); }
+
+double cosine(double from, double to, double share) {
+  return to + (from - to) / 2 * (1 + std::cos(std::numbers::pi * share));
+}
+
+double share(Index t, Index total) { return static_cast<double>(t) / static_cast<double>(total); }
+
+void check_positive(const char* schedule, const char* what, Index value) {
+  if (value < 1)
+    throw ValueError(std::string(schedule) + ": " + what + " is " + std::to_string(value) + ", expected 1 or more");
+}
+
+}  // namespace
+
+Schedule::~Schedule() = default;
+
+void Schedule::set_time(Index t) {
+  time_ = t;
+  for (Optimizer::Group& group : optimizer_->groups()) group.lr = lr(group.base_lr, t);
+}
+
+StepLR::StepLR(Optimizer& optimizer, Index step_size, double gamma)
+    : Schedule(optimizer), step_size_(step_size), gamma_(gamma) {
+  check_positive("StepLR", "step_size", step_size);
+  set_time(0);
+}
+double StepLR::lr(double base, Index t) const { return base * power(gamma_, t / step_size_); }
+
+MultiStepLR::MultiStepLR(Optimizer& optimizer, std::vector<Index> milestones, double gamma)
+    : Schedule(optimizer), milestones_(std::move(milestones)), gamma_(gamma) {
+  set_time(0);
+}
+double MultiStepLR::lr(double base, Index t) const {
+  return base * power(gamma_, std::ranges::count_if(milestones_, [t](Index m) { return m <= t; }));
+}
+
+ExponentialLR::ExponentialLR(Optimizer& optimizer, double gamma) : Schedule(optimizer), gamma_(gamma) { set_time(0); }
+double ExponentialLR::lr(double base, Index t) const { return base * power(gamma_, t); }
+
+LinearLR::LinearLR(Optimizer& optimizer, double start_factor, double end_factor, Index total_iters)
+    : Schedule(optimizer), start_(start_factor), end_(end_factor), total_(total_iters) {
+  check_positive("LinearLR", "total_iters", total_iters);
+  set_time(0);
+}
+double LinearLR::lr(double base, Index t) const {
+  return base * (start_ + (end_ - start_) * share(std::min(t, total_), total_));
+}
+
+PolynomialLR::PolynomialLR(Optimizer& optimizer, Index total_iters, double power)
+    : Schedule(optimizer), total_(total_iters), power_(power) {
+  check_positive("PolynomialLR", "total_iters", total_iters);
+  set_time(0);
+}
+double PolynomialLR::lr(double base, Index t) const {
+  return base * std::pow(1 - share(std::min(t, total_), total_), power_);
+}
+
+CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, Index t_max, double eta_min)
+    : Schedule(optimizer), t_max_(t_max), eta_min_(eta_min) {
+  check_positive("CosineAnnealingLR", "t_max", t_max);
+  set_time(0);
+}
+double CosineAnnealingLR::lr(double base, Index t) const { return cosine(base, eta_min_, share(t, t_max_)); }
+
+CosineAnnealingWarmRestarts::CosineAnnealingWarmRestarts(Optimizer& optimizer, Index t_0, Index t_mult, double eta_min)
+    : Schedule(optimizer), t_0_(t_0), t_mult_(t_mult), eta_min_(eta_min) {
+  check_positive("CosineAnnealingWarmRestarts", "t_0", t_0);
+  check_positive("CosineAnnealingWarmRestarts", "t_mult", t_mult);
+  set_time(0);
+}
+double CosineAnnealingWarmRestarts::lr(double base, Index t) const {
+  Index length = t_0_;
+  if (t_mult_ == 1) t %= length;
+  while (t >= length) {
+    t -= length;
+    length *= t_mult_;
+  }
+  return cosine(base, eta_min_, share(t, length));
+}
+
+OneCycleLR::OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, double pct_start, double div_factor,
+                       double final_div_factor)
+    : Schedule(optimizer),
+      max_lr_(max_lr),
+      total_(total_steps),
+      up_(pct_start * static_cast<double>(total_steps) - 1),
+      div_(div_factor),
+      final_div_(final_div_factor) {
+  check_positive("OneCycleLR", "total_steps", total_steps);
+  if (!(pct_start >= 0 && pct_start <= 1))
+    throw ValueError("OneCycleLR: pct_start is " + std::to_string(pct_start) + ", expected 0 .. 1");
+  set_time(0);
+}
+double OneCycleLR::lr(double, Index t) const {
+  const double low = max_lr_ / div_, now = static_cast<double>(std::min(t, total_ - 1));
+  if (now <= up_) return up_ > 0 ? cosine(low, max_lr_, now / up_) : max_lr_;
+  return cosine(max_lr_, low / final_div_, (now - up_) / (static_cast<double>(total_ - 1) - up_));
+}
+
+ChainedSchedule::ChainedSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules)
+    : Schedule(optimizer), schedules_(std::move(schedules)) {
+  set_time(0);
+}
+double ChainedSchedule::lr(double base, Index t) const {
+  double rate = base;
+  for (const Schedule* schedule : schedules_) rate *= schedule->lr(base, t) / base;
+  return rate;
+}
+
+SequentialSchedule::SequentialSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules,
+                                       std::vector<Index> milestones)
+    : Schedule(optimizer), schedules_(std::move(schedules)), milestones_(std::move(milestones)) {
+  if (schedules_.size() != milestones_.size() + 1 || !std::ranges::is_sorted(milestones_))
+    throw ValueError("SequentialSchedule: " + std::to_string(schedules_.size()) +
+                     " schedules want one milestone less, "
+                     "in ascending order, not " +
+                     std::to_string(milestones_.size()));
+  set_time(0);
+}
+double SequentialSchedule::lr(double base, Index t) const {
+  const auto passed = static_cast<std::size_t>(std::ranges::upper_bound(milestones_, t) - milestones_.begin());
+  return schedules_[passed]->lr(base, passed == 0 ? t : t - milestones_[passed - 1]);
+}
+
+ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, Options options)
+    : optimizer_(&optimizer), options_(options), best_(std::numeric_limits<double>::infinity()) {
+  if (options.mode == Mode::max) best_ = -best_;
+  if (!(options.factor > 0 && options.factor < 1))
+    throw ValueError("ReduceLROnPlateau: factor is " + std::to_string(options.factor) + ", expected 0 < factor < 1");
+}
+
+void ReduceLROnPlateau::step(double metric) {
+  // As PyTorch: best +- a share of it; from infinity anything finite is better.
+  const bool lower = options_.mode == Mode::min;
+  const bool better = std::isinf(best_) ? !std::isnan(metric)
+                      : lower           ? metric < best_ * (1 - options_.threshold)
+                                        : metric > best_ * (1 + options_.threshold);
+  if (better) {
+    best_ = metric;
+    bad_ = 0;
+  } else {
+    ++bad_;
+  }
+  if (cooling_ > 0) {
+    --cooling_;
+    bad_ = 0;
+  }
+  if (bad_ <= options_.patience) return;
+  for (Optimizer::Group& group : optimizer_->groups()) {
+    const double rate = std::max(group.lr * options_.factor, options_.min_lr);
+    if (group.lr - rate > options_.eps) group.lr = rate;
+  }
+  cooling_ = options_.cooldown;
+  bad_ = 0;
+}
+
+}  // namespace tilewright::optim
