@@ -3,7 +3,9 @@
 #pragma once
 
 #include "tilewright/nn/data.hpp"
+#include "tilewright/nn/dataset.hpp"
 #include "tilewright/nn/embedding.hpp"
+#include "tilewright/nn/files.hpp"
 #include "tilewright/nn/init.hpp"
 #include "tilewright/nn/layer.hpp"
 #include "tilewright/nn/loss.hpp"
