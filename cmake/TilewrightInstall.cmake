@@ -11,14 +11,14 @@ write_basic_package_version_file(tilewright-config-version.cmake COMPATIBILITY S
 install(FILES "${CMAKE_CURRENT_BINARY_DIR}/tilewright-config.cmake" "${CMAKE_CURRENT_BINARY_DIR}/tilewright-config-version.cmake"
         DESTINATION "${package_dir}")
 
-# What a static library leaves to its user: OpenMP's runtime and zlib.
+# What a static library leaves to its user: OpenMP's runtime, threads and zlib.
 set(kernels_private "")
 if(TILEWRIGHT_OPENMP)
   set(kernels_private "${OpenMP_CXX_FLAGS}")
 endif()
-set(nn_private "")
+set(nn_private "-pthread")
 if(ZLIB_FOUND)
-  set(nn_private "-lz")
+  set(nn_private "-lz -pthread")
 endif()
 foreach(name kernels nn)
   configure_file(cmake/tilewright-${name}.pc.in tilewright-${name}.pc @ONLY)

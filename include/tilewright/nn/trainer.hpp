@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// Training loops: fit, evaluate, predict, early stopping, history. One's own loop needs none of it (examples/).
+#pragma once
+
+#include <cstdio>
+#include <functional>
+
+#include "tilewright/nn/dataset.hpp"
+#include "tilewright/nn/files.hpp"
+#include "tilewright/nn/loss.hpp"
+
+namespace tilewright::nn {
+
+/// The model's outputs for all rows of x, in evaluation mode, in batches.
+TILEWRIGHT_API Matrix<float> predict(Sequential& model, MatrixView<const float> x, Index batch_size = 1024);
+
+/// What a metric is computed from.
+struct Predictions {
+  MatrixView<const float> y, targets;
+  std::span<const Index> classes;
+};
+struct Metric {
+  std::string name;
+  std::function<double(const Predictions&)> compute;
+};
+/// nn::accuracy under the name "accuracy".
+TILEWRIGHT_API Metric accuracy_metric();
+
+/// What became of an epoch. Values that were not computed are NaN.
+struct EpochResult {
+  Index epoch = 0;
+  double loss = 0, validation_loss = 0, lr = 0, seconds = 0;
+  std::vector<double> metrics;  // of the validation set
+};
+
+struct TILEWRIGHT_API History {
+  std::vector<std::string> metric_names;
+  std::vector<EpochResult> epochs;
+  bool stopped_early = false, interrupted = false;
+  /// By name: "loss", "validation_loss", "lr", "seconds" or a metric. ValueError for others.
+  std::vector<double> values(std::string_view name) const;
+  /// One row per epoch, with a header.
+  void save_csv(const std::string& path) const;
+  /// The losses as curves.
+  void save_svg(const std::string& path, const std::string& title = "loss") const;
+};
+
+/// The loss (the mean over samples, if the loss is a mean) and the metrics on a dataset, in evaluation mode.
+TILEWRIGHT_API EpochResult evaluate(Sequential& model, Loss& loss, const Dataset& data,
+                                    const std::vector<Metric>& metrics = {}, Index batch_size = 1024);
+
+/// Ends training when a number has not become better for `patience` epochs. Keras's options and defaults.
+struct EarlyStopping {
+  std::string monitor = "validation_loss";
+  enum class Mode { min, max } mode = Mode::min;
+  double min_delta = 0;
+  Index patience = 0;
+  std::optional<double> baseline = {};
+  bool restore_best_weights = false;
+  Index start_from_epoch = 0;
+};
+
+struct FitOptions {
+  Index epochs = 10;
+  const Dataset* validation = nullptr;
+  std::vector<Metric> metrics = {};  // of the validation set
+  optim::Schedule* schedule = nullptr;
+  bool schedule_every_step = false;             // or every epoch
+  optim::ReduceLROnPlateau* plateau = nullptr;  // looks at the validation's loss, or the training's
+  std::optional<EarlyStopping> early_stopping = {};
+  double max_norm = 0;                      // of the gradients; 0 does not clip
+  double l1 = 0;                            // see optim::add_penalty; for L2 use the optimizer's weight decay
+  Index accumulate = 1;                     // batches whose mean gradient makes one step
+  optim::WeightAverage* average = nullptr;  // updated after every step
+  /// A line that is rewritten while training goes on, and one for every epoch.
+  std::FILE* progress = nullptr;
+  /// Called after every epoch; false ends training.
+  std::function<bool(const EpochResult&)> after_epoch = {};
+  /// A checkpoint, written after every epoch and every checkpoint_every steps (0: epochs only). When the file is there
+  /// already, training goes on from it, and the weights become what an uninterrupted run would have made of them. What
+  /// early stopping, plateau and average remember is not in it.
+  std::string checkpoint = {};
+  Index checkpoint_every = 0;
+  /// Ctrl-C ends training after the step that runs, with a checkpoint if there is one; a second one kills as usual.
+  bool stop_on_interrupt = false;
+};
+
+/// Trains for `epochs` epochs of the loader. Throws what its parts throw, ValueError for options that contradict each
+/// other. Steps allocate nothing after the first epoch.
+TILEWRIGHT_API History fit(Sequential& model, Loss& loss, optim::Optimizer& optimizer, DataLoader& loader,
+                           const FitOptions& options = {});
+
+// ---- pictures
+
+struct Series {
+  std::string name;
+  std::vector<double> y;  // at 1, 2, ...; NaN leaves a gap
+};
+/// Curves with labelled axes as an SVG file.
+TILEWRIGHT_API void save_svg(const std::string& path, const std::string& title, const std::string& x_label,
+                             const std::string& y_label, const std::vector<Series>& series);
+
+}  // namespace tilewright::nn
