@@ -118,10 +118,10 @@ TEST(Safetensors, PyTorchReadsWhatWeWrote) {
                                      {"y", "F32", {4, 3}, std::as_bytes(std::span(y.data, 12))}};
   save_model(folder / "m", model);
   const SafetensorsFile file(folder / "m");
-  for (const auto& t : file.tensors())
-    tensors.push_back({t.name, t.dtype == "I64" ? "I64" : "F32", t.shape, t.data});
+  for (const auto& t : file.tensors()) tensors.push_back({t.name, t.dtype == "I64" ? "I64" : "F32", t.shape, t.data});
   save_safetensors(folder / "all", tensors);
-  EXPECT_EQ(std::system(("python3 -W ignore " TILEWRIGHT_TEST_DATA "/make_safetensors.py " + (folder / "all")).c_str()), 0);
+  EXPECT_EQ(std::system(("python3 -W ignore " TILEWRIGHT_TEST_DATA "/make_safetensors.py " + (folder / "all")).c_str()),
+            0);
 }
 
 std::string with_header(const std::string& json, const std::string& data = "") {

@@ -15,5 +15,7 @@
 #include "tilewright/nn/optim.hpp"
 #include "tilewright/nn/schedule.hpp"
 #include "tilewright/nn/sequential.hpp"
+#include "tilewright/nn/tables.hpp"
+#include "tilewright/nn/text.hpp"
 #include "tilewright/nn/trainer.hpp"
 #include "tilewright/tilewright.hpp"
