@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "tilewright/nn/trainer.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -169,7 +171,7 @@ class Training {
           break;
         }
       }
-      if (options_.progress != nullptr && seconds_since(shown) > 0.2) {
+      if (is_terminal_ && seconds_since(shown) > 0.2) {
         shown = Clock::now();
         show(sum / static_cast<double>(samples), samples, seconds_since(start));
       }
@@ -229,7 +231,9 @@ class Training {
 
   void report(const EpochResult& r) {
     if (options_.progress == nullptr) return;
-    std::fprintf(options_.progress, "\r\033[Kepoch %td/%td  loss %.4f", r.epoch + 1, options_.epochs, r.loss);
+    // what show() wrote goes
+    std::fprintf(options_.progress, "%sepoch %td/%td  loss %.4f", is_terminal_ ? "\r\033[K" : "", r.epoch + 1,
+                 options_.epochs, r.loss);
     if (!std::isnan(r.validation_loss)) std::fprintf(options_.progress, "  validation %.4f", r.validation_loss);
     for (std::size_t i = 0; i < r.metrics.size(); ++i)
       std::fprintf(options_.progress, "  %s %.4f", history_.metric_names[i].c_str(), r.metrics[i]);
@@ -244,6 +248,7 @@ class Training {
   const FitOptions& options_;
   History history_;
   Index steps_ = 0;
+  bool is_terminal_ = options_.progress != nullptr && isatty(fileno(options_.progress)) == 1;
 };
 
 }  // namespace

@@ -72,7 +72,7 @@ struct FitOptions {
   double l1 = 0;                            // see optim::add_penalty; for L2 use the optimizer's weight decay
   Index accumulate = 1;                     // batches whose mean gradient makes one step
   optim::WeightAverage* average = nullptr;  // updated after every step
-  /// A line that is rewritten while training goes on, and one for every epoch.
+  /// A line for every epoch; on a terminal also one that is rewritten while training goes on, with the time left.
   std::FILE* progress = nullptr;
   /// Called after every epoch; false ends training.
   std::function<bool(const EpochResult&)> after_epoch = {};

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// Does a piece of DNA hold a motif? Sequences as bags of words of six letters; a vector for each word, their sum, one
+// layer. Afterwards the words with the largest weight are printed: the motif, found. The motif is TATAAW, W being A or
+// T, once in every second sequence of 80 letters. --csv has columns "sequence" and "label".
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+
+#include "tilewright/nn/nn.hpp"
+
+using namespace tilewright;
+
+namespace {
+
+constexpr Index kWord = 6, kWords = 4096;  // 4^6
+constexpr std::string_view kLetters = "ACGT";
+
+std::vector<Index> words_of(const std::string& sequence) {
+  std::vector<Index> words;
+  for (std::size_t first = 0; first + kWord <= sequence.size(); ++first) {
+    Index word = 0;
+    for (std::size_t k = 0; k < kWord; ++k) {
+      const std::size_t letter = kLetters.find(sequence[first + k]);
+      if (letter == std::string_view::npos)
+        throw ValueError(std::string("motifs: the letter '") + sequence[first + k] + "' is not one of ACGT");
+      word = 4 * word + static_cast<Index>(letter);
+    }
+    words.push_back(word);
+  }
+  return words;
+}
+
+std::string letters_of(Index word) {
+  std::string text;
+  for (Index k = 0; k < kWord; ++k, word /= 4) text.insert(text.begin(), kLetters[static_cast<std::size_t>(word % 4)]);
+  return text;
+}
+
+/// How much speaks for a motif.
+std::vector<float> score(const Matrix<float>& y) {
+  std::vector<float> s;
+  for (Index i = 0; i < y.rows(); ++i) s.push_back(y(i, 1) - y(i, 0));
+  return s;
+}
+
+struct Sequences {
+  std::vector<std::string> text;
+  std::vector<Index> labels;
+};
+
+Sequences grow(Index count) {
+  Sequences s;
+  for (Index i = 0; i < count; ++i) {
+    const RandomStream random{3, static_cast<std::uint64_t>(i)};
+    std::string text;
+    for (std::uint64_t k = 0; k < 80; ++k) text += kLetters[random.below(k, 4)];
+    const bool holds = i % 2 == 1;
+    if (holds) text.replace(random.below(90, 75), 6, random.below(91, 2) == 0 ? "TATAAA" : "TATAAT");
+    s.text.push_back(text.substr(0, 80));
+    s.labels.push_back(holds ? 1 : 0);
+  }
+  return s;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  std::string csv;
+  double require = 0;
+  CLI::App app("Motifs in DNA");
+  app.add_option("--csv", csv, "file with columns sequence and label");
+  app.add_option("--require", require, "area under the curve below which the program ends with 1");
+  CLI11_PARSE(app, argc, argv);
+  Sequences sequences = csv.empty() ? grow(8000) : Sequences{};
+  if (!csv.empty()) {
+    const nn::CsvTable table = nn::read_csv(csv);
+    sequences.text.assign(table.column("sequence").begin(), table.column("sequence").end());
+    sequences.labels = table.categories("label").ids;
+  }
+  std::vector<std::vector<Index>> ids;
+  std::size_t longest = 0;
+  for (const std::string& text : sequences.text)
+    ids.push_back(words_of(text)), longest = std::max(longest, ids.back().size());
+  nn::Dataset data{nn::pad_sequences(ids, static_cast<Index>(longest), kWords), {}, sequences.labels};
+  const nn::Split split = nn::split_stratified(data.classes, 0.25, 1);
+  const nn::Dataset train = nn::subset(data, split.train), test = nn::subset(data, split.test);
+  nn::Sequential model(nn::EmbeddingBag(kWords + 1, 4, nn::EmbeddingBag::Mode::sum, kWords), nn::Linear(4, 2));
+  nn::init::normal(model.parameters()["0.weight"], {1, 0}, 0, 0.01F);
+  nn::CrossEntropyLoss criterion;
+  optim::Adam optimizer(model.parameters(), {.lr = 5e-3});
+  nn::DataLoader loader(train, {.batch_size = 100, .seed = 1});
+  nn::fit(model, criterion, optimizer, loader, {.epochs = 8, .l1 = 2e-5, .progress = stdout});
+  const double area = nn::area_under_curve(score(nn::predict(model, test.x)), test.classes);
+  Matrix<float> each(kWords, 1);
+  std::iota(each.data(), each.data() + kWords, 0.0F);
+  const auto weight = score(nn::predict(model, each));
+  std::printf("area under the curve %.3f; strongest words:", area);
+  std::vector<std::pair<float, Index>> order;
+  for (Index i = 0; i < kWords; ++i) order.emplace_back(-weight[static_cast<std::size_t>(i)], i);
+  std::ranges::sort(order);
+  for (std::size_t i = 0; i < 5; ++i) std::printf(" %s", letters_of(order[i].second).c_str());
+  std::printf("
+");
+  return area >= require ? 0 : 1;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 2;
+}
