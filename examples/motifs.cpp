@@ -63,6 +63,12 @@ Sequences grow(Index count) {
   return s;
 }
 
+Sequences read(const std::string& csv) {
+  const nn::CsvTable table = nn::read_csv(csv);
+  const auto text = table.column("sequence");
+  return {{text.begin(), text.end()}, table.categories("label").ids};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -72,12 +78,7 @@ int main(int argc, char** argv) try {
   app.add_option("--csv", csv, "file with columns sequence and label");
   app.add_option("--require", require, "area under the curve below which the program ends with 1");
   CLI11_PARSE(app, argc, argv);
-  Sequences sequences = csv.empty() ? grow(8000) : Sequences{};
-  if (!csv.empty()) {
-    const nn::CsvTable table = nn::read_csv(csv);
-    sequences.text.assign(table.column("sequence").begin(), table.column("sequence").end());
-    sequences.labels = table.categories("label").ids;
-  }
+  const Sequences sequences = csv.empty() ? grow(8000) : read(csv);
   std::vector<std::vector<Index>> ids;
   std::size_t longest = 0;
   for (const std::string& text : sequences.text)
@@ -100,8 +101,7 @@ int main(int argc, char** argv) try {
   for (Index i = 0; i < kWords; ++i) order.emplace_back(-weight[static_cast<std::size_t>(i)], i);
   std::ranges::sort(order);
   for (std::size_t i = 0; i < 5; ++i) std::printf(" %s", letters_of(order[i].second).c_str());
-  std::printf("
-");
+  std::printf("\n");
   return area >= require ? 0 : 1;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());

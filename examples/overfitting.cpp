@@ -11,14 +11,11 @@ using namespace tilewright;
 
 namespace {
 
-/// Two half moons; a share of the labels is wrong.
-nn::Dataset points(Index count, double wrong, std::uint64_t seed) {
+/// Two half moons; a tenth of the labels is wrong.
+nn::Dataset points(Index count, std::uint64_t seed) {
   nn::Dataset data = nn::generate_moons(count, 0.25, seed);
-  for (Index i = 0; i < count; ++i)
-    if (RandomStream{seed, 77}.uniform(static_cast<std::uint64_t>(i)) < wrong) {
-      Index& label = data.classes[static_cast<std::size_t>(i)];
-      label = 1 - label;
-    }
+  for (std::size_t i = 0; i < data.classes.size(); ++i)
+    if (RandomStream{seed, 77}.uniform(i) < 0.1F) data.classes[i] = 1 - data.classes[i];
   return data;
 }
 
@@ -36,7 +33,7 @@ struct Outcome {
 };
 
 Outcome learn(const Remedy& r, Index epochs, const nn::Dataset& test) {
-  const nn::Dataset train = points(r.samples, 0.1, 1), validation = points(200, 0.1, 3);
+  const nn::Dataset train = points(r.samples, 1), validation = points(200, 3);
   nn::Sequential model(nn::Linear(2, r.hidden), nn::ReLU(), nn::Dropout(r.dropout), nn::Linear(r.hidden, r.hidden),
                        nn::ReLU(), nn::Dropout(r.dropout), nn::Linear(r.hidden, 2));
   model.reset_parameters(5);
@@ -71,7 +68,7 @@ int main(int argc, char** argv) try {
   app.add_option("--epochs", epochs)->capture_default_str();
   app.add_option("--plot", plot, "SVG file to draw the test losses into");
   CLI11_PARSE(app, argc, argv);
-  const nn::Dataset test = points(2000, 0.1, 2);
+  const nn::Dataset test = points(2000, 2);
   const Remedy remedies[] = {{.name = "none"},
                              {.name = "more data", .samples = 1600},
                              {.name = "augmentation", .noise = 0.3F},
