@@ -50,18 +50,20 @@ int main(int argc, char** argv) try {
   const nn::Split split = nn::split(all.size(), 0.1, 1);
   const nn::Dataset train = nn::subset(all, split.train), test = nn::subset(all, split.test);
 
-  nn::Sequential model(nn::Linear(784, 256), nn::ReLU(), nn::Linear(256, 32), nn::Tanh(), nn::Linear(32, 256),
-                       nn::ReLU(), nn::Linear(256, 784), nn::Sigmoid());
+  nn::Sequential model(nn::Linear(784, 256), nn::BatchNorm1d(256), nn::ReLU(), nn::Linear(256, 32), nn::Linear(32, 256),
+                       nn::ReLU(), nn::Linear(256, 784));
   std::printf("%s", model.summary().c_str());
-  nn::MSELoss criterion;
+  nn::BCEWithLogitsLoss criterion;
   optim::Adam optimizer(model.parameters(), {.lr = 2e-3});
   const auto noise = nn::add_noise(0.5F);
-  nn::DataLoader loader(train, {.batch_size = 64, .seed = 1, .augmentation = noise, .prefetch = true});
+  nn::DataLoader loader(train,
+                        {.batch_size = 64, .seed = 1, .drop_last = true, .augmentation = noise, .prefetch = true});
   nn::fit(model, criterion, optimizer, loader, {.epochs = epochs, .progress = stdout});
 
   Matrix<float> noisy = test.x;
   for (Index i = 0; i < noisy.rows(); ++i) noise({&noisy(i, 0), 784}, {99, static_cast<std::uint64_t>(i) << 20});
-  const Matrix<float> clean = nn::predict(model, noisy);
+  Matrix<float> clean = nn::predict(model, noisy);
+  activation_forward(ActivationKind::sigmoid, clean, clean);
   show({&test.x(0, 0), &noisy(0, 0), &clean(0, 0)});
   const double before = squares(noisy, test.x), after = squares(clean, test.x);
   std::printf("mean squared error with noise %.4f, after the network %.4f\n", before, after);
