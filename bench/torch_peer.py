@@ -2,6 +2,7 @@
 """PyTorch's side of a race: prints the seconds of one call, best of many samples.
 
     torch_peer.py THREADS simplenet              one training step of the tutorial's network, as the tutorial writes it
+    torch_peer.py THREADS mlp|wide_mlp           of the suite train, with the fused optimizer
     torch_peer.py THREADS sgd_momentum|adam|adamw N   the fused kernel of the optimizer on N parameters, called directly
     torch_peer.py THREADS mse|bce_with_logits N       value and gradient
     torch_peer.py THREADS cross_entropy ROWS COLS     the same
@@ -41,6 +42,25 @@ def simplenet():
     return step
 
 
+def mlp(wide):
+    L = nn.Linear
+    if wide:
+        model = nn.Sequential(L(1024, 4096), nn.GELU(), L(4096, 4096), nn.GELU(), L(4096, 1024))
+        x, target, criterion = torch.randn(256, 1024), torch.randn(256, 1024), nn.MSELoss()
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    else:
+        model = nn.Sequential(L(784, 512), nn.ReLU(), L(512, 256), nn.ReLU(), L(256, 10))
+        x, target, criterion = torch.randn(128, 784), torch.randint(10, (128,)), nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+
+    def step():
+        optimizer.zero_grad()
+        criterion(model(x), target).backward()
+        optimizer.step()
+
+    return step
+
+
 def update(name, n):
     p, g, m, v = torch.randn(n), torch.randn(n), torch.randn(n), torch.rand(n)
     if name == "sgd_momentum":
@@ -69,6 +89,8 @@ torch.set_num_threads(int(threads))
 numbers = [int(n) for n in numbers]
 if what == "simplenet":
     print(best_of(simplenet()))
+elif what.endswith("mlp"):
+    print(best_of(mlp(what == "wide_mlp")))
 elif what in ("mse", "bce_with_logits", "cross_entropy"):
     print(best_of(loss(what, *numbers)))
 else:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Suite train: one whole step (zero, forward, loss, backward, optimizer). The roof is the step's products at the
-// multiply-add peak. The peer of the tutorial's network is PyTorch in Python, when it is on the machine.
+// multiply-add peak. The peer is PyTorch in Python, when it is on the machine.
 #include <array>
 #include <cmath>
 #include <memory>
@@ -13,7 +13,8 @@ namespace {
 
 struct Training {
   nn::Sequential model;
-  optim::Adam optimizer{model.parameters()};
+  optim::AdamOptions options{};
+  optim::Adam optimizer{model.parameters(), options};
   Matrix<float> x{}, target{};
   std::vector<Index> classes{};
   nn::MSELoss mse{};
@@ -55,7 +56,8 @@ std::shared_ptr<Training> mlp() {
 
 std::shared_ptr<Training> wide_mlp() {
   std::shared_ptr<Training> t(new Training{
-      nn::Sequential(nn::Linear(1024, 4096), nn::GELU(), nn::Linear(4096, 4096), nn::GELU(), nn::Linear(4096, 1024))});
+      nn::Sequential(nn::Linear(1024, 4096), nn::GELU(), nn::Linear(4096, 4096), nn::GELU(), nn::Linear(4096, 1024)),
+      optim::AdamW::kDefaults});
   t->x = Matrix<float>(256, 1024);
   t->target = Matrix<float>(256, 1024);
   fill_normal(t->target.span(), {1, 2});
@@ -71,7 +73,7 @@ double step_flops(const std::vector<Index>& widths, Index batch) {
 }
 
 void add_training(const std::string& name, const std::vector<Index>& widths, Index batch,
-                  std::shared_ptr<Training> (*make)(), bool torch) {
+                  std::shared_ptr<Training> (*make)(), const char* torch) {
   for (const int threads : thread_counts()) {
     Case c{"train", name, available_isas().back(), threads};
     c.flops = step_flops(widths, batch);
@@ -84,7 +86,7 @@ void add_training(const std::string& name, const std::vector<Index>& widths, Ind
       if (!(t->step() < first)) race.error = "the loss does not fall";
       race.ours = [=] { t->step(); };
       race.roof_seconds = compute_roof(c, c.flops, 4);
-      if (torch) add_torch(race, {"simplenet"});
+      add_torch(race, {torch});
       return race;
     });
   }
@@ -93,9 +95,9 @@ void add_training(const std::string& name, const std::vector<Index>& widths, Ind
 }  // namespace
 
 void add_train(bool) {
-  add_training("simplenet/batch:100", {10, 5, 1}, 100, simplenet, true);
-  add_training("mlp_784_512_256_10/batch:128", {784, 512, 256, 10}, 128, mlp, false);
-  add_training("mlp_1024_4096_4096_1024/batch:256", {1024, 4096, 4096, 1024}, 256, wide_mlp, false);
+  add_training("simplenet/batch:100", {10, 5, 1}, 100, simplenet, "simplenet");
+  add_training("mlp_784_512_256_10/batch:128", {784, 512, 256, 10}, 128, mlp, "mlp");
+  add_training("mlp_1024_4096_4096_1024/batch:256", {1024, 4096, 4096, 1024}, 256, wide_mlp, "wide_mlp");
 }
 
 }  // namespace tilewright::bench

@@ -151,7 +151,7 @@ CsvTable::Categories CsvTable::categories(std::string_view name) const {
   for (const std::string& cell : cells)
     if (!is_missing(cell)) result.names.push_back(cell);
   std::ranges::sort(result.names);
-  result.names.erase(std::ranges::unique(result.names).begin(), result.names.end());
+  result.names.erase(std::unique(result.names.begin(), result.names.end()), result.names.end());
   for (const std::string& cell : cells)
     result.ids.push_back(is_missing(cell) ? -1 : std::ranges::lower_bound(result.names, cell) - result.names.begin());
   return result;

@@ -68,7 +68,7 @@ Split split_stratified(std::span<const Index> classes, double test_share, std::u
   check_share("split_stratified", test_share);
   std::vector<Index> kinds(classes.begin(), classes.end());
   std::ranges::sort(kinds);
-  kinds.erase(std::ranges::unique(kinds).begin(), kinds.end());
+  kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
   const auto order = permutation(static_cast<Index>(classes.size()), {seed, 0});
   Split result;
   for (const Index kind : kinds) {
@@ -87,7 +87,7 @@ std::vector<Split> k_fold(Index count, Index k, std::uint64_t seed) {
   std::vector<Split> folds;
   for (Index fold = 0; fold < k; ++fold) {
     auto turned = order;
-    std::ranges::rotate(turned, turned.begin() + count * fold / k);
+    std::rotate(turned.begin(), turned.begin() + count * fold / k, turned.end());
     folds.emplace_back();
     divide(std::move(turned), count * (fold + 1) / k - count * fold / k, folds.back());
     folds.back() = sorted(std::move(folds.back()));
