@@ -148,7 +148,7 @@ TEST(Npy, MalformedFiles) {
 }
 
 void put(std::string& to, std::uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i) to += static_cast<char>(value >> (8 * i));
+  for (int i = 0; i < bytes; ++i) to += i < 8 ? static_cast<char>(value >> (8 * i)) : '\0';
 }
 
 #if defined(TILEWRIGHT_HAVE_ZLIB)
