@@ -57,6 +57,87 @@ bool steady(int threads) {
   return during == 0;
 }
 
+/// The examples' models, fed by a loader.
+struct Model {
+  const char* name;
+  nn::Sequential model;
+  nn::Dataset data;
+  nn::Augmentation augmentation;
+};
+
+nn::Dataset numbers(Index features, Index targets) {
+  nn::Dataset data{Matrix<float>(200, features), Matrix<float>(targets > 0 ? 200 : 0, targets), {}};
+  fill_uniform(data.x.span(), {1, 1});
+  if (targets == 0) data.classes.assign(200, 1);
+  return data;
+}
+
+nn::Dataset ids(Index count, Index most, Index targets) {
+  nn::Dataset data = numbers(count, targets);
+  for (float& v : data.x.span()) v = static_cast<float>(static_cast<Index>(v * static_cast<float>(most)));
+  return data;
+}
+
+std::vector<Model> models() {
+  using namespace nn;
+  std::vector<Model> all;
+  all.push_back({"digits", Sequential(Linear(784, 64), ReLU(), Dropout(0.2), Linear(64, 32), ReLU(), Linear(32, 10)),
+                 numbers(784, 0), random_affine({28, 28})});
+  all.push_back({"overfitting", Sequential(Linear(2, 256), ReLU(), Dropout(0.5), Linear(256, 2)), numbers(2, 0),
+                 add_noise(0.1F)});
+  all.push_back({"iris", Sequential(Linear(4, 16), Tanh(), Linear(16, 3)), numbers(4, 0), {}});
+  all.push_back(
+      {"sentiment", Sequential(EmbeddingBag(50, 16, EmbeddingBag::Mode::mean, 0), Linear(16, 2)), ids(40, 50, 0), {}});
+  all.push_back(
+      {"motifs", Sequential(EmbeddingBag(4097, 4, EmbeddingBag::Mode::sum, 4096), Linear(4, 2)), ids(75, 4096, 0), {}});
+  all.push_back({"recommender", Sequential(Embedding(300, 4), Linear(8, 1)), ids(2, 300, 1), {}});
+  all.push_back({"tones",
+                 Sequential(Linear(600, 64), BatchNorm1d(64), GELU(), Dropout(0.3), Linear(64, 4)),
+                 numbers(600, 0),
+                 {}});
+  all.push_back({"autoencoder", Sequential(Linear(784, 64), BatchNorm1d(64), ReLU(), Linear(64, 784)),
+                 numbers(784, 784), add_noise(0.5F)});
+  all.push_back({"residual",
+                 Sequential(Linear(20, 32), Residual(LayerNorm(32), Linear(32, 32), GELU()), RMSNorm(32),
+                            GroupNorm(4, 32), PReLU(), Linear(32, 3)),
+                 numbers(20, 0),
+                 {}});
+  return all;
+}
+
+bool trains_steadily(Model& m, int threads) {
+  set_num_threads(threads);
+  nn::CrossEntropyLoss cross_entropy;
+  nn::MSELoss mse;
+  optim::AdamW optimizer(m.model.parameters(), {.weight_decay = 0.01}, {{.parameters = {"*.bias"}, .weight_decay = 0}});
+  optim::CosineAnnealingLR schedule(optimizer, 100);
+  optim::WeightAverage average(m.model.parameters());
+  nn::DataLoader loader(m.data, {.batch_size = 32, .augmentation = m.augmentation});
+  long during = 0;
+  for (int epoch = 0; epoch < 3; ++epoch) {
+    const long before = allocations;
+    nn::Batch batch;
+    while (loader.next(batch)) {
+      optimizer.zero_grad();
+      const auto y = m.model.forward(batch.x);
+      nn::Loss& loss = batch.targets.data == nullptr ? static_cast<nn::Loss&>(cross_entropy) : mse;
+      if (batch.targets.data == nullptr)
+        loss(y, batch.classes);
+      else
+        loss(y, batch.targets);
+      m.model.backward(loss.gradient());
+      optim::add_penalty(m.model.parameters(), 1e-5);
+      optim::clip_grad_norm(m.model.parameters(), 1);
+      optimizer.step();
+      average.update();
+      schedule.step();
+    }
+    during = allocations - before;  // of the last epoch
+  }
+  std::printf("%s, %d threads: %ld allocations in an epoch\n", m.name, threads, during);
+  return during == 0;
+}
+
 }  // namespace
 
 int main() {
@@ -64,6 +145,9 @@ int main() {
   { Matrix<float> probe(10, 10); }
   if (allocations == before) return std::puts("the counter does not count"), 1;
   bool ok = true;
-  for (const int threads : {1, 2, 5}) ok = steady(threads) && ok;
+  for (const int threads : {1, 2, 5}) {
+    ok = steady(threads) && ok;
+    for (Model& m : models()) ok = trains_steadily(m, threads) && ok;
+  }
   return ok ? 0 : 1;
 }
