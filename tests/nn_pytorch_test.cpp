@@ -288,7 +288,7 @@ TEST(Schedules, MatchPyTorch) {
   std::vector<double> rates;
   for (Index i = 0; i < kSteps; ++i) {
     rates.push_back(optimizer.lr());
-    plateau.step(1 / (1 + static_cast<double>(i / 6)));
+    plateau.step(1 / (1 + static_cast<double>(i / 14)));
   }
   expect_close(std::span(rates), fixture().at("schedule_plateau").at("lr"), "plateau");
 }

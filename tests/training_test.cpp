@@ -113,6 +113,17 @@ TEST(DataLoader, ErrorsOfAugmentationArrive) {
   }
 }
 
+TEST(DataLoader, AugmentationChangesWithTheEpoch) {
+  const Dataset data = generate_blobs(4, 3, 2, 1, 1);
+  DataLoader loader(data, {.batch_size = 4, .shuffle = false, .augmentation = add_noise(0.5F)});
+  Batch batch;
+  loader.next(batch);
+  const Matrix<float> first(batch.x);
+  loader.next(batch);
+  loader.next(batch);
+  for (Index k = 0; k < first.size(); ++k) EXPECT_NE(batch.x.data[k], first.data()[k]);
+}
+
 TEST(Augmentation, AffineWithoutRangeIsIdentityAndShiftsMove) {
   std::vector<float> image(28 * 28), copy;
   image[10 * 28 + 12] = 1;
@@ -321,6 +332,49 @@ TEST(Inspect, GradientCheckOfEveryLayer) {
     bool keeps_features() const override { return true; }
   };
   EXPECT_GT(check(Wrong()), 1e-2);
+}
+
+/// Two backward passes without zero_grad() between them give twice the gradients.
+TEST(Layers, GradientsAccumulate) {
+  const auto check = [](Sequential model, float largest) {
+    Matrix<float> x(6, 8), dy;
+    fill_uniform(x.span(), {1, 1}, 0, largest);
+    for (float& v : x.span()) v = largest > 2 ? std::floor(v) : v;  // ids
+    dy = Matrix<float>(6, model.forward(x).cols);
+    fill_uniform(dy.span(), {1, 2}, -1, 1);
+    model.eval();  // no new random numbers
+    model.forward(x);
+    model.backward(dy);
+    const std::vector<float> once(model.parameters().gradients().begin(), model.parameters().gradients().end());
+    model.backward(dy);
+    for (std::size_t i = 0; i < once.size(); ++i)
+      ASSERT_NEAR(model.parameters().gradients()[i], 2 * once[i], 1e-5F) << model.describe();
+    EXPECT_NE(*std::ranges::max_element(once), 0);
+  };
+  check(Sequential(Linear(8, 3)), 1);
+  check(Sequential(LayerNorm(8)), 1);
+  check(Sequential(RMSNorm(4)), 1);
+  check(Sequential(BatchNorm1d(8)), 1);
+  check(Sequential(GroupNorm(2, 4)), 1);
+  check(Sequential(Tanh(), Linear(8, 8), PReLU(8)), 1);
+  check(Sequential(Residual(Linear(8, 8), Block(LayerNorm(8), Linear(8, 8)))), 1);
+  check(Sequential(Embedding(9, 2, 1)), 9);
+  check(Sequential(EmbeddingBag(9, 2)), 9);
+}
+
+/// A parameter belongs to the first group that names it, whatever the order in the block.
+TEST(Optimizer, GroupsInOrder) {
+  Sequential model(Linear(2, 2), Linear(2, 2), Linear(2, 2));
+  optim::SGD sgd(model.parameters(), {.lr = 1},
+                 {{.parameters = {"1.*"}, .lr = 2},
+                  {.parameters = {"*.bias"}, .lr = 3},
+                  {.parameters = {"*.bias", "2.*"}, .lr = 4}});
+  std::ranges::fill(model.parameters().values(), 0.0F);
+  std::ranges::fill(model.parameters().gradients(), -1.0F);
+  sgd.step();
+  const float want[] = {1, 3, 2, 2, 4, 3};
+  for (std::size_t i = 0; i < 6; ++i)
+    for (const float v : model.parameters().parameters()[i].value) EXPECT_EQ(v, want[i]) << i;
 }
 
 TEST(Inspect, SaliencyOfALinearModelIsItsWeights) {

@@ -177,5 +177,5 @@ optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.2)
 schedule, rates = s.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=1e-2, cooldown=3, min_lr=0.01), []
 for step in range(STEPS):
     rates.append(optimizer.param_groups[0]["lr"])
-    schedule.step(1 / (1 + step // 6))
+    schedule.step(1 / (1 + step // 14))
 show("schedule_plateau", "lr", rates)
