@@ -216,6 +216,9 @@ TEST(Safetensors, MalformedFiles) {
                                                                                << bad[i].substr(0, 200);
     EXPECT_GT(message.size(), path.size() + 25) << i << ": " << message;
   }
+  write(path, with_header(one("{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}"), four));
+  EXPECT_EQ(message_of<FileError>([&] { SafetensorsFile file(path); }),
+            "SafetensorsFile: " + path + ": \"w\": F32 of shape [2] has 8 bytes, but data_offsets [0,4] hold 4");
   // The same ways to be right: empty, scalars, empty tensors, spaces at the end.
   for (const std::string& good :
        {with_header("{}"), with_header("{}      "),
