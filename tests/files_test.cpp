@@ -270,6 +270,32 @@ TEST(Checkpoint, GoesOnWithTheSameBits) {
   EXPECT_EQ(run(folder / "a", true, 6), whole);
 }
 
+/// Ctrl-C in the middle of an epoch ends training after the step; what is there goes on to the same bits.
+TEST(Checkpoint, SurvivesInterrupt) {
+  const Folder folder;
+  const Dataset data = generate_blobs(100, 6, 4, 1, 3);
+  const auto train = [&](const std::string& path, int interrupt_at) {
+    Sequential model(Linear(6, 8), Dropout(0.3), Linear(8, 4));
+    optim::Adam optimizer(model.parameters());
+    CrossEntropyLoss loss;
+    int samples = 0;
+    DataLoader loader(data, {.batch_size = 10, .augmentation = [&](std::span<float>, RandomStream) {
+                               if (++samples == interrupt_at) raise(SIGINT);
+                             }});
+    const History h = fit(model, loss, optimizer, loader, {.epochs = 3, .checkpoint = path, .stop_on_interrupt = true});
+    EXPECT_EQ(h.interrupted, interrupt_at != 0);
+    EXPECT_EQ(loader.position().epoch, interrupt_at != 0 ? 1 : 3);
+    const auto v = model.parameters().values();
+    return test::hash_of(MatrixView<const float>(v.data(), 1, static_cast<Index>(v.size())));
+  };
+  const auto whole = train("", 0), part = train(folder / "c", 145);
+  EXPECT_NE(part, whole);
+  EXPECT_EQ(train(folder / "c", 0), whole);
+  struct sigaction now {};
+  sigaction(SIGINT, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_DFL) << "the handler went with fit()";
+}
+
 /// kill -9 at random moments; ./dev stress does it 200 times.
 TEST(Checkpoint, SurvivesKill) {
 #if defined(__SANITIZE_THREAD__) || defined(__aarch64__)
