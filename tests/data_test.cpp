@@ -74,6 +74,18 @@ TEST_F(Idx, MalformedFilesAreNamed) {
             "read_idx: /nonexistent/file: cannot open: No such file or directory");
 }
 
+/// Every beginning of a good file, and every way to change a byte of its header by one bit, is refused.
+TEST_F(Idx, DamagedFiles) {
+  const std::string good = bytes({0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6});
+  for (std::size_t size = 0; size < good.size(); ++size) EXPECT_NE(error_of(good.substr(0, size)), "") << size;
+  for (std::size_t i = 0; i < 16; ++i)
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string bad = good;
+      bad[i] = static_cast<char>(bad[i] ^ (1 << bit));
+      EXPECT_NE(error_of(bad), "") << i << ", " << bit;
+    }
+}
+
 TEST_F(Idx, ImagesAndLabelsBelongTogether) {
   const std::string images = write(bytes({0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255}));
   const std::string labels = (folder_ / "labels").string();
