@@ -147,11 +147,11 @@ TEST(Npy, MalformedFiles) {
   }
 }
 
+#if defined(TILEWRIGHT_HAVE_ZLIB)
 void put(std::string& to, std::uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) to += i < 8 ? static_cast<char>(value >> (8 * i)) : '\0';
 }
 
-#if defined(TILEWRIGHT_HAVE_ZLIB)
 /// An archive of one file, stored or deflated.
 std::string zip(const std::string& name, const std::string& content, bool deflated) {
   std::string packed = content;
