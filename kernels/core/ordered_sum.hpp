@@ -8,8 +8,8 @@ namespace tilewright::detail {
 
 /// part(i) for i in [0, parts), in parallel; the sum of its results in ascending order.
 template <class Part>
-double ordered_sum(Index parts, Threads threads, Part&& part) {
-  if (threads.team <= 1) {
+double ordered_sum(Index parts, int threads, Part&& part) {
+  if (threads <= 1) {
     double total = 0;
     for (Index i = 0; i < parts; ++i) total += part(i);
     return total;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT
+// How many threads, and whose.
 #include "tilewright/threads.hpp"
 
 #include <atomic>
 #include <cstdlib>
+#include <string_view>
 
 #include "kernels/core/cpu.hpp"
 #include "kernels/core/parallel.hpp"
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
 
 namespace tilewright {
 namespace {
 
 std::atomic<int> limit{0};
+std::atomic<Executor*> process_executor{nullptr};
+thread_local Executor* scope_executor = nullptr;
 
 /// A positive number from the environment; OMP_NUM_THREADS may be a list, whose first entry counts.
 int from_environment(const char* name) {
@@ -36,6 +36,23 @@ int default_threads() {
   return count;
 }
 
+Executor& default_executor() {
+  static Executor& chosen = []() -> Executor& {
+    const char* text = std::getenv("TILEWRIGHT_EXECUTOR");
+    const std::string_view name = text == nullptr ? "" : text;
+    if (name == "openmp") return openmp_executor();
+    if (name == "serial") return serial_executor();
+    return thread_pool();
+  }();
+  return chosen;
+}
+
+struct Serial final : Executor {
+  void run(int parts, Part part, void* context) noexcept override {
+    for (int i = 0; i < parts; ++i) part(context, i);
+  }
+};
+
 }  // namespace
 
 int num_threads() noexcept {
@@ -48,38 +65,34 @@ void set_num_threads(int count) {
   limit.store(count, std::memory_order_relaxed);
 }
 
+Executor::~Executor() = default;
+
+Executor& serial_executor() noexcept {
+  static Serial serial;
+  return serial;
+}
+
+Executor& executor() noexcept {
+  if (scope_executor != nullptr) return *scope_executor;
+  Executor* const set = process_executor.load(std::memory_order_acquire);
+  return set != nullptr ? *set : default_executor();
+}
+
+void set_executor(Executor* executor) noexcept { process_executor.store(executor, std::memory_order_release); }
+
+ExecutorScope::ExecutorScope(Executor& executor) noexcept : before_(scope_executor) { scope_executor = &executor; }
+
+ExecutorScope::~ExecutorScope() { scope_executor = before_; }
+
 namespace detail {
 
-Threads plan_threads(int requested, double nanoseconds) noexcept {
-#if defined(_OPENMP)
+int plan_threads(int requested, double nanoseconds) noexcept {
   const int allowed = requested > 0 ? requested : num_threads();
-  if (allowed <= 1 || nanoseconds < 2 * kThreadWork + kMemberCost * (allowed - 2) || omp_in_parallel()) return {};
-  return {allowed, static_cast<int>(std::min<double>(allowed, nanoseconds / kThreadWork))};
-#else
-  (void)requested, (void)nanoseconds;
-  return {};
-#endif
+  if (allowed <= 1 || nanoseconds < 2 * kThreadWork + kMemberCost * (allowed - 2) || in_openmp_region()) return 1;
+  return static_cast<int>(std::min<double>(allowed, nanoseconds / kThreadWork));
 }
 
-#if defined(_OPENMP)
-
-void Member::barrier() const noexcept {
-  if (!alone) {
-#pragma omp barrier
-  }
-}
-
-void run_team(Threads threads, void (*body)(void*, Member), void* context) noexcept {
-#pragma omp parallel num_threads(threads.team)
-  body(context, Member{omp_get_thread_num(), std::min(threads.working, omp_get_num_threads()), false});
-}
-
-#else
-
-void Member::barrier() const noexcept {}
-void run_team(Threads, void (*body)(void*, Member), void* context) noexcept { body(context, Member{0, 1, true}); }
-
-#endif
+void run_parts(int parts, void (*part)(void*, int), void* context) noexcept { executor().run(parts, part, context); }
 
 }  // namespace detail
 }  // namespace tilewright

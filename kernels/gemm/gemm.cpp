@@ -188,9 +188,9 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
     if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o))
       elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
   }
-  const Threads threads = plan_threads(o.num_threads, work);
-  const bool shared = threads.working > 1 && count >= 2 * threads.working;
-  T* buffer = shared ? scratch<T>(elements * threads.working) : nullptr;
+  const int threads = plan_threads(o.num_threads, work);
+  const bool shared = threads > 1 && count >= 2 * threads;
+  T* buffer = shared ? scratch<T>(elements * threads) : nullptr;
   const auto compute = [&](Range range, T* own) {
     for (Index i = range.first; i < range.end; ++i) {
       const Item<T> it = item(i);
@@ -201,7 +201,7 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
       else if (own == nullptr)
         run(p, o.num_threads);
       else
-        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1, true}, Range{0, p.c.cols}, own);
+        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1}, Range{0, p.c.cols}, own);
     }
   };
   if (!shared) return compute({0, count}, nullptr);

@@ -4,6 +4,7 @@
 //   small_product               a few tiles, one thread
 //   run -> long_product         few outputs, long k: threads share k
 //       -> few_rows_product     up to four rows: b is read once, where it is
+//       -> shared_product       threads pack b together
 //       -> blocked_product      everything else: five loops, each operand packed or read where it is
 //          -> compute_tile      one micro-kernel call, and the epilogue after the last block of k
 #pragma once
@@ -179,98 +180,148 @@ void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index 
   }
 }
 
-/// Five loops: columns of c by nc, k by kc (b packed by the whole team), rows by mc (a packed by each member for
-/// itself), and the two of multiply_block. Members form a grid over the rows and the panels of the block.
+/// Columns [j0, j0 + nc) of c and the k of one block.
 template <class T>
-void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, T* buffer) {
-  const Index mr = p.kernels->tile_rows, nr = p.kernels->tile_cols;
-  const Index m = p.c.rows;
-  T* packed_b = buffer;
-  T* a = buffer + plan.b_buffer + member.rank * plan.a_buffer;
-  const Index block_cols = plan.pack_b ? plan.nc : columns.end - columns.first;
-  for (Index j0 = columns.first; j0 < columns.end; j0 += block_cols) {  // fifth loop: third-level cache
-    const Index nc = std::min(block_cols, columns.end - j0);
-    const Grid grid = gemm_grid(member.size, ceil_div(m, mr), ceil_div(nc, nr));
-    const bool works = member.rank < grid.rows * grid.cols;
-    const Range rows = Member{member.rank / grid.cols, grid.rows, true}.share(works ? m : 0);
-    const Range cols = Member{member.rank % grid.cols, grid.cols, true}.share(works ? nc : 0, nr);
-    const EvenParts blocks(rows.end - rows.first, plan.mc);
-    for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
-      BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
-      if (!last) {
-        b.after = b.data + kc * p.b.row_stride + cols.first;
-        b.after_step = p.b.row_stride;
-        b.after_run = kc;
-      }
-      if (p.packed_b != nullptr) {
-        const Index width = PackedMatrix<T>::kPanel;
-        b = {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
-      } else if (plan.pack_b) {
-        member.barrier();  // nobody reads the previous block any more
-        const auto [first, end] = member.share(nc, nr);
-        if (first < end)
-          pack_panels(*p.kernels, p.b, plan.b_layout, k0, kc, j0 + first, end - first, nr, packed_b + first * kc);
-        member.barrier();
-        b = {packed_b, nr, nr};
-        if (plan.own_b && plan.b_layout == Layout::steps_adjacent) {
-          // The columns of the next panel, one after the other.
-          b.after = p.b.data + (last ? j0 + nc : j0) * p.b.col_stride + (last ? 0 : k0 + kc);
-          b.after_step = 2 * kLineOf<T>;
-          b.after_run = ceil_div(last ? std::min(kSumBlock, p.a.cols) : kc, b.after_step);
-          b.after_jump = p.b.col_stride - b.after_run * b.after_step;
-        }
-      }
-      // Sums in passing, by the members on the edges of the grid.
-      if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
-        p.kernels->add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc,
-                                   cols.end - cols.first, p.b_sums + j0 + cols.first);
-      if (p.a_sums != nullptr && j0 == columns.first && columns.first == 0 && member.rank % grid.cols == 0 &&
-          rows.first < rows.end)
-        p.kernels->add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc,
-                                   rows.end - rows.first, p.a_sums + rows.first);
-      // Rows of a that are met for the first time in the next block.
-      const bool fresh = !last && blocks.parts == 1 && plan.a_layout == Layout::steps_adjacent;
-      const Range next_rows = fresh ? rows : Range{0, 0};
-      for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
-        const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
-        multiply_block(p, plan, part, j0, cols, k0, kc, a, b, next_rows, keep, last);
-      }
-    });
+struct Block {
+  Index j0, nc, k0, kc;
+  T keep;
+  bool last;
+};
+
+/// The block's panels of b that are the member's to pack.
+template <class T>
+void pack_share(const Problem<T>& p, const Plan<T>& plan, Member member, const Block<T>& block, T* packed_b) {
+  const Index nr = p.kernels->tile_cols;
+  const auto [first, end] = member.share(block.nc, nr);
+  if (first < end)
+    pack_panels(*p.kernels, p.b, plan.b_layout, block.k0, block.kc, block.j0 + first, end - first, nr,
+                packed_b + first * block.kc);
+}
+
+/// Where the block's b lies, and what is needed after it; `first`: the first of its columns that is used.
+template <class T>
+BlockOfB<T> block_of_b(const Problem<T>& p, const Plan<T>& plan, const Block<T>& block, Index first,
+                       const T* packed_b) {
+  const auto& [j0, nc, k0, kc, keep, last] = block;
+  if (p.packed_b != nullptr) {
+    const Index width = PackedMatrix<T>::kPanel;
+    return {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
+  }
+  if (!plan.pack_b) {
+    BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
+    if (!last) {
+      b.after = b.data + kc * p.b.row_stride + first;
+      b.after_step = p.b.row_stride;
+      b.after_run = kc;
+    }
+    return b;
+  }
+  BlockOfB<T> b{packed_b, p.kernels->tile_cols, p.kernels->tile_cols};
+  if (plan.own_b && plan.b_layout == Layout::steps_adjacent) {
+    // The columns of the next panel, one after the other.
+    b.after = p.b.data + (last ? j0 + nc : j0) * p.b.col_stride + (last ? 0 : k0 + kc);
+    b.after_step = 2 * kLineOf<T>;
+    b.after_run = ceil_div(last ? std::min(kSumBlock, p.a.cols) : kc, b.after_step);
+    b.after_jump = p.b.col_stride - b.after_run * b.after_step;
+  }
+  return b;
+}
+
+/// The member's share of a block whose b is where it should be. Members form a grid over its rows and its panels, and
+/// each packs its rows of a for itself. `sums_a`: sums of a's rows are made with this block.
+template <class T>
+void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, const Block<T>& block, const T* packed_b,
+                    T* a, bool sums_a) {
+  const auto& [j0, nc, k0, kc, keep, last] = block;
+  const Grid grid =
+      gemm_grid(member.size, ceil_div(p.c.rows, p.kernels->tile_rows), ceil_div(nc, p.kernels->tile_cols));
+  if (member.rank >= grid.rows * grid.cols) return;
+  const Range rows = Member{member.rank / grid.cols, grid.rows}.share(p.c.rows);
+  const Range cols = Member{member.rank % grid.cols, grid.cols}.share(nc, p.kernels->tile_cols);
+  const BlockOfB<T> b = block_of_b(p, plan, block, cols.first, packed_b);
+  // Sums in passing, by the members on the edges of the grid.
+  if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
+    p.kernels->add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc,
+                               cols.end - cols.first, p.b_sums + j0 + cols.first);
+  if (p.a_sums != nullptr && sums_a && member.rank % grid.cols == 0 && rows.first < rows.end)
+    p.kernels->add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc, rows.end - rows.first,
+                               p.a_sums + rows.first);
+  const EvenParts blocks(rows.end - rows.first, plan.mc);
+  // Rows of a that are met for the first time in the next block.
+  const bool fresh = !last && blocks.parts == 1 && plan.a_layout == Layout::steps_adjacent;
+  const Range next_rows = fresh ? rows : Range{0, 0};
+  for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
+    const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
+    multiply_block(p, plan, part, j0, cols, k0, kc, a, b, next_rows, keep, last);
   }
 }
 
-/// Few outputs and long k: members compute the sums of different blocks of k, each a whole matrix, and the sums are
-/// added in ascending order.
+/// The outer two of five loops, columns of c by nc and k by kc: body(block).
+template <class T, class Body>
+void for_blocks(const Problem<T>& p, const Plan<T>& plan, Range columns, Body&& body) {
+  const Index block_cols = plan.pack_b ? plan.nc : columns.end - columns.first;
+  for (Index j0 = columns.first; j0 < columns.end; j0 += block_cols)  // fifth loop: third-level cache
+    for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
+      body(Block<T>{j0, std::min(block_cols, columns.end - j0), k0, kc, keep, last});
+    });
+}
+
+/// A member's share of a product in which nobody needs what another packs: it is alone with these columns, or b is read
+/// in place. `buffer` is the member's.
 template <class T>
-void long_product(const Problem<T>& p, const Plan<T>& plan, Member member, T* buffer, Index rounds_of) {
+void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, T* buffer) {
+  for_blocks(p, plan, columns, [&](const Block<T>& block) {
+    if (plan.pack_b) pack_share(p, plan, Member{0, 1}, block, buffer);
+    multiply_share(p, plan, member, block, buffer, buffer + plan.b_buffer,
+                   block.j0 == columns.first && columns.first == 0);
+  });
+}
+
+/// The whole product: each block of b is packed by all members for all of them.
+template <class T>
+void shared_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer) {
+  for_blocks(p, plan, Range{0, p.c.cols}, [&](const Block<T>& block) {
+    parallel(parts, [&](Member member) { pack_share(p, plan, member, block, buffer); });
+    parallel(parts, [&](Member member) {
+      multiply_share(p, plan, member, block, buffer, buffer + plan.b_buffer + member.rank * plan.a_buffer,
+                     block.j0 == 0);
+    });
+  });
+}
+
+/// Few outputs and long k: members compute the sums of different blocks of k, each a whole matrix, and the sums are
+/// added in ascending order; `rounds_of` blocks at a time.
+template <class T>
+void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer, Index rounds_of) {
   const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
-  T* sums = buffer + member.size * plan.elements(1);
-  T* own = buffer + member.rank * plan.elements(1);
+  T* sums = buffer + parts * plan.elements(1);
   const Index blocks = ceil_div(k, kSumBlock);
-  const Range rows = member.share(m);
   for (Index first = 0; first < blocks; first += rounds_of) {
     const Index round = std::min(rounds_of, blocks - first);
-    for (Index block = member.rank; block < round && member.rank < member.size; block += member.size) {
-      const Index k0 = (first + block) * kSumBlock, kc = std::min(kSumBlock, k - k0);
-      Problem<T> part = p;
-      part.a = {p.a.data + k0 * p.a.col_stride, m, kc, p.a.row_stride, p.a.col_stride};
-      part.b = {p.b.data + k0 * p.b.row_stride, kc, n, p.b.row_stride, p.b.col_stride};
-      if (p.packed_b != nullptr) part.packed_b = p.packed_b + k0 * round_up(n, PackedMatrix<T>::kPanel);
-      part.c = {sums + block * m * n, m, n};
-      part.beta = 0;
-      part.finishes = false;
-      blocked_product(part, plan, Member{0, 1, true}, Range{0, n}, own);
-    }
-    member.barrier();
-    for (Index i = rows.first; i < rows.end; ++i)
-      for (Index block = 0; block < round; ++block)
-        p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, T(1), first + block == 0 ? p.beta : T(1));
-    member.barrier();
+    parallel(parts, [&](Member member) {
+      for (Index block = member.rank; block < round; block += member.size) {
+        const Index k0 = (first + block) * kSumBlock, kc = std::min(kSumBlock, k - k0);
+        Problem<T> part = p;
+        part.a = {p.a.data + k0 * p.a.col_stride, m, kc, p.a.row_stride, p.a.col_stride};
+        part.b = {p.b.data + k0 * p.b.row_stride, kc, n, p.b.row_stride, p.b.col_stride};
+        if (p.packed_b != nullptr) part.packed_b = p.packed_b + k0 * round_up(n, PackedMatrix<T>::kPanel);
+        part.c = {sums + block * m * n, m, n};
+        part.beta = 0;
+        part.finishes = false;
+        blocked_product(part, plan, Member{0, 1}, Range{0, n}, buffer + member.rank * plan.elements(1));
+      }
+    });
+    parallel(parts, [&](Member member) {
+      const Range rows = member.share(m);
+      for (Index i = rows.first; i < rows.end; ++i) {
+        for (Index block = 0; block < round; ++block)
+          p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, T(1), first + block == 0 ? p.beta : T(1));
+        if (!p.finishes || first + round < blocks) continue;
+        for (Index j = 0; j < n; j += kMaxTileCols)
+          finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
+      }
+    });
   }
-  if (!p.finishes) return;
-  for (Index i = rows.first; i < rows.end; ++i)
-    for (Index j = 0; j < n; j += kMaxTileCols)
-      finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
 }
 
 /// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it. Tiles need no
@@ -371,27 +422,30 @@ double work_of(const Problem<T>& p) {
 
 template <class T>
 void run(const Problem<T>& p, int requested) {
-  const Threads threads = plan_threads(requested, work_of(p));
+  const int threads = plan_threads(requested, work_of(p));
   const Plan<T> plan(p, p.a.cols);
   // With fewer than 16 tiles each, what remains when the others have finished is much of a thread's time; k is shared
   // in rounds of four blocks each, so that the sums kept meanwhile stay small.
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
   const Index blocks = ceil_div(p.a.cols, kSumBlock);
-  if (threads.working > 1 && tiles < 16 * threads.working && blocks >= 4 * threads.working && p.c.col_stride == 1 &&
-      p.a_sums == nullptr && p.b_sums == nullptr) {
-    const Index round = 4 * threads.working;
-    T* buffer = scratch<T>(threads.working * plan.elements(1) + round * p.c.size());
-    return parallel(threads, [&](Member member) { long_product(p, plan, member, buffer, round); });
+  if (threads > 1 && tiles < 16 * threads && blocks >= 4 * threads && p.c.col_stride == 1 && p.a_sums == nullptr &&
+      p.b_sums == nullptr) {
+    const Index round = 4 * threads;
+    T* buffer = scratch<T>(threads * plan.elements(1) + round * p.c.size());
+    return long_product(p, plan, threads, buffer, round);
   }
   if (few_rows_fit(p, plan.b_layout))
     return parallel(threads, [&](Member member) {
       few_rows_product(p, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
     });
-  T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads.working)) : nullptr;
+  T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads)) : nullptr;
+  if (plan.pack_b && !plan.own_b && threads > 1) return shared_product(p, plan, threads, buffer);
   parallel(threads, [&](Member member) {
-    if (!plan.own_b) return blocked_product(p, plan, member, Range{0, p.c.cols}, buffer);
-    blocked_product(p, plan, Member{0, 1, true}, member.share(p.c.cols, PackedMatrix<T>::kPanel),
-                    buffer + member.rank * plan.elements(1));
+    T* own = buffer + member.rank * plan.elements(1);
+    if (plan.own_b)
+      blocked_product(p, plan, Member{0, 1}, member.share(p.c.cols, PackedMatrix<T>::kPanel), own);
+    else
+      blocked_product(p, plan, member, Range{0, p.c.cols}, own);
   });
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr double kBytesPerNanosecond = 20;
 
 template <class T>
-Threads plan_bytes(Index elements, int streams, int requested) {
+int plan_bytes(Index elements, int streams, int requested) {
   return plan_threads(requested, static_cast<double>(elements) * sizeof(T) * streams / kBytesPerNanosecond);
 }
 

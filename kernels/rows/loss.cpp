@@ -101,7 +101,7 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   const auto fits = [](const auto& view) { return view.data == nullptr || view.contiguous(); };
   const bool contiguous =
       fits(o.x) && fits(o.target) && fits(o.other) && fits(o.dx) && fits(options.weight) && fits(options.values);
-  const Threads threads = plan_threads(requested, static_cast<double>(n) * nanoseconds_per_element);
+  const int threads = plan_threads(requested, static_cast<double>(n) * nanoseconds_per_element);
   const double sum = ordered_sum((n + kSumBlockElements - 1) / kSumBlockElements, threads, [&](Index block) {
     const Index first = block * kSumBlockElements;
     return static_cast<double>(
@@ -158,7 +158,7 @@ double sum_of_rows(MatrixView<const float> x, std::span<const Index> classes, Ma
                    MatrixView<float> dx, const ClassLossOptions& o, float scale, int requested) {
   const LossKernels& kernels = active_table().loss;
   const double row_nanoseconds = 30 + 0.4 * static_cast<double>(x.cols);
-  const Threads threads = plan_threads(requested, row_nanoseconds * static_cast<double>(x.rows));
+  const int threads = plan_threads(requested, row_nanoseconds * static_cast<double>(x.rows));
   const float smoothing = static_cast<float>(o.label_smoothing);
   const bool plain = classes.data() != nullptr && smoothing == 0;
   return ordered_sum(x.rows, threads, [&](Index i) {
@@ -384,7 +384,7 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
   if (x.rows == 0) return 0 / count;
   const RowKernels& kernels = active_table().rows;
-  const Threads threads =
+  const int threads =
       plan_threads(num_threads, static_cast<double>(x.rows) * (50 + 0.5 * static_cast<double>(x.cols)));
   const double sum = ordered_sum(x.rows, threads, [&](Index i) {
     const float *a = x.data + i * x.row_stride, *b = y.data + i * y.row_stride;

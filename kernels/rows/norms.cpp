@@ -199,7 +199,7 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
   const Index n = x.cols, sums = sum_memory(x.rows, n, 1);
   float* memory = scratch<float>(sums + 3 * n);
   float *variance = memory + sums, *factor = variance + n, *shift = factor + n;
-  const Threads threads = plan_rows(x.rows, n, 0.1, num_threads);
+  const int threads = plan_rows(x.rows, n, 0.1, num_threads);
   const double rows = static_cast<double>(x.rows);
   column_sums(x, mean, false, num_threads);
   for (float& m : mean) m = static_cast<float>(static_cast<double>(m) / rows);

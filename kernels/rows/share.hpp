@@ -34,7 +34,7 @@ inline void check_optional(const char* operation, const char* name, std::size_t 
   if (size != 0) check_count(operation, name, size, expected);
 }
 
-inline Threads plan_rows(Index rows, Index cols, double nanoseconds_per_element, int requested) {
+inline int plan_rows(Index rows, Index cols, double nanoseconds_per_element, int requested) {
   return plan_threads(requested,
                       static_cast<double>(rows) * (30 + nanoseconds_per_element * static_cast<double>(cols)));
 }
@@ -51,7 +51,7 @@ void for_rows(const View& x, double nanoseconds_per_element, int requested, Body
 /// Sums over rows of `kinds` numbers per column. add(first, end, sums) adds these rows, ascending, to kinds rows of
 /// `cols` sums; the totals go to out(kind), where that is not empty.
 template <class Add>
-void sum_over_rows(Index rows, Index cols, Index kinds, Threads threads, float* memory, Add&& add,
+void sum_over_rows(Index rows, Index cols, Index kinds, int threads, float* memory, Add&& add,
                    std::initializer_list<std::span<float>> out) {
   const Index blocks = (rows + kRowBlock - 1) / kRowBlock, stride = kinds * cols;
   const GemmKernels<float>& kernels = active_table().gemm<float>();
@@ -62,7 +62,8 @@ void sum_over_rows(Index rows, Index cols, Index kinds, Threads threads, float* 
       std::fill_n(sums, stride, 0.0F);
       add(b * kRowBlock, std::min(rows, (b + 1) * kRowBlock), sums);
     }
-    member.barrier();
+  });
+  parallel(threads, [&](Member member) {
     const auto [left, right] = member.share(cols, 4 * kernels.lanes);
     Index kind = 0;
     for (const std::span<float>& total : out) {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// The floating-point control register. Kernels run with the default one (round to nearest, subnormal numbers kept, no
+// traps), so that a host which sets another gets the same bits on every thread.
+#pragma once
+
+namespace tilewright::detail {
+
+/// While it lives, this thread's control register is the default one. Costs a few cycles when it was.
+class DefaultFloatState {
+ public:
+#if defined(__x86_64__)
+  DefaultFloatState() noexcept : before_(__builtin_ia32_stmxcsr()) {
+    if ((before_ & ~kFlags) != kDefault) __builtin_ia32_ldmxcsr(kDefault);
+  }
+  ~DefaultFloatState() {
+    if ((before_ & ~kFlags) != kDefault) __builtin_ia32_ldmxcsr(before_);
+  }
+
+ private:
+  static constexpr unsigned kFlags = 0x3F, kDefault = 0x1F80;
+  unsigned before_;
+#elif defined(__aarch64__)
+  DefaultFloatState() noexcept {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    if (before_ != 0) asm volatile("msr fpcr, %0" ::"r"(0UL));
+  }
+  ~DefaultFloatState() {
+    if (before_ != 0) asm volatile("msr fpcr, %0" ::"r"(before_));
+  }
+
+ private:
+  unsigned long before_;
+#else
+  DefaultFloatState() noexcept {}
+  ~DefaultFloatState() {}
+
+ private:
+#endif
+ public:
+  DefaultFloatState(const DefaultFloatState&) = delete;
+  DefaultFloatState& operator=(const DefaultFloatState&) = delete;
+};
+
+}  // namespace tilewright::detail

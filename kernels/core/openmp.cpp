@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// The only door to OpenMP.
+#include <algorithm>
+
+#include "kernels/core/cpu.hpp"
+#include "kernels/core/parallel.hpp"
+#include "tilewright/threads.hpp"
+
+#if defined(_OPENMP)
+#include <omp.h>
+
+namespace tilewright {
+namespace {
+
+struct OpenMp final : Executor {
+  void run(int parts, Part part, void* context) noexcept override {
+    // The team's size does not follow the number of parts: OpenMP runtimes allocate whenever it changes.
+    static const int cores = detail::usable_cores();
+    const int team = std::min(cores, std::max(num_threads(), 2));
+#pragma omp parallel num_threads(team)
+    for (int i = omp_get_thread_num(); i < parts; i += omp_get_num_threads()) part(context, i);
+  }
+};
+
+}  // namespace
+
+Executor& openmp_executor() noexcept {
+  static OpenMp openmp;
+  return openmp;
+}
+
+bool detail::in_openmp_region() noexcept { return omp_in_parallel() != 0; }
+
+}  // namespace tilewright
+
+#else
+
+namespace tilewright {
+
+Executor& openmp_executor() noexcept { return thread_pool(); }
+
+bool detail::in_openmp_region() noexcept { return false; }
+
+}  // namespace tilewright
+
+#endif

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT
+// ThreadPool. A job is announced by a new number in one word; a thread claims a part by writing the job's number beside
+// it. A job ends only when all of its parts were claimed with its number, so a thread that looks at an old job finds
+// every part taken, and one that got a part may read the job: it cannot end before.
+#include <pthread.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "kernels/core/check.hpp"
+#include "kernels/core/cpu.hpp"
+#include "tilewright/threads.hpp"
+
+namespace tilewright {
+namespace {
+
+constexpr std::size_t kLine = 64;
+/// Threads look for the next job this long before they sleep: longer than what lies between the calls of a training
+/// step, shorter than anybody notices. Waking a sleeping thread takes 5 to 50 microseconds.
+constexpr std::chrono::microseconds kPatience{100};
+
+void pause() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Whether condition() became true within kPatience.
+template <class Condition>
+bool spin_until(Condition&& condition) noexcept {
+  std::chrono::steady_clock::time_point end{};
+  for (int i = 0;; ++i) {
+    if (condition()) return true;
+    pause();
+    if (i % 64 != 63) continue;  // a look at the clock takes as long as one at memory
+    const auto now = std::chrono::steady_clock::now();
+    if (i == 63)
+      end = now + kPatience;
+    else if (now > end)
+      return false;
+  }
+}
+
+/// Counts forks in the line from the first process to this one.
+std::atomic<int> forks{0};
+
+void count_forks() noexcept {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+  (void)registered;
+}
+
+}  // namespace
+
+struct ThreadPool::Team {
+  struct alignas(kLine) Worker {
+    std::atomic<int> asleep{0};
+    std::thread thread;
+  };
+  struct alignas(kLine) Claim {
+    std::atomic<std::uint64_t> job{0};
+  };
+
+  explicit Team(int threads) : workers(static_cast<std::size_t>(threads - 1)), claims(new Claim[kMaxThreads]) {
+    int rank = 0;
+    try {
+      for (Worker& w : workers) w.thread = std::thread([this, rank = ++rank] { work(rank); });
+    } catch (const std::system_error&) {
+      // The caller and whoever could be started do the work.
+    }
+  }
+
+  ~Team() {
+    ending.store(true);
+    for (Worker& w : workers) wake(w);
+    for (Worker& w : workers)
+      if (w.thread.joinable()) w.thread.join();
+  }
+
+  /// Job number and its parts.
+  static std::uint64_t word_of(std::uint64_t number, int parts) { return number << 16 | static_cast<unsigned>(parts); }
+
+  static void wake(Worker& w) noexcept {
+    if (w.asleep.load() != 0 && w.asleep.exchange(0) != 0) w.asleep.notify_one();
+  }
+
+  void run(int count, Part what, void* its_context) noexcept {
+    part = what;
+    context = its_context;
+    left.store(count, std::memory_order_relaxed);
+    const std::uint64_t number = (job.load(std::memory_order_relaxed) >> 16) + 1;
+    job.store(word_of(number, count));
+    const int helpers = std::min(count - 1, static_cast<int>(workers.size()));
+    for (int i = 0; i < helpers; ++i) wake(workers[static_cast<std::size_t>(i)]);
+    take_parts(number, count, 0);
+    const auto done = [&] { return left.load(std::memory_order_acquire) == 0; };
+    if (spin_until(done)) return;
+    for (int still = left.load(); still != 0; still = left.load()) left.wait(still);
+  }
+
+  /// Its own parts first, so that data stays in a core's cache from call to call, then whatever nobody has begun.
+  void take_parts(std::uint64_t number, int count, int rank) noexcept {
+    const int size = static_cast<int>(workers.size()) + 1;
+    for (int i = rank; i < count; i += size) take(number, i);
+    for (int i = 1; i < count; ++i) take(number, (rank + i) % count);
+  }
+
+  void take(std::uint64_t number, int index) noexcept {
+    std::atomic<std::uint64_t>& claim = claims[static_cast<std::size_t>(index)].job;
+    std::uint64_t last = claim.load(std::memory_order_relaxed);
+    if (last >= number || !claim.compare_exchange_strong(last, number, std::memory_order_acquire)) return;
+    part(context, index);
+    if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) left.notify_one();
+  }
+
+  void work(int rank) noexcept {
+    Worker& me = workers[static_cast<std::size_t>(rank - 1)];
+    std::uint64_t seen = 0, word = 0;
+    const auto called = [&] {
+      word = job.load();
+      if (word == seen && !ending.load()) return false;
+      const bool mine = word != seen && rank < static_cast<int>(word & 0xFFFF);
+      seen = word;
+      return mine || ending.load();
+    };
+    for (;;) {
+      while (!spin_until(called)) {
+        me.asleep.store(1);
+        if (called()) {
+          me.asleep.store(0);
+          break;
+        }
+        me.asleep.wait(1);
+      }
+      if (ending.load()) return;
+      take_parts(word >> 16, static_cast<int>(word & 0xFFFF), rank);
+    }
+  }
+
+  const int born = forks.load();
+  std::atomic<bool> busy{false}, ending{false};
+  Part part = nullptr;
+  void* context = nullptr;
+  alignas(kLine) std::atomic<std::uint64_t> job{0};
+  alignas(kLine) std::atomic<int> left{0};
+  std::vector<Worker> workers;
+  std::unique_ptr<Claim[]> claims;
+};
+
+ThreadPool::ThreadPool(int threads) : threads_(threads) {
+  if (threads < 1) throw ValueError("ThreadPool: " + std::to_string(threads) + " threads, expected 1 or more");
+  detail::check_thread_count("ThreadPool", threads);
+  count_forks();
+}
+
+ThreadPool::~ThreadPool() {
+  Team* const team = static_cast<Team*>(__atomic_exchange_n(&team_, nullptr, __ATOMIC_ACQ_REL));
+  threads_ = 1;  // a host's destructors may still call
+  if (team != nullptr && team->born == forks.load()) delete team;
+}
+
+/// The team of this process, made when there is none; null when there is no memory for it. A team from before a fork
+/// has no threads and perhaps a job that will not end: it is left alone.
+ThreadPool::Team* ThreadPool::team() noexcept {
+  void* now = __atomic_load_n(&team_, __ATOMIC_ACQUIRE);
+  if (now != nullptr && static_cast<Team*>(now)->born == forks.load(std::memory_order_relaxed))
+    return static_cast<Team*>(now);
+  Team* made = nullptr;
+  try {
+    made = new Team(threads_);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+  if (__atomic_compare_exchange_n(&team_, &now, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return made;
+  delete made;
+  return static_cast<Team*>(now);
+}
+
+void ThreadPool::run(int parts, Part part, void* context) noexcept {
+  Team* const team = threads_ > 1 && parts > 1 && parts <= kMaxThreads ? this->team() : nullptr;
+  if (team == nullptr || team->busy.exchange(true, std::memory_order_acquire)) {
+    for (int i = 0; i < parts; ++i) part(context, i);
+    return;
+  }
+  team->run(parts, part, context);
+  team->busy.store(false, std::memory_order_release);
+}
+
+Executor& thread_pool() noexcept {
+  static ThreadPool pool(std::min(detail::usable_cores(), kMaxThreads));
+  return pool;
+}
+
+}  // namespace tilewright
