@@ -37,12 +37,20 @@ std::string error;
 constexpr double kSample = 2e-3;
 constexpr int kLeastSamples = 7, kFewestSamples = 3;
 constexpr double kLongBudget = 1.5;  // seconds; beyond, kFewestSamples must do
-constexpr double kBudget = 0.12;     // seconds of samples of ours; long calls get kLeastSamples
+/// Before each sample, untimed calls for this long: waiting threads may sleep by now.
+constexpr double kWarm = 2e-4;
+constexpr double kBudget = 0.12;  // seconds of samples of ours; long calls get kLeastSamples
 
 /// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must
 /// not run against them.
 void settle(int threads, bool own_threads) {
-  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(own_threads ? 30 : 3));
+  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(own_threads ? 50 : 3));
+}
+
+void warm(const Call& call, int threads) {
+  if (threads == 1) return;
+  const auto start = Clock::now();
+  while (std::chrono::duration<double>(Clock::now() - start).count() < kWarm) call();
 }
 
 void run(benchmark::State& state, const Case& c, const std::function<Race()>& prepare) {
@@ -65,6 +73,7 @@ void run(benchmark::State& state, const Case& c, const std::function<Race()>& pr
     while (samples < kFewestSamples || (total < kLongBudget && samples < kLeastSamples) ||
            (total < kBudget && samples < 40)) {
       settle(c.threads, false);
+      warm(race.ours, c.threads);
       const double t = seconds_of(race.ours, ours_n);
       total += t;
       ++samples;
@@ -73,6 +82,7 @@ void run(benchmark::State& state, const Case& c, const std::function<Race()>& pr
       if (race.roof_seconds) roof = std::min(roof, race.roof_seconds());
       for (std::size_t i = 0; i < peers.size(); ++i) {
         settle(c.threads, false);
+        warm(race.peers[i].call, c.threads);
         peers[i] = std::min(peers[i], seconds_of(race.peers[i].call, peer_n[i]) / static_cast<double>(peer_n[i]));
         settle(c.threads, race.peers[i].name.starts_with("openblas"));
       }

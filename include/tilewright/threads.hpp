@@ -3,9 +3,9 @@
 // parts by a plan that depends on the number allowed, the parts give the same bits in any order on any threads, and a
 // call uses fewer parts where more would not pay, and one when it runs inside the host's own OpenMP parallel region.
 //
-// The default number is TILEWRIGHT_NUM_THREADS, else OMP_NUM_THREADS, else the number of physical cores that the process
-// may run on (affinity mask and cgroup CPU quota). Every operation also takes a number per call. Nothing here changes
-// the host's OpenMP settings or affinity.
+// The default number is TILEWRIGHT_NUM_THREADS, else OMP_NUM_THREADS, else the number of physical cores that the
+// process may run on (affinity mask and cgroup CPU quota). Every operation also takes a number per call. Nothing here
+// changes the host's OpenMP settings or affinity.
 #pragma once
 
 #include "tilewright/export.hpp"

@@ -65,14 +65,17 @@ void for_pieces(Index rows, Index cols, int parts, Loop&& loop) {
   });
 }
 
-/// Parts for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside the
-/// host's own parallel region, and no more than have kThreadWork each.
+/// Parts for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside
+/// the host's own parallel region, and no more than have kThreadWork each.
 int plan_threads(int requested, double nanoseconds) noexcept;
 
 /// Waking a team and joining it takes 2 to 5 microseconds; a thread that has at least this much to do pays for itself.
 inline constexpr double kThreadWork = 5000;
 /// What every further member of a team adds to waking and joining it.
 inline constexpr double kMemberCost = 200;
+
+/// Forks between the first process and this one, counted from the first call on. Threads do not survive a fork.
+int fork_count() noexcept;
 
 /// Whether the calling thread is inside a parallel region of the host's OpenMP.
 bool in_openmp_region() noexcept;

@@ -2,8 +2,6 @@
 // ThreadPool. A job is announced by a new number in one word; a thread claims a part by writing the job's number beside
 // it. A job ends only when all of its parts were claimed with its number, so a thread that looks at an old job finds
 // every part taken, and one that got a part may read the job: it cannot end before.
-#include <pthread.h>
-
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -11,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/core/check.hpp"
 #include "kernels/core/cpu.hpp"
+#include "kernels/core/parallel.hpp"
 #include "tilewright/threads.hpp"
 
 namespace tilewright {
@@ -45,14 +43,6 @@ bool spin_until(Condition&& condition) noexcept {
     else if (now > end)
       return false;
   }
-}
-
-/// Counts forks in the line from the first process to this one.
-std::atomic<int> forks{0};
-
-void count_forks() noexcept {
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
-  (void)registered;
 }
 
 }  // namespace
@@ -142,7 +132,7 @@ struct ThreadPool::Team {
     }
   }
 
-  const int born = forks.load();
+  const int born = detail::fork_count();
   std::atomic<bool> busy{false}, ending{false};
   Part part = nullptr;
   void* context = nullptr;
@@ -155,21 +145,20 @@ struct ThreadPool::Team {
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
   if (threads < 1) throw ValueError("ThreadPool: " + std::to_string(threads) + " threads, expected 1 or more");
   detail::check_thread_count("ThreadPool", threads);
-  count_forks();
+  detail::fork_count();
 }
 
 ThreadPool::~ThreadPool() {
   Team* const team = static_cast<Team*>(__atomic_exchange_n(&team_, nullptr, __ATOMIC_ACQ_REL));
   threads_ = 1;  // a host's destructors may still call
-  if (team != nullptr && team->born == forks.load()) delete team;
+  if (team != nullptr && team->born == detail::fork_count()) delete team;
 }
 
 /// The team of this process, made when there is none; null when there is no memory for it. A team from before a fork
 /// has no threads and perhaps a job that will not end: it is left alone.
 ThreadPool::Team* ThreadPool::team() noexcept {
   void* now = __atomic_load_n(&team_, __ATOMIC_ACQUIRE);
-  if (now != nullptr && static_cast<Team*>(now)->born == forks.load(std::memory_order_relaxed))
-    return static_cast<Team*>(now);
+  if (now != nullptr && static_cast<Team*>(now)->born == detail::fork_count()) return static_cast<Team*>(now);
   Team* made = nullptr;
   try {
     made = new Team(threads_);

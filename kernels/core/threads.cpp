@@ -2,6 +2,8 @@
 // How many threads, and whose.
 #include "tilewright/threads.hpp"
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <string_view>
@@ -85,6 +87,13 @@ ExecutorScope::ExecutorScope(Executor& executor) noexcept : before_(scope_execut
 ExecutorScope::~ExecutorScope() { scope_executor = before_; }
 
 namespace detail {
+
+int fork_count() noexcept {
+  static std::atomic<int> forks{0};
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1); });
+  (void)registered;
+  return forks.load(std::memory_order_relaxed);
+}
 
 int plan_threads(int requested, double nanoseconds) noexcept {
   const int allowed = requested > 0 ? requested : num_threads();

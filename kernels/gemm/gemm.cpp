@@ -98,6 +98,7 @@ bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const
 template <class T>
 void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
+  const DefaultFloatState state;
   if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
   check(a, b.rows, b.cols, c, o);
   prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);

@@ -260,7 +260,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, con
 template <class T, class Body>
 void for_blocks(const Problem<T>& p, const Plan<T>& plan, Range columns, Body&& body) {
   const Index block_cols = plan.pack_b ? plan.nc : columns.end - columns.first;
-  for (Index j0 = columns.first; j0 < columns.end; j0 += block_cols)  // fifth loop: third-level cache
+  for (Index j0 = columns.first; j0 < columns.end; j0 += block_cols)                // fifth loop: third-level cache
     for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {  // fourth loop
       body(Block<T>{j0, std::min(block_cols, columns.end - j0), k0, kc, keep, last});
     });

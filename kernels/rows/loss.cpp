@@ -384,8 +384,7 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
   if (x.rows == 0) return 0 / count;
   const RowKernels& kernels = active_table().rows;
-  const int threads =
-      plan_threads(num_threads, static_cast<double>(x.rows) * (50 + 0.5 * static_cast<double>(x.cols)));
+  const int threads = plan_threads(num_threads, static_cast<double>(x.rows) * (50 + 0.5 * static_cast<double>(x.cols)));
   const double sum = ordered_sum(x.rows, threads, [&](Index i) {
     const float *a = x.data + i * x.row_stride, *b = y.data + i * y.row_stride;
     constexpr double kLeast = 1e-12;

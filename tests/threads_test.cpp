@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// Whose threads run a call, and what the host may be up to meanwhile.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "tests/support.hpp"
+#include "tilewright/tilewright.hpp"
+
+namespace tilewright::test {
+namespace {
+
+Matrix<float> normal(Index rows, Index cols, std::uint64_t stream) {
+  Matrix<float> m(rows, cols);
+  fill_normal(m.span(), {3, stream});
+  return m;
+}
+
+/// Products on every way that has parallel sections, and one call of each family.
+std::uint64_t hash_of_calls(int threads) {
+  Hash hash;
+  const auto product = [&](Index m, Index n, Index k) {
+    const Matrix<float> a = normal(m, k, 1), b = normal(n, k, 2);
+    Matrix<float> c(m, n);
+    gemm(a, b.t(), c, {.num_threads = threads});
+    hash.add<float>(c);
+  };
+  product(130, 250, 700);  // shared panels, two blocks of k
+  product(8, 8, 10500);    // long k
+  product(2, 500, 600);    // few rows
+  product(700, 40, 150);   // panels of each member's own
+  const Matrix<float> x = normal(200, 300, 3);
+  Matrix<float> y(200, 300), dx(200, 300);
+  activation_forward(ActivationKind::gelu, x, y, threads);
+  hash.add<float>(y);
+  softmax(x, y, threads);
+  hash.add<float>(y);
+  std::vector<float> gamma(300, 1.5F), beta(300, 0.5F), dgamma(300), dbeta(300), mean(200), rstd(200);
+  layer_norm(x, gamma, beta, y, mean, rstd, 1e-5, threads);
+  layer_norm_backward(x, y, gamma, mean, rstd, dx, dgamma, dbeta, threads);
+  hash.add<float>(y).add<float>(dx);
+  hash.add(std::span<const float>(dgamma));
+  return hash.value();
+}
+
+/// Last part first.
+struct Backwards final : Executor {
+  void run(int parts, Part part, void* context) noexcept override {
+    for (int i = parts; i-- > 0;) part(context, i);
+  }
+};
+
+/// A new thread for every part.
+struct Crowd final : Executor {
+  void run(int parts, Part part, void* context) noexcept override {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < parts; ++i) threads.emplace_back(part, context, i);
+    for (std::thread& t : threads) t.join();
+  }
+};
+
+TEST(Executors, SameBitsWhoeverRunsTheParts) {
+  const std::uint64_t want = hash_of_calls(1);
+  Backwards backwards;
+  Crowd crowd;
+  ThreadPool three(3), many(64);
+  Executor* const all[] = {&serial_executor(), &thread_pool(), &openmp_executor(), &backwards, &crowd, &three, &many};
+  for (std::size_t e = 0; e < std::size(all); ++e) {
+    const ExecutorScope scope(*all[e]);
+    for (const int threads : {2, 5, 64}) EXPECT_EQ(hash_of_calls(threads), want) << "executor " << e << ", " << threads;
+  }
+}
+
+/// Counts the sections it is given.
+struct Counter final : Executor {
+  int sections = 0;
+  void run(int parts, Part part, void* context) noexcept override {
+    ++sections;
+    for (int i = 0; i < parts; ++i) part(context, i);
+  }
+};
+
+TEST(Executors, OfTheProcessAndOfAScope) {
+  const char* text = std::getenv("TILEWRIGHT_EXECUTOR");
+  const std::string name = text == nullptr ? "pool" : text;
+  EXPECT_EQ(&executor(), name == "openmp"   ? &openmp_executor()
+                         : name == "serial" ? &serial_executor()
+                                            : &thread_pool());
+  const Matrix<float> x = normal(1, 1 << 20, 1);
+  Matrix<float> y(1, 1 << 20);
+  Counter process, scoped;
+  set_executor(&process);
+  activation_forward(ActivationKind::relu, x, y, 2);
+  EXPECT_EQ(process.sections, 1);
+  {
+    const ExecutorScope scope(scoped);
+    activation_forward(ActivationKind::relu, x, y, 2);
+    std::thread([&] { activation_forward(ActivationKind::relu, x, y, 2); }).join();  // not of the scope
+  }
+  set_executor(nullptr);
+  activation_forward(ActivationKind::relu, x, y, 2);
+  EXPECT_EQ(process.sections, 2);
+  EXPECT_EQ(scoped.sections, 1);
+  EXPECT_EQ(message_of<ValueError>([] { ThreadPool(0); }), "ThreadPool: 0 threads, expected 1 or more");
+  EXPECT_EQ(message_of<ValueError>([] { ThreadPool(1025); }), "ThreadPool: num_threads is 1025, expected 0..1024");
+}
+
+TEST(Executors, EachPartOnce) {
+  ThreadPool pool(7);
+  for (int round = 0; round < 2000; ++round) {
+    const int parts = 1 + round % 19;
+    std::atomic<int> counts[19] = {};
+    pool.run(
+        parts, [](void* context, int i) { static_cast<std::atomic<int>*>(context)[i].fetch_add(1); }, counts);
+    for (int i = 0; i < 19; ++i) ASSERT_EQ(counts[i].load(), i < parts ? 1 : 0) << "round " << round << ", part " << i;
+  }
+}
+
+TEST(Executors, PoolsComeAndGo) {
+  const Matrix<float> x = normal(64, 1024, 1);
+  Matrix<float> y(64, 1024);
+  for (int i = 0; i < 200; ++i) {
+    ThreadPool pool(1 + i % 5);
+    const ExecutorScope scope(pool);
+    if (i % 3 != 0) activation_forward(ActivationKind::tanh, x, y, 4);
+  }
+}
+
+TEST(Executors, ManyCallersAtATime) {
+  const std::uint64_t want = hash_of_calls(1);
+  std::vector<std::thread> callers;
+  std::atomic<int> wrong{0};
+  for (int t = 0; t < 64; ++t)
+    callers.emplace_back([&, t] {
+      for (int i = 0; i < 2; ++i)
+        if (hash_of_calls(1 + (t + i) % 4) != want) wrong.fetch_add(1);
+    });
+  for (std::thread& t : callers) t.join();
+  EXPECT_EQ(wrong.load(), 0);
+}
+
+TEST(Executors, AfterFork) {
+  ThreadPool own(4);
+  for (Executor* e : {&serial_executor(), &thread_pool(), &openmp_executor(), static_cast<Executor*>(&own)}) {
+    const ExecutorScope scope(*e);
+    const std::uint64_t want = hash_of_calls(4);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      alarm(60);  // ends a child that hangs
+      const bool right = hash_of_calls(4) == want && hash_of_calls(2) == want;
+      _exit(right ? 0 : 1);
+    }
+    EXPECT_EQ(hash_of_calls(4), want);
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "status " << status;
+  }
+}
+
+double processor_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto of = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+TEST(Executors, ThePoolSleepsBetweenCalls) {
+  ThreadPool pool(8);
+  const ExecutorScope scope(pool);
+  hash_of_calls(8);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  const double before = processor_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(processor_seconds() - before, 0.02);
+}
+
+TEST(FloatState, OfTheHostChangesNothing) {
+  const Matrix<float> a = normal(60, 70, 1), b = normal(70, 50, 2), x = normal(200, 300, 3);
+  Matrix<float> tiny = x;  // products and results that are subnormal
+  for (float& v : tiny.span()) v *= 1e-39F;
+  const auto hash_of = [&](int threads) {
+    Hash hash;
+    Matrix<float> c(60, 50), y(200, 300), z(200, 200);
+    gemm(a, b, c);
+    hash.add<float>(c);
+    activation_forward(ActivationKind::gelu, x, y, threads);
+    hash.add<float>(y);
+    activation_forward(ActivationKind::silu, tiny, y, threads);
+    hash.add<float>(y);
+    gemm(tiny, x.t(), z, {.num_threads = threads});
+    return hash.add<float>(z).value();
+  };
+  const std::uint64_t want = hash_of(1);
+  for (const int threads : {1, 2, 3}) {
+    for (const int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+      ASSERT_EQ(std::fesetround(mode), 0);
+      const std::uint64_t got = hash_of(threads);
+      const int after = std::fegetround();
+      std::fesetround(FE_TONEAREST);
+      EXPECT_EQ(got, want) << "rounding mode " << mode << ", " << threads << " threads";
+      EXPECT_EQ(after, mode);
+    }
+#if defined(__x86_64__)
+    constexpr unsigned kFlushes = 0x8040;  // results and operands
+    const unsigned before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(before | kFlushes);
+    const std::uint64_t got = hash_of(threads);
+    const unsigned after = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(before);
+    EXPECT_EQ(got, want) << "flush to zero, " << threads << " threads";
+    EXPECT_EQ(after & kFlushes, kFlushes);
+#endif
+  }
+}
+
+}  // namespace
+}  // namespace tilewright::test
