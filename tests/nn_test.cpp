@@ -243,9 +243,7 @@ TEST(Training, BitsAreFixed) {
 
 /// Wide enough for 64 threads to get work.
 TEST(Training, BitsDoNotDependOnThreads) {
-#if defined(__aarch64__)
-  GTEST_SKIP() << "too long on an emulated processor";
-#endif
+  if (test::kEmulated) GTEST_SKIP() << "too long on an emulated processor";
   const auto expected = training_hash(1, 200, 257);
   for (const int threads : test::kThreadCounts)
     EXPECT_EQ(training_hash(threads, 200, 257), expected) << threads << " threads";

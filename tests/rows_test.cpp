@@ -166,8 +166,9 @@ TEST(Rows, SumsAndExtremes) {
     for (const double correction : {0.0, 1.0}) {
       row_variance(view(x, rows), out, correction);
       const Row want = each([&](const Row& r) {
+        const double mean = sum(r) / n;
         double squares = 0;
-        for (const double v : r) squares += (v - sum(r) / n) * (v - sum(r) / n);
+        for (const double v : r) squares += (v - mean) * (v - mean);
         return squares / (n - correction);
       });
       for (std::size_t i = 0; i < 4; ++i) {

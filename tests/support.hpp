@@ -16,6 +16,13 @@
 
 namespace tilewright::test {
 
+/// The processor is emulated: slow.
+#if defined(TILEWRIGHT_EMULATED)
+inline constexpr bool kEmulated = true;
+#else
+inline constexpr bool kEmulated = false;
+#endif
+
 /// rows x cols inside a larger buffer whose every other place holds NaN, with any strides: whoever reads padding
 /// poisons the result, and padding_intact() finds whoever writes it.
 template <class T>
