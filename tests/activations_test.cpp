@@ -59,7 +59,7 @@ const Published kPublished[] = {
 
 /// long double is emulated in software on aarch64, and the processor with it in our tests; the bits are compared
 /// elsewhere.
-constexpr int kSparser = kEmulated ? 29 : 1;
+constexpr int kSparser = test::kEmulated ? 29 : 1;
 
 /// Inputs over the whole range of float: every exponent, with the corners.
 std::vector<float> float_inputs() {
