@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tilewright/elementwise.hpp"
+#include "tilewright/profile.hpp"
 
 namespace tilewright::nn {
 namespace {
@@ -32,8 +33,8 @@ Block::Block(Layers all) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     Layer& layer = *all[i];
     if (!steps_.empty() && layer.activation() != nullptr && steps_.back().layer->fuse(*layer.activation())) continue;
-    Step step{nullptr, i, parameters_.size(), 0, buffers_.size(), 0};
-    const std::string prefix = std::to_string(i) + ".";
+    const std::string prefix = std::to_string(i) + ".", name = prefix + described_[i].substr(0, described_[i].find('('));
+    Step step{nullptr, i, parameters_.size(), 0, buffers_.size(), 0, name + " forward", name + " backward"};
     for (auto& spec : layer.parameters()) parameters_.push_back({prefix + spec.name, spec.shape});
     for (auto& spec : layer.buffers()) buffers_.push_back({prefix + spec.name, spec.shape});
     step.parameters = parameters_.size() - step.first_parameter;
@@ -91,6 +92,7 @@ void Block::forward(const ForwardPass& pass) {
   MatrixView<const float> x = pass.x;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const Step& s = steps_[i];
+    const profile::Region region(s.forward_name);
     const Place& p = plan.places[i];
     const MatrixView<float> y = i + 1 == steps_.size() ? pass.y : part_of(pass.saved, p.y_at, p.out);
     s.layer->forward({part(pass.parameters, s.first_parameter, s.parameters),
@@ -110,6 +112,7 @@ void Block::backward(const BackwardPass& pass) {
   bool done = pass.dy_is_done;
   for (std::size_t i = steps_.size(); i-- > 0;) {
     const Step& s = steps_[i];
+    const profile::Region region(s.backward_name);
     const Place& p = plan.places[i];
     const MatrixView<float> lower = i > 0 ? part_of(pass.saved, plan.gradient_at[i % 2], p.in) : pass.dx;
     BackwardPass step{part(pass.parameters, s.first_parameter, s.parameters),

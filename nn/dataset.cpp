@@ -10,6 +10,8 @@
 #include <numeric>
 #include <thread>
 
+#include "tilewright/profile.hpp"
+
 namespace tilewright::nn {
 namespace {
 
@@ -273,6 +275,7 @@ void DataLoader::fill(Slot& slot, Position position) {
 }
 
 bool DataLoader::next(Batch& batch) {
+  const profile::Region region("DataLoader next");
   if (worker_) worker_->wait();
   if (position_.batch == batches_) {
     position_ = {position_.epoch + 1, 0};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tilewright/profile.hpp"
 #include "tilewright/updates.hpp"
 
 namespace tilewright::optim {
@@ -52,6 +53,7 @@ void Optimizer::find_runs() {
 }
 
 void Optimizer::step() {
+  const profile::Region region("Optimizer step");
   if (version_ != block_->version()) find_runs();
   begin_step();
   for (const Run& run : runs_) {

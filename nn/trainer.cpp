@@ -12,6 +12,7 @@
 #include "nn/file.hpp"
 #include "tilewright/elementwise.hpp"
 #include "tilewright/nn/metrics.hpp"
+#include "tilewright/profile.hpp"
 
 namespace tilewright::nn {
 namespace {
@@ -147,6 +148,7 @@ class Training {
  private:
   /// The mean loss of the rest of the epoch.
   double train_epoch(const CatchInterrupt& interrupt) {
+    const profile::Region region("epoch");
     const auto start = Clock::now();
     double sum = 0;
     Index samples = 0, gathered = 0;
@@ -272,6 +274,7 @@ Metric accuracy_metric() {
 
 EpochResult evaluate(Sequential& model, Loss& loss, const Dataset& data, const std::vector<Metric>& metrics,
                      Index batch_size) {
+  const profile::Region region("evaluate");
   const Matrix<float> y = predict(model, data.x, batch_size);
   EpochResult result{0, 0, NAN, NAN, 0, {}};
   double sum = 0;

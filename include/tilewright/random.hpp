@@ -33,7 +33,7 @@ TILEWRIGHT_API void fill_uniform(std::span<float> out, RandomStream stream, floa
 
 /// out[i] ~ Normal(mean, standard_deviation), Box and Muller's transform in double; the same bits on every machine.
 TILEWRIGHT_API void fill_normal(std::span<float> out, RandomStream stream, float mean = 0,
-                                float standard_deviation = 1) noexcept;
+                                float standard_deviation = 1);
 
 /// A permutation of 0 .. out.size()-1 (Fisher and Yates).
 TILEWRIGHT_API void fill_permutation(std::span<Index> out, RandomStream stream) noexcept;

@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,8 +14,6 @@
 namespace tilewright::detail {
 namespace {
 
-constexpr int kUnknownCores = 1;
-constexpr int kUnlimited = 1 << 30;
 
 /// The first line of a small file, or nothing.
 std::string first_line(const std::string& path) {
@@ -46,11 +45,11 @@ CacheSizes read_cache_sizes() {
   return sizes;
 }
 
-int affinity_cores() {
+Cores affinity_cores() {
   // Fixed-size masks end at 1024 CPUs; a larger machine simply answers with an error.
   cpu_set_t mask;
   CPU_ZERO(&mask);
-  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return kUnknownCores;
+  if (sched_getaffinity(0, sizeof mask, &mask) != 0) return {1, 1, 0};
   std::set<std::string> cores;
   int count = 0;
   for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
@@ -61,7 +60,7 @@ int affinity_cores() {
         first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
     cores.insert(siblings.empty() ? std::to_string(cpu) : siblings);
   }
-  return std::max(1, std::min(count, static_cast<int>(cores.size())));
+  return {std::max(1, count), std::max(1, std::min(count, static_cast<int>(cores.size()))), 0};
 }
 
 /// The path of this process in the cgroup hierarchy that `controller` names ("" for version 2).
@@ -82,11 +81,11 @@ std::string cgroup_path(const std::string& controller) {
   return path;
 }
 
-/// CPUs that the quota allows, rounded up; a large number when there is none. Every level up to the root counts.
-int quota_cores() {
-  int cores = kUnlimited;
+/// CPUs that the quota allows; 0 when there is none. Every level up to the root counts.
+double quota_cores() {
+  double cores = 0;
   const auto limit = [&](double quota, double period) {
-    if (quota > 0 && period > 0) cores = std::min(cores, std::max(1, static_cast<int>((quota + period - 1) / period)));
+    if (quota > 0 && period > 0) cores = cores == 0 ? quota / period : std::min(cores, quota / period);
   };
   const auto walk = [](std::string path, auto&& visit) {
     for (;;) {
@@ -116,6 +115,31 @@ const CacheSizes& cache_sizes() noexcept {
   return sizes;
 }
 
-int usable_cores() noexcept { return std::min(affinity_cores(), quota_cores()); }
+Cores cores() noexcept {
+  Cores all = affinity_cores();
+  all.quota = quota_cores();
+  return all;
+}
+
+int usable_cores() noexcept {
+  const Cores all = cores();
+  return all.quota == 0 ? all.physical : std::min(all.physical, static_cast<int>(std::ceil(all.quota)));
+}
+
+std::string cpu_name() {
+  std::string name;
+  if (std::FILE* file = std::fopen("/proc/cpuinfo", "re")) {
+    char line[512];
+    while (name.empty() && std::fgets(line, sizeof line, file) != nullptr) {
+      const char* colon = std::strchr(line, ':');
+      if (colon == nullptr || std::strncmp(line, "model name", 10) != 0) continue;
+      name = colon + 1;
+      name.erase(0, name.find_first_not_of(" \t"));
+      name.erase(name.find_last_not_of(" \n") + 1);
+    }
+    std::fclose(file);
+  }
+  return name;
+}
 
 }  // namespace tilewright::detail

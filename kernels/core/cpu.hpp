@@ -2,6 +2,8 @@
 // What the machine is: cores that may be used, and cache sizes. Read once; nothing is ever written.
 #pragma once
 
+#include <string>
+
 #include "tilewright/export.hpp"
 
 namespace tilewright::detail {
@@ -15,7 +17,18 @@ struct CacheSizes {
 /// From sysfs; where that is silent, the sizes of a common server core (32 KiB, 1 MiB, 32 MiB).
 const CacheSizes& cache_sizes() noexcept;
 
+struct Cores {
+  int logical, physical;  // in the affinity mask
+  double quota;           // CPUs that the cgroup allows; 0: no limit
+};
+
+/// As of now.
+Cores cores() noexcept;
+
 /// Physical cores in the affinity mask, at most the cgroup's CPU quota, at least 1.
 int usable_cores() noexcept;
+
+/// The model's name as the system gives it; "" where it is silent.
+std::string cpu_name();
 
 }  // namespace tilewright::detail

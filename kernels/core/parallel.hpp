@@ -74,6 +74,9 @@ inline constexpr double kThreadWork = 5000;
 /// What every further member of a team adds to waking and joining it.
 inline constexpr double kMemberCost = 200;
 
+/// Where num_threads() comes from.
+std::string threads_reason();
+
 /// Forks between the first process and this one, counted from the first call on. Threads do not survive a fork.
 int fork_count() noexcept;
 

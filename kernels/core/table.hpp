@@ -262,6 +262,16 @@ struct UpdateKernels {
   Formula formula[kUpdateKinds];
 };
 
+/// Bare loops, whose speed is the roof of the others (kernels/roof/). What they return only keeps them from being
+/// optimised away.
+inline constexpr int kStreamMixes = 6;
+struct RoofKernels {
+  float (*fma_f32)(Index steps, float a, float b) noexcept;
+  double (*fma_f64)(Index steps, double a, double b) noexcept;
+  using Stream = float (*)(float* const* arrays, Index n) noexcept;
+  Stream stream[kStreamMixes];  // in the order of kMixes (kernels/roof/machine.cpp)
+};
+
 struct KernelTable {
   Isa isa;
   const GemmKernels<float>* gemm_f32;
@@ -274,6 +284,7 @@ struct KernelTable {
   RowKernels rows;
   LossKernels loss;
   UpdateKernels update;
+  RoofKernels roof;
 
   template <class T>
   const auto& gemm() const {

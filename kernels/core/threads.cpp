@@ -10,6 +10,7 @@
 
 #include "kernels/core/cpu.hpp"
 #include "kernels/core/parallel.hpp"
+#include "kernels/core/profile.hpp"
 
 namespace tilewright {
 namespace {
@@ -28,14 +29,20 @@ int from_environment(const char* name) {
   return static_cast<int>(std::min<long>(value, kMaxThreads));
 }
 
-int default_threads() {
-  static const int count = [] {
-    int n = from_environment("TILEWRIGHT_NUM_THREADS");
-    if (n == 0) n = from_environment("OMP_NUM_THREADS");
-    if (n == 0) n = std::min(detail::usable_cores(), kMaxThreads);
-    return n;
+struct Default {
+  int count;
+  const char* reason;
+};
+
+const Default& default_threads() {
+  static const Default found = []() -> Default {
+    for (const char* name : {"TILEWRIGHT_NUM_THREADS", "OMP_NUM_THREADS"})
+      if (const int n = from_environment(name); n > 0) return {n, name};
+    const detail::Cores cores = detail::cores();
+    const int n = std::min(detail::usable_cores(), kMaxThreads);
+    return {n, n < cores.physical ? "the cgroup's CPU quota" : "the physical cores of the affinity mask"};
   }();
-  return count;
+  return found;
 }
 
 Executor& default_executor() {
@@ -59,7 +66,7 @@ struct Serial final : Executor {
 
 int num_threads() noexcept {
   const int set = limit.load(std::memory_order_relaxed);
-  return set > 0 ? set : default_threads();
+  return set > 0 ? set : default_threads().count;
 }
 
 void set_num_threads(int count) {
@@ -101,7 +108,15 @@ int plan_threads(int requested, double nanoseconds) noexcept {
   return static_cast<int>(std::min<double>(allowed, nanoseconds / kThreadWork));
 }
 
-void run_parts(int parts, void (*part)(void*, int), void* context) noexcept { executor().run(parts, part, context); }
+std::string threads_reason() {
+  return limit.load(std::memory_order_relaxed) > 0 ? "set_num_threads" : default_threads().reason;
+}
+
+void run_parts(int parts, void (*part)(void*, int), void* context) noexcept {
+  if (profile_state.load(std::memory_order_relaxed) > kProfileUnknown) [[unlikely]]
+    return run_watched(parts, part, context);
+  executor().run(parts, part, context);
+}
 
 }  // namespace detail
 }  // namespace tilewright

@@ -13,6 +13,7 @@
 #include "kernels/map/map.hpp"
 #include "kernels/rows/loss.hpp"
 #include "kernels/rows/norm.hpp"
+#include "kernels/roof/loops.hpp"
 #include "kernels/rows/softmax.hpp"
 #include "kernels/update/update.hpp"
 
@@ -103,7 +104,11 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
            &norm_row<A>, &norm_rows_backward<A>, &add_squares<A>, &scale_columns<A>, &scale_columns_backward<A>,
            &prelu_row<A>, &add_products<A>, &prelu_row_backward<A>},
           make_losses<A>(Points{}),
-          make_updates<A>(UpdateFormulas{})};
+          make_updates<A>(UpdateFormulas{}),
+          {&fma_loop<float, A>,
+           &fma_loop<double, A>,
+           {&stream_loop<A, 1, 0>, &stream_loop<A, 2, 0>, &stream_loop<A, 1, 1>, &stream_loop<A, 2, 1>,
+            &stream_loop<A, 3, 2>, &stream_loop<A, 4, 3>}}};
 }
 
 }  // namespace tilewright::detail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Activations: check, split over threads, call the loops of map.hpp row by row, or once when the rows are contiguous.
 #include "kernels/core/parallel.hpp"
+#include "kernels/core/profile.hpp"
 #include "kernels/core/table.hpp"
 #include "kernels/map/parameter.hpp"
 #include "tilewright/activations.hpp"
@@ -31,12 +32,13 @@ void for_elements(Index rows, Index cols, bool contiguous, int requested, double
 constexpr double kElementNanoseconds = 0.25;
 
 template <class T>
-void forward_any(const char* operation, typename MapKernels<T>::Forward loop, const ActivationNumbers<T>& p,
+void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop, const ActivationNumbers<T>& p,
                  MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
   check_thread_count(operation, requested);
+  const Call call(over_elements<T>(operation, name.data(), x.rows, x.cols, 1, 1));
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
@@ -48,7 +50,7 @@ void forward_any(const char* operation, typename MapKernels<T>::Forward loop, co
 }
 
 template <class T>
-void backward_any(const char* operation, const char* saved_name, typename MapKernels<T>::Backward loop,
+void backward_any(const char* operation, std::string_view name, const char* saved_name, typename MapKernels<T>::Backward loop,
                   const ActivationNumbers<T>& p, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx,
                   int requested) {
   check_view(operation, saved_name, saved);
@@ -57,6 +59,7 @@ void backward_any(const char* operation, const char* saved_name, typename MapKer
   check_same(operation, saved_name, saved, "dx", dx);
   check_same(operation, "dy", dy, "dx", dx);
   check_thread_count(operation, requested);
+  const Call call(over_elements<T>(operation, name.data(), dx.rows, dx.cols, 2, 1));
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
@@ -73,14 +76,14 @@ template <class T>
 void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_activation("activation_forward", f);
   const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
-  forward_any<T>("activation_forward", loop, numbers_of<T>(f), x, y, requested);
+  forward_any<T>("activation_forward", to_string(f.kind), loop, numbers_of<T>(f), x, y, requested);
 }
 
 template <class T>
 void derive(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   check_activation("activation_backward", f);
   const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
-  backward_any<T>("activation_backward", "saved", loop, numbers_of<T>(f), saved, dy, dx, requested);
+  backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, numbers_of<T>(f), saved, dy, dx, requested);
 }
 
 template <class T>
@@ -96,14 +99,14 @@ int checked(const char* operation, FunctionKind f) {
 template <class T>
 void apply(FunctionKind f, MatrixView<const T> x, MatrixView<T> y, int requested) {
   const int kind = checked<T>("function_forward", f);
-  forward_any<T>("function_forward", active_table().map<T>().function[kind], {}, x, y, requested);
+  forward_any<T>("function_forward", to_string(f), active_table().map<T>().function[kind], {}, x, y, requested);
 }
 
 template <class T>
 void derive(FunctionKind f, MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   const int kind = checked<T>("function_backward", f);
   const auto loop = active_table().map<T>().function_backward[kind];
-  backward_any<T>("function_backward", "x", loop, {}, x, dy, dx, requested);
+  backward_any<T>("function_backward", to_string(f), "x", loop, {}, x, dy, dx, requested);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "kernels/core/check.hpp"
 #include "kernels/core/ordered_sum.hpp"
+#include "kernels/core/profile.hpp"
 #include "kernels/core/table.hpp"
 
 namespace tilewright {
@@ -27,11 +28,13 @@ void check_number(const char* operation, const char* name, double value, double 
 
 constexpr double kInfinity = INFINITY;
 
-/// loop(first, count) over shares of n elements. Shares end at multiples of 1024 elements, so threads do not meet in a
-/// cache line.
+/// loop(first, count) over shares of n elements of so many arrays, all of which but `only_read` are written, too. Shares
+/// end at multiples of 1024 elements, so threads do not meet in a cache line.
 template <class Loop>
-void split(std::size_t n, double nanoseconds_per_element, int requested, Loop&& loop) {
+void split(const char* operation, std::size_t n, int arrays, int only_read, double nanoseconds_per_element,
+           int requested, Loop&& loop) {
   const auto count = static_cast<Index>(n);
+  const Call call(over_elements<float>(operation, "", count, 1, arrays, arrays - only_read));
   parallel(plan_threads(requested, static_cast<double>(count) * nanoseconds_per_element), [&](Member member) {
     const auto [first, end] = member.share(count, 1024);
     if (end > first) loop(first, end - first);
@@ -93,7 +96,9 @@ void run(const char* operation, UpdateKind kind, std::span<float> parameters, st
   numbers.keep_weights = static_cast<float>(decay.keep_weights);
   for (std::size_t i = 0; i < c.size(); ++i) numbers.c[i] = static_cast<float>(c[i]);
   const auto kernel = active_table().update.formula[static_cast<int>(kind)];
-  split(parameters.size(), 0.15 * static_cast<double>(N + 1), num_threads, [&](Index first, Index count) {
+  // clip_value reads what it writes.
+  const int only_read = gradients.data() == parameters.data() ? 0 : 1, arrays = static_cast<int>(N) + 1 + only_read;
+  split(operation, parameters.size(), arrays, only_read, 0.15 * static_cast<double>(N + 1), num_threads, [&](Index first, Index count) {
     float* own[N + 1] = {};
     for (std::size_t i = 0; i < N; ++i) own[i] = states[i].values.data() + first;
     kernel(parameters.data() + first, gradients.data() + first, own, count, numbers);
@@ -124,7 +129,7 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
                            step.first,
                            step.nesterov};
   const auto kernel = active_table().update.sgd;
-  split(parameters.size(), 0.2, num_threads, [&](Index first, Index count) {
+  split(kName, parameters.size(), buffer.empty() ? 2 : 3, 1, 0.2, num_threads, [&](Index first, Index count) {
     kernel(parameters.data() + first, gradients.data() + first, buffer.empty() ? nullptr : buffer.data() + first, count,
            numbers);
   });
@@ -144,7 +149,7 @@ void adam_update(std::span<float> parameters, std::span<const float> gradients, 
   numbers.coupled_decay = static_cast<float>(step.decoupled ? 0 : step.weight_decay);
   numbers.keep_weights = static_cast<float>(step.decoupled ? 1 - step.lr * step.weight_decay : 1);
   const auto kernel = active_table().update.adam;
-  split(parameters.size(), 0.4, num_threads, [&](Index first, Index count) {
+  split("adam_update", parameters.size(), 4, 1, 0.4, num_threads, [&](Index first, Index count) {
     kernel(parameters.data() + first, gradients.data() + first, m.data() + first, v.data() + first, count, numbers);
   });
 }
@@ -301,6 +306,7 @@ double norm(std::span<const float> x, int num_threads) {
   using namespace detail;
   check_thread_count("norm", num_threads);
   const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
+  const Call call(over_elements<float>("norm", "", n, 1, 1, 0));
   const auto dot = active_table().rows.dot;
   return std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
     const Index first = block * kSumBlockElements;

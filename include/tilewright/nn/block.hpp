@@ -56,6 +56,7 @@ class TILEWRIGHT_API Block : public Layer {
     std::unique_ptr<Layer> layer;
     std::size_t index;  // in the user's counting
     std::size_t first_parameter, parameters, first_buffer, buffers;
+    std::string forward_name, backward_name;  // for the profiler
   };
   /// Where a step's numbers lie in `saved`, in floats per sample; the last step's y is the block's.
   struct Place {

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// The machine and its roofs: what it is, and how fast bare loops run on it. A kernel cannot be faster than the loop that
+// does nothing but its multiply-adds, nor than the one that does nothing but move its arrays.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "tilewright/isa.hpp"
+
+namespace tilewright {
+
+struct Machine {
+  std::string cpu;                                   // the model's name
+  int logical_cpus, physical_cores;                  // in the affinity mask
+  double quota;                                      // CPUs that the cgroup allows; 0: no limit
+  int threads;                                       // num_threads()
+  std::string threads_reason;                        // where that number comes from
+  Index l1_bytes, l2_bytes, l3_bytes;                // data; l1 and l2 of a core
+};
+
+TILEWRIGHT_API Machine machine();
+
+/// Speeds of the active ISA on a number of threads.
+struct Roofs {
+  Isa isa{};
+  int threads = 1;
+  double flops_f32 = 0, flops_f64 = 0;  // a second; a multiply-add counts as two
+  /// Bytes a second from L1, L2, L3 and memory: reading an array; reading one and writing another.
+  double read[4] = {}, copy[4] = {};
+
+  /// Seconds that a call needs at least which does so many FLOPs and moves so many bytes. Its arrays are taken to be in
+  /// the smallest level that holds them, as they are in a call that is repeated.
+  TILEWRIGHT_API double seconds(double flops, double bytes_read, double bytes_written, int element_bytes) const;
+};
+
+/// Measures them for about `seconds`; threads 0: num_threads(). Throws ValueError as operations do, std::bad_alloc.
+TILEWRIGHT_API Roofs measure_roofs(int threads = 0, double seconds = 0.1);
+
+namespace roof {
+
+/// Runs some 10^5 multiply-adds of registers on each of so many threads; returns the FLOPs done.
+TILEWRIGHT_API double multiply_add(int element_bytes, int threads);
+
+/// Reads `reads` arrays of n floats and writes `writes`, on so many threads. Which: arrays[0 .. reads) are read and the
+/// next ones written for (1,0) (2,0) (1,1) (2,1); for (3,2) and (4,3) all but the first are read and written. Arrays may
+/// repeat. Throws ValueError for another mix.
+TILEWRIGHT_API void stream(int reads, int writes, std::span<float* const> arrays, Index n, int threads);
+
+}  // namespace roof
+}  // namespace tilewright

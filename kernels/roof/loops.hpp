@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// Bare loops: multiply-adds on registers, and arrays that are moved. Nothing that does the same can be faster.
+#pragma once
+
+#include "kernels/core/table.hpp"
+#include "kernels/simd/simd.hpp"
+
+namespace tilewright::detail {
+
+/// 12 chains hide the latency of 4 to 5 cycles on two units; sse2 and avx2 have registers for no more.
+inline constexpr int kFmaChains = 12;
+
+template <class T, class A>
+T fma_loop(Index steps, T a, T b) noexcept {
+  const Vec<T, A> factor = simd::set<T, A>(a), term = simd::set<T, A>(b);
+  Vec<T, A> x[kFmaChains];
+#pragma GCC unroll 12
+  for (int i = 0; i < kFmaChains; ++i) x[i] = simd::set<T, A>(b * static_cast<T>(i));  // or it would be one chain
+  for (Index s = 0; s < steps; ++s)
+#pragma GCC unroll 12
+    for (int i = 0; i < kFmaChains; ++i) x[i] = simd::fma(x[i], factor, term);
+#pragma GCC unroll 12
+  for (int i = 1; i < kFmaChains; ++i) x[0] = x[0] + x[i];
+  T lanes[kLanes<T, A>];
+  simd::store(lanes, x[0]);
+  return lanes[0];
+}
+
+/// Every register of the arrays p[0 .. kReads) is read, and of the following kWrites (or with two writes and more, of
+/// all but the first) written. Four at a time.
+template <class A, int kReads, int kWrites>
+float stream_loop(float* const* p, Index n) noexcept {
+  using V = Vec<float, A>;
+  constexpr Index lanes = kLanes<float, A>;
+  constexpr bool in_place = kWrites >= 2;
+  const V a = simd::set<float, A>(1.0001F);
+  V sum[4];
+#pragma GCC unroll 4
+  for (int u = 0; u < 4; ++u) sum[u] = simd::set<float, A>(0);
+  Index i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes)
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; ++u) {
+      V x[kReads];
+#pragma GCC unroll 4
+      for (int r = 0; r < kReads; ++r) x[r] = simd::load<float, A>(p[r] + i + u * lanes);
+      if constexpr (kWrites == 0) {
+#pragma GCC unroll 4
+        for (int r = 0; r < kReads; ++r) sum[u] = sum[u] + x[r];
+      } else {
+#pragma GCC unroll 4
+        for (int w = 0; w < kWrites; ++w) {
+          const V y = in_place ? simd::fma(x[w + 1], a, x[0]) : kReads == 2 ? simd::fma(x[0], a, x[kReads - 1]) : x[0] * a;
+          simd::store(p[in_place ? w + 1 : kReads] + i + u * lanes, y);
+        }
+      }
+    }
+  float rest[kLanes<float, A>];
+  simd::store(rest, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+  return rest[0];
+}
+
+}  // namespace tilewright::detail
