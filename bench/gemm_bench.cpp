@@ -105,7 +105,11 @@ void add_form(const Form& f, Isa isa, bool packed = false) {
     const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + (packed ? "-packed" : "") +
                              "/m:" + std::to_string(f.m) + "/n:" + std::to_string(f.n) + "/k:" + std::to_string(f.k);
     Case c{"gemm", name, isa, threads};
-    c.flops = 2.0 * static_cast<double>(f.m) * static_cast<double>(f.n) * static_cast<double>(f.k);
+    const double m = static_cast<double>(f.m), n = static_cast<double>(f.n), k = static_cast<double>(f.k);
+    c.flops = c.operations = 2 * m * n * k;
+    c.bytes_read = (m * k + k * n) * sizeof(T);
+    c.bytes_written = m * n * sizeof(T);
+    c.element_bytes = sizeof(T);
     add(c, [=] { return prepare<T>(c, f, packed); });
   }
 }
@@ -116,7 +120,9 @@ void add_batch(Index m, Index n, Index k, Isa isa) {
   for (const int threads : thread_counts()) {
     Case c{"gemm", "f32/batch:64/m:" + std::to_string(m) + "/n:" + std::to_string(n) + "/k:" + std::to_string(k), isa,
            threads};
-    c.flops = 2.0 * count * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+    c.flops = c.operations = 2.0 * count * static_cast<double>(m * n * k);
+    c.bytes_read = 4.0 * count * static_cast<double>(m * k + k * n);
+    c.bytes_written = 4.0 * count * static_cast<double>(m * n);
     add(c, [=] {
       const auto o = make<float>({"nn", count * m, n, k});
       const auto many = std::make_shared<Matrix<float>>(count * k, n);

@@ -56,6 +56,15 @@ Race function_race(FunctionKind kind, Index n) {
   return race;
 }
 
+/// Nominal, see add_streaming: pieces of straight lines, and what has an exponential in it.
+constexpr double kCurve = 12;
+double operations_of(ActivationKind kind) {
+  using enum ActivationKind;
+  for (const ActivationKind straight : {relu, leaky_relu, relu6, hardsigmoid, hardswish, hardtanh, softshrink, threshold})
+    if (kind == straight) return 2;
+  return kind == softsign ? 3 : kCurve;
+}
+
 }  // namespace
 
 void add_map(bool full) {
@@ -64,7 +73,7 @@ void add_map(bool full) {
     const auto kind = static_cast<FunctionKind>(k);
     for (const Index n : {1 << 10, 1 << 16, 1 << 20})
       if (full || n == 1 << 16)
-        add_streaming("map", std::string(to_string(kind)) + "/n:" + std::to_string(n), best, 1, 1, n,
+        add_streaming("map", std::string(to_string(kind)) + "/n:" + std::to_string(n), best, 1, 1, n, kCurve,
                       [=] { return function_race(kind, n); });
   }
   for (int k = 1; k < kActivationKinds; ++k) {
@@ -73,12 +82,14 @@ void add_map(bool full) {
       // The quick selection: the usual activations in and beyond the caches, the others in a cache.
       if (!full && n != 1 << 16 && (kind > ActivationKind::silu || n != 1 << 24)) continue;
       const std::string tail = "/" + std::string(to_string(kind)) + "/n:" + std::to_string(n);
-      add_streaming("map", "forward" + tail, best, 1, 1, n, [=] { return forward_race(kind, n); });
-      if (n <= 1 << 20) add_streaming("map", "backward" + tail, best, 2, 1, n, [=] { return backward_race(kind, n); });
+      add_streaming("map", "forward" + tail, best, 1, 1, n, operations_of(kind), [=] { return forward_race(kind, n); });
+      if (n <= 1 << 20) add_streaming("map", "backward" + tail, best, 2, 1, n, operations_of(kind) + 1, [=] { return backward_race(kind, n); });
     }
+    const bool usual = kind == ActivationKind::relu || kind == ActivationKind::sigmoid || kind == ActivationKind::tanh ||
+                       kind == ActivationKind::gelu || kind == ActivationKind::silu;
     for (const Isa isa : available_isas())
-      if (isa != best)
-        add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16,
+      if (isa != best && (full || usual))
+        add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16, operations_of(kind),
                       [=] { return forward_race(kind, 1 << 16); });
   }
 }

@@ -86,8 +86,7 @@ void add_torch(Race& race, const std::vector<std::string>& words) {
     pclose(pipe);
   }
   if (seconds == 0) return;
-  race.peer_seconds = seconds;
-  race.peer_name = "pytorch";
+  race.elsewhere["pytorch"] = seconds;
 }
 
 std::vector<Peer> product_peers(const Product<float>& p, int threads) {

@@ -7,8 +7,6 @@
 #include <chrono>
 #include <thread>
 
-#include "bench/roof.hpp"
-
 namespace tilewright::bench {
 namespace {
 
@@ -31,117 +29,220 @@ long calibrate(const Call& call, double seconds) {
   }
 }
 
-std::size_t registrations = 0;
-std::string error;
-
+/// Of every competitor in a repetition.
 constexpr double kSample = 2e-3;
-constexpr int kLeastSamples = 7, kFewestSamples = 3;
-constexpr double kLongBudget = 1.5;  // seconds; beyond, kFewestSamples must do
+constexpr int kRepetitions = 9, kFewRepetitions = 5;
+/// A call that takes longer than this is repeated kFewRepetitions times only.
+constexpr double kLongCall = 0.05;
+constexpr std::size_t kRepetitionsPerMemory = 3;
+/// Operands beyond this are set up once: pages lie everywhere anyway.
+constexpr double kLargeBytes = 64e6;
 /// Before each sample, untimed calls for this long: waiting threads may sleep by now.
 constexpr double kWarm = 2e-4;
-constexpr double kBudget = 0.12;  // seconds of samples of ours; long calls get kLeastSamples
 
 /// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must
 /// not run against them.
-void settle(int threads, bool own_threads) {
-  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(own_threads ? 50 : 3));
+void settle(int threads, const std::string& who) {
+  if (threads > 1)
+    std::this_thread::sleep_for(std::chrono::milliseconds(who.starts_with("openblas") ? 50 : who.empty() ? 1 : 3));
 }
 
-void warm(const Call& call, int threads) {
-  if (threads == 1) return;
-  const auto start = Clock::now();
-  while (std::chrono::duration<double>(Clock::now() - start).count() < kWarm) call();
+double sample(const Call& call, long calls, int threads) {
+  if (threads > 1)
+    for (const auto start = Clock::now(); std::chrono::duration<double>(Clock::now() - start).count() < kWarm;) call();
+  return seconds_of(call, calls) / static_cast<double>(calls);
 }
 
-void run(benchmark::State& state, const Case& c, const std::function<Race()>& prepare) {
-  set_isa(c.isa);
-  set_num_threads(c.threads);
-  omp_set_num_threads(c.threads);  // what a BLAS built with OpenMP listens to
-  Race race = prepare();
-  if (!race.error.empty()) {
-    error = race.error;
-    return state.SkipWithError(error.c_str());
-  }
-  const long ours_n = calibrate(race.ours, kSample);
-  std::vector<long> peer_n;
-  for (const Peer& peer : race.peers) peer_n.push_back(calibrate(peer.call, kSample));
-  std::vector<double> peers(race.peers.size(), 1e300);
-  double ours = 1e300, roof = 1e300;
-  for (auto _ : state) {
-    double total = 0;
-    int samples = 0;
-    while (samples < kFewestSamples || (total < kLongBudget && samples < kLeastSamples) ||
-           (total < kBudget && samples < 40)) {
-      settle(c.threads, false);
-      warm(race.ours, c.threads);
-      const double t = seconds_of(race.ours, ours_n);
-      total += t;
-      ++samples;
-      ours = std::min(ours, t / static_cast<double>(ours_n));
-      settle(c.threads, false);
-      if (race.roof_seconds) roof = std::min(roof, race.roof_seconds());
-      for (std::size_t i = 0; i < peers.size(); ++i) {
-        settle(c.threads, false);
-        warm(race.peers[i].call, c.threads);
-        peers[i] = std::min(peers[i], seconds_of(race.peers[i].call, peer_n[i]) / static_cast<double>(peer_n[i]));
-        settle(c.threads, race.peers[i].name.starts_with("openblas"));
-      }
+/// The call, and then nothing for a share of its time.
+Call slowed(Call call, double factor) {
+  return [call = std::move(call), factor] {
+    const auto start = Clock::now();
+    call();
+    const auto end = start + (Clock::now() - start) * factor;
+    while (Clock::now() < end) {
     }
-    state.SetIterationTime(ours);
-  }
-  double peer = race.peer_seconds;
-  for (std::size_t i = 0; i < peers.size(); ++i) {
-    state.counters["vs_peer " + race.peers[i].name] = peers[i] / ours;
-    if (peer > 0 && peers[i] >= peer) continue;
-    peer = peers[i];
-    race.peer_name = race.peers[i].name;
-  }
-  if (c.flops > 0)
-    state.counters["FLOPS"] =
-        benchmark::Counter(c.flops / ours, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
-  if (c.bytes > 0)
-    state.counters["bytes_per_second"] =
-        benchmark::Counter(c.bytes / ours, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
-  if (race.roof_seconds) state.counters["roof"] = roof / ours;
-  if (!race.peer_name.empty()) {
-    state.counters["vs_peer"] = peer / ours;
-    state.SetLabel(race.peer_name);
-  }
+  };
 }
+
+void report(benchmark::State& state, const Result& r, const std::map<std::string, double>& peers) {
+  using benchmark::Counter;
+  const Case& c = r.of;
+  const double seconds = r.samples.back().seconds, bytes = c.bytes_read + c.bytes_written;
+  state.SetIterationTime(seconds);
+  if (c.flops > 0)
+    state.counters["FLOPS"] = Counter(c.flops / seconds, Counter::kDefaults, Counter::kIs1000);
+  else
+    state.counters["bytes_per_second"] = Counter(bytes / seconds, Counter::kDefaults, Counter::kIs1000);
+  if (bytes > 0) state.counters["AI"] = c.operations / bytes;
+  state.counters["roof"] = r.samples.back().roof_seconds / seconds;
+  double best = 0;
+  for (const auto& [name, time] : peers) {
+    state.counters["vs_peer " + name] = time / seconds;
+    if (best != 0 && time >= best) continue;
+    best = time;
+    state.SetLabel(name);
+  }
+  if (best > 0) state.counters["vs_peer"] = best / seconds;
+}
+
+/// What Google Benchmark calls once for each repetition.
+class Benchmark {
+ public:
+  explicit Benchmark(std::size_t entry) : entry_(entry) {}
+
+  void operator()(benchmark::State& state) {
+    const Entry& entry = entries()[entry_];
+    if (repetition_++ == 0) measurement_ = std::make_shared<Measurement>(entry.of, entry.prepare);
+    const bool last = repetition_ == entry.repetitions();
+    const bool right = measurement_->repeat();
+    if (!right) state.SkipWithError(measurement_->result().error.c_str());
+    for (auto _ : state)
+      if (right) report(state, measurement_->result(), measurement_->result().peers);
+    if (!last) return;
+    results().push_back(measurement_->result());
+    measurement_.reset();
+    repetition_ = 0;
+  }
+
+ private:
+  std::size_t entry_;
+  int repetition_ = 0;
+  std::shared_ptr<Measurement> measurement_;
+};
 
 }  // namespace
 
-const std::string& last_error() { return error; }
+std::string Case::full_name() const {
+  return suite + "/" + std::string(to_string(isa)) + "/" + name + "/thr:" + std::to_string(threads);
+}
 
-std::size_t registered() { return registrations; }
+double Result::seconds() const {
+  return std::ranges::min(samples, {}, &Sample::seconds).seconds;
+}
 
-void add(const Case& c, std::function<Race()> prepare) {
-  ++registrations;
-  const std::string name =
-      c.suite + "/" + std::string(to_string(c.isa)) + "/" + c.name + "/thr:" + std::to_string(c.threads);
-  benchmark::RegisterBenchmark(name.c_str(), [c, prepare](benchmark::State& state) { run(state, c, prepare); })
+double Result::roof_seconds() const {
+  return std::ranges::min(samples, {}, &Sample::roof_seconds).roof_seconds;
+}
+
+double Result::spread() const { return std::ranges::max(samples, {}, &Sample::seconds).seconds / seconds() - 1; }
+
+std::pair<std::string, double> Result::best_peer() const {
+  std::pair<std::string, double> best{"", 0};
+  for (const auto& [name, time] : peers)
+    if (best.first.empty() || time < best.second) best = {name, time};
+  return best;
+}
+
+void Measurement::set_up() {
+  if (race_.ours) before_.push_back(std::move(race_));
+  race_ = prepare_();
+  result_.error = race_.error;
+  if (!race_.error.empty()) return;
+  const PlantedSlowdown& planted = planted_slowdown();
+  if (planted.factor != 1 && case_.full_name().find(planted.where) != std::string::npos)
+    race_.ours = slowed(race_.ours, planted.factor);
+  ours_calls_ = calibrate(race_.ours, kSample);
+  peer_calls_.clear();
+  for (const Peer& peer : race_.peers) peer_calls_.push_back(calibrate(peer.call, kSample));
+  for (const auto& [name, time] : race_.elsewhere) result_.peers[name] = time;
+}
+
+bool Measurement::repeat() {
+  set_isa(case_.isa);
+  set_num_threads(case_.threads);
+  omp_set_num_threads(case_.threads);  // what a BLAS built with OpenMP listens to
+  const bool large = case_.bytes_read + case_.bytes_written > kLargeBytes || !race_.elsewhere.empty();
+  if (!race_.ours || (!large && result_.samples.size() % kRepetitionsPerMemory == 0)) set_up();
+  if (!result_.error.empty()) return false;
+  settle(case_.threads, "");
+  const double ours = sample(race_.ours, ours_calls_, case_.threads);
+  settle(case_.threads, "");
+  result_.samples.push_back({ours, race_.roof_seconds()});
+  for (std::size_t i = 0; i < race_.peers.size(); ++i) {
+    settle(case_.threads, "");
+    const Peer& peer = race_.peers[i];
+    const double t = sample(peer.call, peer_calls_[i], case_.threads);
+    const auto at = result_.peers.find(peer.name);
+    if (at == result_.peers.end() || t < at->second) result_.peers[peer.name] = t;
+    settle(case_.threads, peer.name);
+  }
+  return true;
+}
+
+int Entry::repetitions() const {
+  // Roughly, for an old core: it only has to tell milliseconds from seconds.
+  constexpr double kFlops = 50e9, kBytes = 5e9;
+  const double seconds = of.flops / kFlops + (of.flops > 0 ? 0 : (of.bytes_read + of.bytes_written) / kBytes);
+  return seconds > kLongCall ? kFewRepetitions : kRepetitions;
+}
+
+void add(const Case& c, Prepare prepare) {
+  const std::string name = c.full_name();
+  if (wanted() && !wanted()(name)) return;
+  entries().push_back({c, std::move(prepare)});
+  benchmark::RegisterBenchmark(name.c_str(), Benchmark(entries().size() - 1))
       ->UseManualTime()
       ->Iterations(1)
+      ->Repetitions(entries().back().repetitions())
       ->Unit(benchmark::kMicrosecond);
+}
+
+std::vector<Entry>& entries() {
+  static std::vector<Entry> all;
+  return all;
+}
+
+std::function<bool(const std::string&)>& wanted() {
+  static std::function<bool(const std::string&)> is_wanted;
+  return is_wanted;
+}
+
+std::vector<Result>& results() {
+  static std::vector<Result> all;
+  return all;
+}
+
+PlantedSlowdown& planted_slowdown() {
+  static PlantedSlowdown planted;
+  return planted;
 }
 
 std::function<double()> compute_roof(const Case& c, double flops, int bytes) {
   return [c, flops, bytes] {
-    double operations = 0;
-    const double t = seconds_of([&] { operations += fma_burst(c.isa, bytes, c.threads); }, 4);
-    return flops / operations * t;
+    double best = 0;
+    for (int i = 0; i < 10; ++i) {  // some milliseconds
+      double operations = 0;
+      const double t = seconds_of([&] { operations = roof::multiply_add(bytes, c.threads); }, 1);
+      best = std::max(best, operations / t);
+    }
+    return flops / best;
   };
 }
 
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place) {
+  // Floats between the beginnings of arrays, relative to their pages: so that a store never looks like one of the loads.
+  constexpr Index kShift = 272;
+  static std::vector<Matrix<float>> arrays(4);  // for all cases; they grow
+  for (int i = 0; i < (in_place ? reads : reads + writes); ++i)
+    if (auto& a = arrays[static_cast<std::size_t>(i)]; a.size() < n + 4 * kShift) {
+      a = Matrix<float>(1, n + 4 * kShift);
+      std::ranges::fill(a.span(), 0.5F);
+    }
   // A small array is moved faster by one thread than by a team, so both are tried.
-  std::vector<std::pair<Call, long>> calls{{stream(reads, writes, n, 1, in_place), 0}};
-  if (c.threads > 1) calls.push_back({stream(reads, writes, n, c.threads, in_place), 0});
-  for (auto& [call, repetitions] : calls) repetitions = calibrate(call, kSample);
-  return [calls] {
+  std::vector<int> teams{1};
+  if (c.threads > 1) teams.push_back(c.threads);
+  const auto call = [=](int threads) {
+    float* p[4];
+    for (std::size_t i = 0; i < 4; ++i) p[i] = arrays[i].data() + static_cast<Index>(i) * kShift;
+    if (in_place && writes == 1) p[reads] = p[0];  // where the loop writes
+    roof::stream(reads, writes, p, n, threads);
+  };
+  std::vector<long> calls;
+  for (const int threads : teams) calls.push_back(calibrate([=] { call(threads); }, kSample));
+  return [=] {
     double best = 1e300;
-    for (const auto& [call, repetitions] : calls)
-      best = std::min(best, seconds_of(call, repetitions) / static_cast<double>(repetitions));
+    for (std::size_t i = 0; i < teams.size(); ++i)
+      best = std::min(best, sample([&] { call(teams[i]); }, calls[i], teams[i]));
     return best;
   };
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// How a benchmark is timed. Ours, the roof and the peer run in turn, so that whatever disturbs the machine disturbs all
-// of them; the best of many samples counts. A time alone means nothing on a shared machine: the counters are ratios
-// within one race.
+// How a benchmark is timed. Ours, the roof and the peers run in turn, so that whatever disturbs the machine disturbs all
+// of them. A time alone means nothing on a shared machine: what is compared are ratios within one race.
 #pragma once
 
 #include <benchmark/benchmark.h>
 
 #include <functional>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,13 @@ struct Case {
   std::string name;   // "f32/nn/m:64/n:64/k:64"
   Isa isa;
   int threads;
-  double flops = 0;  // per call; 0 when bytes tell the rate
-  double bytes = 0;
+  double flops = 0;                         // per call; 0 when bytes tell the rate
+  double bytes_read = 0, bytes_written = 0;  // per call, every operand met once
+  double operations = 0;                    // on the roofline: flops, or a nominal count (streaming.hpp)
+  int element_bytes = 4;
+
+  /// "gemm/avx512/f32/nn/m:64/n:64/k:64/thr:1"
+  std::string full_name() const;
 };
 
 /// The same work by somebody else.
@@ -36,24 +42,80 @@ struct Race {
   Call ours;
   /// Runs the bounding resource for a while and says what one call of ours would need at that speed.
   std::function<double()> roof_seconds;
-  /// Calls to race against; the best of them counts.
   std::vector<Peer> peers;
-  /// Or the time of a peer that runs in a program of its own.
-  double peer_seconds = 0;
-  std::string peer_name;
+  /// Seconds of peers that run in programs of their own.
+  std::map<std::string, double> elsewhere;
   /// Set instead when the operands are wrong, or the answer is.
   std::string error;
 };
 
-/// Registers a benchmark that sets `case.isa`, prepares and runs the race. Counters: FLOPS or bytes_per_second, roof
-/// (the bounding roof's time over ours), vs_peer (the peer's time over ours) with the peer's name as label.
-void add(const Case& c, std::function<Race()> prepare);
+using Prepare = std::function<Race()>;
 
-/// Why the last race that did not run did not.
-const std::string& last_error();
+/// Ours and the roof, one right after the other.
+struct Sample {
+  double seconds, roof_seconds;
+  /// Time in units of the roof's: what two runs of the benchmark may compare.
+  double normalised() const { return seconds / roof_seconds; }
+};
 
-/// How many benchmarks add() has registered.
-std::size_t registered();
+/// All that was seen of a case.
+struct Result {
+  Case of;
+  std::vector<Sample> samples;
+  std::map<std::string, double> peers;  // best seconds
+  std::string error;
+
+  double seconds() const;       // the best
+  double roof_seconds() const;  // the best
+  double roof() const { return roof_seconds() / seconds(); }
+  double spread() const;  // the worst over the best, less 1
+  /// The fastest peer; "" and 0 without peers.
+  std::pair<std::string, double> best_peer() const;
+  double vs_peer() const { return best_peer().second / seconds(); }
+};
+
+/// One case being measured: every few repetitions on operands in other memory, because it matters where pages lie.
+class Measurement {
+ public:
+  Measurement(const Case& c, const Prepare& prepare) : case_(c), prepare_(prepare) { result_.of = c; }
+  /// One repetition: every competitor once. False when the answer is wrong.
+  bool repeat();
+  const Result& result() const { return result_; }
+
+ private:
+  void set_up();
+  const Case& case_;
+  const Prepare& prepare_;
+  Race race_;
+  std::vector<Race> before_;  // kept, so that the next one gets other memory
+  long ours_calls_ = 1;
+  std::vector<long> peer_calls_;
+  Result result_;
+};
+
+/// A case and how to set it up. Longer calls get fewer repetitions.
+struct Entry {
+  Case of;
+  Prepare prepare;
+  int repetitions() const;
+};
+
+/// Adds a case to entries() and registers it with Google Benchmark, unless it is not wanted. Counters of a repetition:
+/// FLOPS or bytes_per_second, roof (the roof's time over ours), AI (operations per byte), vs_peer and one for each peer
+/// (its time over ours).
+void add(const Case& c, Prepare prepare);
+std::vector<Entry>& entries();
+/// Set before cases are added: whether a full name is wanted.
+std::function<bool(const std::string&)>& wanted();
+/// Of every case that was measured, in order.
+std::vector<Result>& results();
+
+/// Slows ours down by a factor in cases whose name has the text in it: for trying the regression guard.
+struct PlantedSlowdown {
+  std::string where;
+  double factor = 1;
+};
+PlantedSlowdown& planted_slowdown();
 
 /// The roof of `flops` operations on elements of `bytes` bytes.
 std::function<double()> compute_roof(const Case& c, double flops, int bytes);

@@ -98,12 +98,13 @@ void add_rows(bool full) {
       if (!full && cols != 10 && cols != 768) continue;
       const int reads = std::string(name).ends_with("backward") ? 2 : 1;
       add_streaming("rows", std::string(name) + "/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best,
-                    reads, 1, rows * cols, [name, rows = rows, cols = cols] { return row_race(name, rows, cols); });
+                    reads, 1, rows * cols, std::string(name).find("norm") == std::string::npos ? 14 : 8,
+                    [name, rows = rows, cols = cols] { return row_race(name, rows, cols); });
     }
   const Index shapes[][2] = {{128, 10}, {128, 512}, {512, 768}, {4096, 1024}};
   for (const auto& [rows, cols] : shapes)
     add_streaming("rows", "column_sums/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best, 1, 0,
-                  rows * cols, [rows = rows, cols = cols] {
+                  rows * cols, 1, [rows = rows, cols = cols] {
                     const auto a = arrays(2, rows * cols);
                     const MatrixView<const float> x((*a)[0].data(), rows, cols);
                     const auto sums = (*a)[1].span().first(static_cast<std::size_t>(cols));
@@ -124,7 +125,7 @@ void add_rows(bool full) {
 void add_loss(bool) {
   const Isa best = available_isas().back();
   for (const Index n : {100, 1 << 16, 1 << 20}) {
-    add_streaming("loss", "mse/n:" + std::to_string(n), best, 2, 1, n, [n] {
+    add_streaming("loss", "mse/n:" + std::to_string(n), best, 2, 1, n, 4, [n] {
       const auto a = arrays(3, n);
       Race race;
       race.ours = [=] { benchmark::DoNotOptimize(mse_loss((*a)[0], (*a)[1], (*a)[2])); };
@@ -134,7 +135,7 @@ void add_loss(bool) {
       add_torch(race, {"mse", std::to_string(n)});
       return race;
     });
-    add_streaming("loss", "bce_with_logits/n:" + std::to_string(n), best, 2, 1, n, [n] {
+    add_streaming("loss", "bce_with_logits/n:" + std::to_string(n), best, 2, 1, n, 28, [n] {
       const auto a = arrays(3, n);
       Race race;
       race.ours = [=] { benchmark::DoNotOptimize(bce_with_logits_loss((*a)[0], (*a)[1], (*a)[2])); };
@@ -148,7 +149,7 @@ void add_loss(bool) {
   const Index shapes[][2] = {{128, 10}, {256, 1000}, {64, 50257}};
   for (const auto& [rows, cols] : shapes)
     add_streaming("loss", "cross_entropy/rows:" + std::to_string(rows) + "/cols:" + std::to_string(cols), best, 1, 1,
-                  rows * cols, [rows = rows, cols = cols] {
+                  rows * cols, 15, [rows = rows, cols = cols] {
                     const auto a = arrays(2, rows * cols);
                     const auto classes = std::make_shared<std::vector<Index>>(static_cast<std::size_t>(rows), cols / 2);
                     const MatrixView<const float> x((*a)[0].data(), rows, cols);

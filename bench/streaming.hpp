@@ -22,12 +22,15 @@ inline std::shared_ptr<Arrays> arrays(std::size_t count, Index n) {
 }
 
 /// A case whose traffic is reads + writes arrays of n floats, for every thread count. in_place: what is written is
-/// among what is read.
+/// among what is read. operations: for each element, nominal: additions, multiplications, comparisons, divisions and
+/// roots count as one, exponentials and logarithms as ten.
 inline void add_streaming(const std::string& suite, const std::string& name, Isa isa, int reads, int writes, Index n,
-                          const std::function<Race()>& prepare, bool in_place = false) {
+                          double operations, const Prepare& prepare, bool in_place = false) {
   for (const int threads : thread_counts()) {
     Case c{suite, name, isa, threads};
-    c.bytes = 4.0 * static_cast<double>(reads + writes) * static_cast<double>(n);
+    c.bytes_read = 4.0 * static_cast<double>(reads) * static_cast<double>(n);
+    c.bytes_written = 4.0 * static_cast<double>(writes) * static_cast<double>(n);
+    c.operations = operations * static_cast<double>(n);
     add(c, [=] {
       Race race = prepare();
       race.roof_seconds = stream_roof(c, reads, writes, n, in_place);

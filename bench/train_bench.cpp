@@ -76,7 +76,10 @@ void add_training(const std::string& name, const std::vector<Index>& widths, Ind
                   std::shared_ptr<Training> (*make)(), const char* torch) {
   for (const int threads : thread_counts()) {
     Case c{"train", name, available_isas().back(), threads};
-    c.flops = step_flops(widths, batch);
+    c.flops = c.operations = step_flops(widths, batch);
+    for (std::size_t i = 0; i + 1 < widths.size(); ++i)  // Adam's four arrays, three of them written
+      c.bytes_read += 16.0 * static_cast<double>(widths[i] * widths[i + 1]);
+    c.bytes_written = c.bytes_read * 3 / 4;
     add(c, [=] {
       const auto t = make();
       fill_normal(t->x.span(), {1, 1});

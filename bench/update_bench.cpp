@@ -112,7 +112,7 @@ void add_update(bool full) {
       const bool usual = update.name == "sgd_momentum" || update.name.starts_with("adam");
       if (!full && !usual && n != 1000000) continue;
       add_streaming(
-          "update", update.name + tail, best, update.reads, update.writes, n,
+          "update", update.name + tail, best, update.reads, update.writes, n, 4 * update.writes,
           [=] {
             Race race = update_race(update, n);
             const bool races_torch = update.name == "sgd_momentum" || update.name == "adam" || update.name == "adamw";
@@ -121,7 +121,7 @@ void add_update(bool full) {
           },
           true);
     }
-    add_streaming("update", "norm" + tail, best, 1, 0, n, [=] { return norm_race(n); });
+    add_streaming("update", "norm" + tail, best, 1, 0, n, 2, [=] { return norm_race(n); });
   }
 }
 

@@ -39,7 +39,7 @@ TILEWRIGHT_API Roofs measure_roofs(int threads = 0, double seconds = 0.1);
 
 namespace roof {
 
-/// Runs some 10^5 multiply-adds of registers on each of so many threads; returns the FLOPs done.
+/// Runs some 10^6 multiply-adds of registers on each of so many threads; returns the FLOPs done.
 TILEWRIGHT_API double multiply_add(int element_bytes, int threads);
 
 /// Reads `reads` arrays of n floats and writes `writes`, on so many threads. Which: arrays[0 .. reads) are read and the

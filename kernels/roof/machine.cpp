@@ -19,8 +19,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int kMixes[][2] = {{1, 0}, {2, 0}, {1, 1}, {2, 1}, {3, 2}, {4, 3}};
 static_assert(std::size(kMixes) == detail::kStreamMixes);
 
-/// Steps of one burst, each of 12 multiply-adds of a register: some 30 microseconds.
-constexpr Index kBurst = 1 << 13;
+/// Steps of one burst, each of 12 multiply-adds of a register: some 0.1 ms, so that starting threads costs little.
+constexpr Index kBurst = 1 << 16;
 /// Memory is measured on arrays of this size together, or of twice the third-level cache.
 constexpr Index kMemoryBytes = Index{128} << 20;
 /// Floats between the beginnings of arrays, relative to their pages: a store must not look like one of the loads.
@@ -101,14 +101,8 @@ Roofs measure_roofs(int threads, double seconds) {
   r.threads = threads == 0 ? num_threads() : threads;
   const double each = seconds / 10;
   for (const int bytes : {4, 8}) {
-    // A call that starts threads is not all multiply-adds: many bursts in one.
-    constexpr int kBursts = 8;
-    const double flops = roof::multiply_add(bytes, r.threads) * kBursts;
-    (bytes == 4 ? r.flops_f32 : r.flops_f64) = best_rate(flops, each, [&] {
-      detail::parallel(r.threads, [&](detail::Member) {
-        for (int i = 0; i < kBursts; ++i) (void)roof::multiply_add(bytes, 1);
-      });
-    });
+    const double flops = roof::multiply_add(bytes, r.threads);
+    (bytes == 4 ? r.flops_f32 : r.flops_f64) = best_rate(flops, each, [&] { roof::multiply_add(bytes, r.threads); });
   }
   const detail::CacheSizes& cache = detail::cache_sizes();
   // In the middle of each level: half of a first-level cache, and half of the next ones or twice the level before.

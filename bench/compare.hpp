@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The regression guard: what got slower since another run's JSON was written.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bench/race.hpp"
+
+namespace tilewright::bench {
+
+/// Of every case by full name: its time in units of the roof's, one number for each repetition.
+using Baseline = std::map<std::string, std::vector<double>>;
+
+/// From Google Benchmark's JSON. Throws FileError naming the file.
+Baseline read_baseline(const std::string& path);
+
+struct Verdict {
+  std::string name;
+  double ratio = 1;    // median of now over median of then; above 1 is slower
+  double p = 1;        // of a difference this clear by chance alone, in the direction of `ratio`
+  bool slower = false, faster = false;
+};
+
+/// Mann and Whitney's U test of two samples, one-sided: how likely `high` would lie so far above `low` by chance.
+double u_test(const std::vector<double>& low, const std::vector<double>& high);
+
+/// Compares results() with the baseline. Whatever looks slower is measured again, on operands in other memory; only what
+/// is slower every time is called so.
+std::vector<Verdict> compare(const Baseline& before);
+
+/// Prints the verdicts; returns how many are slower.
+std::size_t print(const std::vector<Verdict>& verdicts);
+
+}  // namespace tilewright::bench
