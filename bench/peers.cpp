@@ -2,7 +2,9 @@
 #include "bench/peers.hpp"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
@@ -75,18 +77,47 @@ void add_eigen(std::vector<Peer>&, const Product<double>&, int) {}
 void add_libxsmm(std::vector<Peer>&, const Product<float>&, int) {}
 #endif
 
-void add_torch(Race& race, const std::vector<std::string>& words) {
-  static const bool found = std::system("python3 -c 'import torch' 2>/dev/null") == 0;
-  if (!found) return;
-  std::string command = "python3 " TILEWRIGHT_BENCH_SOURCE "/torch_peer.py " + std::to_string(num_threads());
-  for (const std::string& word : words) command += " " + word;
-  double seconds = 0;
-  if (std::FILE* pipe = popen(command.c_str(), "r")) {
-    if (std::fscanf(pipe, "%lf", &seconds) != 1) seconds = 0;
-    pclose(pipe);
+namespace {
+
+/// torch_peer.py, for as long as this program runs.
+class Torch {
+ public:
+  Torch() {
+    int questions[2], answers[2];
+    if (std::system("python3 -c 'import torch' 2>/dev/null") != 0 || pipe(questions) != 0 || pipe(answers) != 0) return;
+    signal(SIGPIPE, SIG_IGN);  // should it end early, there is no answer and no more
+    const pid_t child = fork();
+    if (child < 0) return;
+    if (child == 0) {
+      dup2(questions[0], STDIN_FILENO);
+      dup2(answers[1], STDOUT_FILENO);
+      for (const int end : {questions[0], questions[1], answers[0], answers[1]}) close(end);
+      execlp("python3", "python3", TILEWRIGHT_BENCH_SOURCE "/torch_peer.py", nullptr);
+      _exit(127);
+    }
+    close(questions[0]);
+    close(answers[1]);
+    ask_ = fdopen(questions[1], "w");
+    answer_ = fdopen(answers[0], "r");
   }
-  if (seconds == 0) return;
-  race.elsewhere["pytorch"] = seconds;
+  /// 0: no answer.
+  double seconds(const std::string& words) {
+    double t = 0;
+    if (ask_ == nullptr || std::fprintf(ask_, "%s\n", words.c_str()) < 0 || std::fflush(ask_) != 0) return 0;
+    return std::fscanf(answer_, "%lf", &t) == 1 ? t : 0;
+  }
+
+ private:
+  std::FILE *ask_ = nullptr, *answer_ = nullptr;
+};
+
+}  // namespace
+
+void add_torch(Race& race, const std::vector<std::string>& words) {
+  static Torch torch;
+  std::string line = std::to_string(num_threads());
+  for (const std::string& word : words) line += " " + word;
+  if (const double seconds = torch.seconds(line); seconds > 0) race.elsewhere["pytorch"] = seconds;
 }
 
 std::vector<Peer> product_peers(const Product<float>& p, int threads) {

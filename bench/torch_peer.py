@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""PyTorch's side of a race: prints the seconds of one call, best of many samples.
+"""PyTorch's side of a race. Reads lines of words and answers each with the seconds of one call, best of many samples:
 
-    torch_peer.py THREADS simplenet              one training step of the tutorial's network, as the tutorial writes it
-    torch_peer.py THREADS mlp|wide_mlp           of the suite train, with the fused optimizer
-    torch_peer.py THREADS sgd_momentum|adam|adamw N   the fused kernel of the optimizer on N parameters, called directly
-    torch_peer.py THREADS mse|bce_with_logits N       value and gradient
-    torch_peer.py THREADS cross_entropy ROWS COLS     the same
+    THREADS simplenet                         one training step of the tutorial's network, as the tutorial writes it
+    THREADS mlp|wide_mlp                      of the suite train, with the fused optimizer
+    THREADS sgd_momentum|adam|adamw N         the fused kernel of the optimizer on N parameters, called directly
+    THREADS mse|bce_with_logits N             value and gradient
+    THREADS cross_entropy ROWS COLS           the same
 """
 import sys
 import time
@@ -15,9 +15,9 @@ from torch import nn
 
 
 def best_of(call):
-    """Samples of at least 2 ms for about a second."""
+    """Samples of at least 2 ms for about half a second."""
     call()
-    count, end, best = 1, time.perf_counter() + 1, 1e9
+    count, end, best = 1, time.perf_counter() + 0.5, 1e9
     while time.perf_counter() < end:
         start = time.perf_counter()
         for _ in range(count):
@@ -84,14 +84,16 @@ def loss(name, rows, cols=1):
     return both
 
 
-threads, what, *numbers = sys.argv[1:]
-torch.set_num_threads(int(threads))
-numbers = [int(n) for n in numbers]
-if what == "simplenet":
-    print(best_of(simplenet()))
-elif what.endswith("mlp"):
-    print(best_of(mlp(what == "wide_mlp")))
-elif what in ("mse", "bce_with_logits", "cross_entropy"):
-    print(best_of(loss(what, *numbers)))
-else:
-    print(best_of(update(what, *numbers)))
+for line in sys.stdin:
+    threads, what, *numbers = line.split()
+    torch.set_num_threads(int(threads))
+    numbers = [int(n) for n in numbers]
+    if what == "simplenet":
+        call = simplenet()
+    elif what.endswith("mlp"):
+        call = mlp(what == "wide_mlp")
+    elif what in ("mse", "bce_with_logits", "cross_entropy"):
+        call = loss(what, *numbers)
+    else:
+        call = update(what, *numbers)
+    print(best_of(call), flush=True)
