@@ -224,6 +224,7 @@ int main(int argc, char** argv) {
   Baseline before;
   if (!o.compare.empty()) {
     before = read_baseline(o.compare);
+    with_peers() = false;
     wanted() = [&](const std::string& name) { return before.count(name) > 0; };
   }
   add_suites(o);

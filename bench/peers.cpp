@@ -114,6 +114,7 @@ class Torch {
 }  // namespace
 
 void add_torch(Race& race, const std::vector<std::string>& words) {
+  if (!with_peers()) return;
   static Torch torch;
   std::string line = std::to_string(num_threads());
   for (const std::string& word : words) line += " " + word;

@@ -40,11 +40,10 @@ constexpr double kLargeBytes = 64e6;
 /// Before each sample, untimed calls for this long: waiting threads may sleep by now.
 constexpr double kWarm = 2e-4;
 
-/// Waiting threads of an OpenMP runtime or of a BLAS spin for a while (OpenBLAS: 2^26 cycles); the next competitor must
-/// not run against them.
-void settle(int threads, const std::string& who) {
-  if (threads > 1)
-    std::this_thread::sleep_for(std::chrono::milliseconds(who.starts_with("openblas") ? 50 : who.empty() ? 1 : 3));
+/// After a peer: waiting threads of an OpenMP runtime or of a BLAS spin for a while (GCC's some 4 ms, OpenBLAS's 2^26
+/// cycles), and the next competitor must not run against them.
+void settle(int threads, const std::string& peer) {
+  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(peer.starts_with("openblas") ? 50 : 8));
 }
 
 double sample(const Call& call, long calls, int threads) {
@@ -136,6 +135,7 @@ std::pair<std::string, double> Result::best_peer() const {
 void Measurement::set_up() {
   if (race_.ours) before_.push_back(std::move(race_));
   race_ = prepare_();
+  if (!with_peers()) race_.peers.clear();
   result_.error = race_.error;
   if (!race_.error.empty()) return;
   const PlantedSlowdown& planted = planted_slowdown();
@@ -154,12 +154,9 @@ bool Measurement::repeat() {
   const bool large = case_.bytes_read + case_.bytes_written > kLargeBytes || !race_.elsewhere.empty();
   if (!race_.ours || (!large && result_.samples.size() % kRepetitionsPerMemory == 0)) set_up();
   if (!result_.error.empty()) return false;
-  settle(case_.threads, "");
   const double ours = sample(race_.ours, ours_calls_, case_.threads);
-  settle(case_.threads, "");
   result_.samples.push_back({ours, race_.roof_seconds()});
   for (std::size_t i = 0; i < race_.peers.size(); ++i) {
-    settle(case_.threads, "");
     const Peer& peer = race_.peers[i];
     const double t = sample(peer.call, peer_calls_[i], case_.threads);
     const auto at = result_.peers.find(peer.name);
@@ -202,6 +199,11 @@ std::vector<Result>& results() {
   return all;
 }
 
+bool& with_peers() {
+  static bool are_wanted = true;
+  return are_wanted;
+}
+
 PlantedSlowdown& planted_slowdown() {
   static PlantedSlowdown planted;
   return planted;
@@ -222,18 +224,17 @@ std::function<double()> compute_roof(const Case& c, double flops, int bytes) {
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place) {
   // Floats between the beginnings of arrays, relative to their pages: so that a store never looks like one of the loads.
   constexpr Index kShift = 272;
-  static std::vector<Matrix<float>> arrays(4);  // for all cases; they grow
-  for (int i = 0; i < (in_place ? reads : reads + writes); ++i)
-    if (auto& a = arrays[static_cast<std::size_t>(i)]; a.size() < n + 4 * kShift) {
-      a = Matrix<float>(1, n + 4 * kShift);
-      std::ranges::fill(a.span(), 0.5F);
-    }
+  const auto arrays = std::make_shared<std::vector<Matrix<float>>>();
+  for (int i = 0; i < (in_place ? reads : reads + writes); ++i) {
+    arrays->emplace_back(1, n + 4 * kShift);
+    std::ranges::fill(arrays->back().span(), 0.5F);
+  }
   // A small array is moved faster by one thread than by a team, so both are tried.
   std::vector<int> teams{1};
   if (c.threads > 1) teams.push_back(c.threads);
   const auto call = [=](int threads) {
-    float* p[4];
-    for (std::size_t i = 0; i < 4; ++i) p[i] = arrays[i].data() + static_cast<Index>(i) * kShift;
+    float* p[4] = {};
+    for (std::size_t i = 0; i < arrays->size(); ++i) p[i] = (*arrays)[i].data() + static_cast<Index>(i) * kShift;
     if (in_place && writes == 1) p[reads] = p[0];  // where the loop writes
     roof::stream(reads, writes, p, n, threads);
   };

@@ -110,6 +110,9 @@ std::function<bool(const std::string&)>& wanted();
 /// Of every case that was measured, in order.
 std::vector<Result>& results();
 
+/// Whether peers run, too.
+bool& with_peers();
+
 /// Slows ours down by a factor in cases whose name has the text in it: for trying the regression guard.
 struct PlantedSlowdown {
   std::string where;
