@@ -7,6 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "bench/u_test.hpp"
+
 namespace tilewright::bench {
 namespace {
 
@@ -58,33 +60,6 @@ Baseline read_baseline(const std::string& path) {
   }
   if (all.empty()) throw FileError("bench: " + path + ": no benchmarks of this program");
   return all;
-}
-
-double u_test(const std::vector<double>& low, const std::vector<double>& high) {
-  double u = 0;
-  for (const double h : high)
-    for (const double l : low) u += h > l ? 1 : h == l ? 0.5 : 0;
-  // The number of the ways to draw ranks with at least this U, over all of them: ways[i][j] counts U = j for i of `high`
-  // among all by the usual recurrence. Ties count half, so U is rounded down to a whole number: p is not too small.
-  const std::size_t n = low.size(), m = high.size();
-  std::vector<std::vector<std::vector<double>>> ways(
-      n + 1, std::vector<std::vector<double>>(m + 1, std::vector<double>(n * m + 1, 0)));
-  for (std::size_t i = 0; i <= n; ++i)
-    for (std::size_t j = 0; j <= m; ++j)
-      for (std::size_t k = 0; k <= n * m; ++k) {
-        if (i == 0 || j == 0) {
-          ways[i][j][k] = k == 0 ? 1 : 0;
-          continue;
-        }
-        // The largest of all is of `low`, or of `high` and above all i of `low`.
-        ways[i][j][k] = ways[i - 1][j][k] + (k >= i ? ways[i][j - 1][k - i] : 0);
-      }
-  double all = 0, at_least = 0;
-  for (std::size_t k = 0; k <= n * m; ++k) {
-    all += ways[n][m][k];
-    if (static_cast<double>(k) >= std::floor(u)) at_least += ways[n][m][k];
-  }
-  return at_least / all;
 }
 
 std::vector<Verdict> compare(const Baseline& before) {

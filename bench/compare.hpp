@@ -23,9 +23,6 @@ struct Verdict {
   bool slower = false, faster = false;
 };
 
-/// Mann and Whitney's U test of two samples, one-sided: how likely `high` would lie so far above `low` by chance.
-double u_test(const std::vector<double>& low, const std::vector<double>& high);
-
 /// Compares results() with the baseline. Whatever looks slower is measured again, on operands in other memory; only what
 /// is slower every time is called so.
 std::vector<Verdict> compare(const Baseline& before);

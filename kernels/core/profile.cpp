@@ -43,10 +43,10 @@ ProfileLog& own_log() {
   return *own;
 }
 
-/// A name that lives as long as the process.
+/// A name that lives as long as the process: reports come after static objects have been destroyed.
 const char* keep(std::string_view name) {
   static std::mutex mutex;
-  static std::set<std::string, std::less<>> names;
+  static auto& names = *new std::set<std::string, std::less<>>;
   const std::lock_guard lock(mutex);
   const auto at = names.find(name);
   return (at != names.end() ? at : names.emplace(name).first)->c_str();

@@ -36,9 +36,11 @@ extern std::atomic<int> profile_state;
 /// An operation while it lives.
 class Call {
  public:
-  explicit Call(const CallInfo& info) {
+  /// Of make(arguments...), which is only asked when somebody listens.
+  template <class Make, class... Arguments>
+  explicit Call(Make&& make, const Arguments&... arguments) {
     if (profile_state.load(std::memory_order_relaxed) != kProfileOff) [[unlikely]]
-      begin(info);
+      begin(make(arguments...));
   }
   ~Call() {
     if (log_ != nullptr) [[unlikely]]

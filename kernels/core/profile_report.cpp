@@ -160,12 +160,22 @@ std::string summary() {
   const int names = static_cast<int>(name), shapes = static_cast<int>(shape);
   print("\n%-*s %*s %4s %10s %11s %7s %12s %14s %12s %6s %6s\n", names, "operation", shapes, "shape", "thr", "calls",
         "ms", "share", "us a call", "rate", "bytes", "roof", "idle");
-  for (const Line& line : lines)
+  constexpr double kWorthALine = 5e-4;  // of the time inside
+  double rest = 0;
+  std::size_t unlisted = 0;
+  for (const Line& line : lines) {
+    if (line.seconds < kWorthALine * inside) {
+      rest += line.seconds;
+      ++unlisted;
+      continue;
+    }
     print("%-*s %*s %4d %10lld %11.3f %5.1f %% %12.3f %14s %12s %6s %6s\n", names, line.operation.c_str(), shapes,
           line.shape.c_str(), line.threads, static_cast<long long>(line.calls), line.seconds * 1e3,
           wall > 0 ? 100 * line.seconds / wall : 0.0, line.seconds * 1e6 / static_cast<double>(line.calls),
           rate_of(line.flops, line.seconds, "GFLOP/s").c_str(), rate_of(line.bytes, line.seconds, "GB/s").c_str(),
           percent_of(line.roof).c_str(), percent_of(line.idle).c_str());
+  }
+  if (unlisted > 0) print("%zu further lines, %.3f ms together\n", unlisted, rest * 1e3);
   return text;
 }
 

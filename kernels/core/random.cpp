@@ -88,8 +88,7 @@ std::uint64_t RandomStream::below(std::uint64_t index, std::uint64_t bound) cons
 }
 
 void fill_uniform(std::span<float> out, RandomStream stream, float low, float high) {
-  const detail::Call call(
-      detail::over_elements<float>("fill_uniform", "", static_cast<Index>(out.size()), 1, 0, 1));
+  const detail::Call call(detail::over_elements<float>, "fill_uniform", "", static_cast<Index>(out.size()), 1, 0, 1);
   const detail::RandomKernels& kernels = detail::active_table().random;
   constexpr std::size_t kPiece = 1024;
   std::uint32_t words[kPiece];
@@ -102,7 +101,7 @@ void fill_uniform(std::span<float> out, RandomStream stream, float low, float hi
 }
 
 void fill_normal(std::span<float> out, RandomStream stream, float mean, float standard_deviation) {
-  const detail::Call call(detail::over_elements<float>("fill_normal", "", static_cast<Index>(out.size()), 1, 0, 1));
+  const detail::Call call(detail::over_elements<float>, "fill_normal", "", static_cast<Index>(out.size()), 1, 0, 1);
   for (std::size_t i = 0; i < out.size(); i += 4) {
     const auto w = words(stream, i / 4);
     double z[4];

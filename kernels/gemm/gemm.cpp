@@ -75,7 +75,7 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
   if (static_cast<Index>(sums.size()) != x.cols)
     throw ShapeError("column_sums: x is " + shape_of(x) + " but sums has " + std::to_string(sums.size()) + " elements");
   if (x.cols > 1 && x.col_stride != 1) throw ShapeError("column_sums: columns of x must be neighbours (col_stride 1)");
-  const Call call(over_elements<T>("column_sums", "", x.rows, x.cols, 1, 0));
+  const Call call(over_elements<T>, "column_sums", "", x.rows, x.cols, 1, 0);
   if (!accumulate) std::fill(sums.begin(), sums.end(), T(0));
   const GemmKernels<T>& kernels = active_table().gemm<T>();
   // One thread reads some 20 bytes a nanosecond.
@@ -116,7 +116,7 @@ void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const 
   const DefaultFloatState state;
   if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
   check(a, b.rows, b.cols, c, o);
-  const Call call(product_info("gemm", c, a.cols, o.beta));
+  const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
   prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
   prepare_sums(o.b_column_sums, "b_column_sums", b, o);
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
@@ -149,7 +149,7 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
     throw ValueError("gemm: b is a PackedMatrix that was moved from");
   check(a, b.rows(), b.cols(), c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
-  const Call call(product_info("gemm_packed", c, a.cols, o.beta));
+  const Call call(product_info<T>, "gemm_packed", c, a.cols, o.beta);
   prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
   if (c.empty()) {
     if (o.a_row_sums.data() != nullptr) column_sums_any(a.t(), o.a_row_sums, true, o.num_threads);
@@ -211,7 +211,7 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
     if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o))
       elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
   }
-  const Call call(all);
+  const Call call([&] { return all; });
   const int threads = plan_threads(o.num_threads, work);
   const bool shared = threads > 1 && count >= 2 * threads;
   T* buffer = shared ? scratch<T>(elements * threads) : nullptr;
@@ -301,7 +301,7 @@ template <class T>
 PackedMatrix<T>::PackedMatrix(MatrixView<const T> b) : rows_(b.rows), cols_(b.cols) {
   detail::check_view("PackedMatrix", "b", b);
   if (b.empty()) return;
-  const detail::Call call(detail::over_elements<T>("PackedMatrix", "", rows_, cols_, 1, 1));
+  const detail::Call call(detail::over_elements<T>, "PackedMatrix", "", rows_, cols_, 1, 1);
   data_.reset(static_cast<T*>(allocate_aligned(bytes())));
   const auto& kernels = detail::active_table().gemm<T>();
   const detail::Operand operand = detail::lanes_of<T>(b.col_stride, b.row_stride, b.cols, b.rows);

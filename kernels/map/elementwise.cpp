@@ -46,7 +46,7 @@ void two(const char* operation, typename ElementKernels<T>::Two kernel, MatrixVi
   check_same(operation, "y", y, "x", x);
   check_same(operation, "out", out, "x", x);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>(operation, "", out.rows, out.cols, 2, 1));
+  const Call call(over_elements<T>, operation, "", out.rows, out.cols, 2, 1);
   const bool neighbours = line_up(out, x, y);
   for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), 3, requested), [&](Index i, Index j, Index n) {
     if (neighbours) return kernel(&x(i, j), &y(i, j), &out(i, j), n);
@@ -61,7 +61,7 @@ void scaled(const char* operation, T a, MatrixView<const T> x, MatrixView<T> out
   check_output(operation, "out", out);
   check_same(operation, "out", out, "x", x);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>(operation, "", out.rows, out.cols, keep == 0 ? 1 : 2, 1));
+  const Call call(over_elements<T>, operation, "", out.rows, out.cols, keep == 0 ? 1 : 2, 1);
   const bool neighbours = line_up(out, x);
   const auto kernel = active_table().gemm<T>().accumulate;
   for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), keep == 0 ? 2 : 3, requested),
@@ -98,7 +98,7 @@ void move_elements(const char* operation, MatrixView<const T> x, MatrixView<U> o
   check_output(operation, "out", out);
   check_same(operation, "out", out, "x", x);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>(operation, "", out.rows, out.cols, 1, 1));
+  const Call call(over_elements<T>, operation, "", out.rows, out.cols, 1, 1);
   const bool neighbours = line_up(out, x);
   if constexpr (std::is_same_v<T, U>) {
     if (!neighbours && out.col_stride == 1 && x.row_stride == 1) return transpose(x, out, requested);
@@ -169,7 +169,7 @@ void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStr
   check_same("dropout", "y", y, "x", x);
   if (!(p >= 0 && p <= 1)) throw ValueError("dropout: p is " + std::to_string(p) + ", expected 0 <= p <= 1");
   check_thread_count("dropout", num_threads);
-  const Call call(over_elements<float>("dropout", "", x.rows, x.cols, 1, 1));
+  const Call call(over_elements<float>, "dropout", "", x.rows, x.cols, 1, 1);
   const RandomKernels& kernels = active_table().random;
   // uniform() is a multiple of 2^-24: below p means below p 2^24.
   const float limit = static_cast<float>(std::ceil(p * 0x1p24)), scale = p == 1 ? 0 : static_cast<float>(1 / (1 - p));
@@ -201,7 +201,7 @@ void embedding(MatrixView<const float> table, std::span<const Index> ids, Matrix
   check_output("embedding", "out", out);
   check_ids("embedding", ids, out.rows, table.rows, out.cols, table.cols);
   check_thread_count("embedding", num_threads);
-  const Call call(over_elements<float>("embedding", "", out.rows, out.cols, 1, 1));
+  const Call call(over_elements<float>, "embedding", "", out.rows, out.cols, 1, 1);
   parallel(plan_bytes<float>(out.size(), 2, num_threads), [&](Member member) {
     const auto [first, end] = member.share(out.rows);
     for (Index i = first; i < end; ++i)
@@ -219,7 +219,7 @@ void embedding_backward(MatrixView<const float> dy, std::span<const Index> ids, 
   check_output("embedding_backward", "dtable", dtable);
   check_ids("embedding_backward", ids, dy.rows, dtable.rows, dy.cols, dtable.cols);
   check_thread_count("embedding_backward", num_threads);
-  const Call call(over_elements<float>("embedding_backward", "", dy.rows, dy.cols, 2, 1));
+  const Call call(over_elements<float>, "embedding_backward", "", dy.rows, dy.cols, 2, 1);
   const auto kernel = active_table().elements_f32.add;
   // Each row of the table belongs to one thread, which meets its gradients in ascending order.
   parallel(plan_bytes<float>(dy.size(), 3, num_threads), [&](Member member) {

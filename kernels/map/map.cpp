@@ -38,7 +38,7 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>(operation, name.data(), x.rows, x.cols, 1, 1));
+  const Call call(over_elements<T>, operation, name.data(), x.rows, x.cols, 1, 1);
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
@@ -59,7 +59,7 @@ void backward_any(const char* operation, std::string_view name, const char* save
   check_same(operation, saved_name, saved, "dx", dx);
   check_same(operation, "dy", dy, "dx", dx);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>(operation, name.data(), dx.rows, dx.cols, 2, 1));
+  const Call call(over_elements<T>, operation, name.data(), dx.rows, dx.cols, 2, 1);
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;

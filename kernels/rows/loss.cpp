@@ -94,8 +94,8 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
     throw ValueError(std::string(operation) + ": reduction none needs a place for the values");
   }
   check_thread_count(operation, requested);
-  const Call call(over_elements<float>(operation, "", o.x.rows, o.x.cols, o.other.data == nullptr ? 2 : 3,
-                                       (o.dx.data != nullptr) + (options.values.data != nullptr)));
+  const Call call(over_elements<float>, operation, "", o.x.rows, o.x.cols, o.other.data == nullptr ? 2 : 3,
+                                       (o.dx.data != nullptr) + (options.values.data != nullptr));
   const Index n = o.x.size();
   const double count = divisor(options.reduction, static_cast<double>(n), o.x.rows);
   if (n == 0) return 0 / count;
@@ -270,7 +270,7 @@ double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> clas
   check_class_options(kName, options, x.rows, x.cols);
   check_classes(kName, classes, options, x.rows, x.cols);
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
   if (x.rows == 0) return 0 / count;
   const float scale = static_cast<float>(1.0 / count);
@@ -288,7 +288,7 @@ double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> tar
   if (dx.data != nullptr) check_neighbours(kName, "dx", dx);
   check_class_options(kName, options, x.rows, x.cols);
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
   if (x.rows == 0) return 0 / count;
   const float scale = static_cast<float>(1.0 / count);
@@ -304,7 +304,7 @@ double nll_loss(MatrixView<const float> x, std::span<const Index> classes, Matri
   check_class_options(kName, options, x.rows, x.cols);
   check_classes(kName, classes, options, x.rows, x.cols);
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
   const float scale = static_cast<float>(1.0 / count);
   double sum = 0;
@@ -341,7 +341,7 @@ double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const flo
   check_class_options(kName, options, x.rows, cols);
   check_classes(kName, classes, options, x.rows, cols);
   check_thread_count(kName, num_threads);
-  const Call call({kName, "", 4, {x.rows, cols, x.cols}});  // its products count for themselves
+  const Call call([&] { return CallInfo{kName, "", 4, {x.rows, cols, x.cols}}; });  // its products count for themselves
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
   const float scale = static_cast<float>(1.0 / count);
   const Index block = std::clamp<Index>(kLogits / std::max<Index>(cols, 1), 16, std::max<Index>(x.rows, 16));
@@ -388,7 +388,7 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
   check_values(kName, options, x.rows);
   check_number(kName, "margin", margin, true, "a finite number");
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
   if (x.rows == 0) return 0 / count;
   const RowKernels& kernels = active_table().rows;

@@ -50,7 +50,7 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   check_optional(operation, "rstd", rstd.size(), x.rows * s.groups);
   check_eps(operation, eps);
   check_thread_count(operation, requested);
-  const Call call(over_elements<float>(operation, "", x.rows, x.cols, 1, 1));
+  const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
   float* memory = s.size == 1 ? nullptr : scratch<float>(2 * x.cols);
   const float* g = spread(gamma, s.size, memory);
   const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
@@ -88,7 +88,7 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
   check_optional(operation, "dgamma", dgamma.size(), channels);
   check_optional(operation, "dbeta", dbeta.size(), channels);
   check_thread_count(operation, requested);
-  const Call call(over_elements<float>(operation, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, operation, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups, sums = sum_memory(x.rows, x.cols, 2);
   float* memory = scratch<float>(sums + 3 * x.cols);
@@ -198,7 +198,7 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
     throw ValueError("batch_norm: momentum is " + std::to_string(running.momentum) + ", expected 0 <= momentum <= 1");
   check_eps(kName, eps);
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 2, 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, 1);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols, sums = sum_memory(x.rows, n, 1);
   float* memory = scratch<float>(sums + 3 * n);
@@ -235,7 +235,7 @@ void batch_norm_inference(View x, std::span<const float> gamma, std::span<const 
   check_columns(kName, x, gamma, beta, mean.size(), variance.size(), "variance");
   check_eps(kName, eps);
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 1, 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, 1);
   float* factor = scratch<float>(2 * x.cols);
   float* shift = factor + x.cols;
   for (std::size_t j = 0; j < mean.size(); ++j) {
@@ -258,7 +258,7 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
   check_optional(kName, "dgamma", dgamma.size(), x.cols);
   check_optional(kName, "dbeta", dbeta.size(), x.cols);
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols, sums = sum_memory(x.rows, n, 2);
   const auto size = static_cast<std::size_t>(n);
@@ -291,7 +291,7 @@ void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
   check_result("prelu", "y", y, "x", x);
   if (slope.size() != 1) check_count("prelu", "slope", slope.size(), x.cols);
   check_thread_count("prelu", num_threads);
-  const Call call(over_elements<float>("prelu", "", x.rows, x.cols, 1, 1));
+  const Call call(over_elements<float>, "prelu", "", x.rows, x.cols, 1, 1);
   const Index each = slope.size() == 1 ? x.cols : 1;
   const float* slopes = spread(slope, each, scratch<float>(x.cols));
   const auto kernel = active_table().rows.prelu;
@@ -310,7 +310,7 @@ void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, st
   if (slope.size() != 1) check_count(kName, "slope", slope.size(), x.cols);
   check_optional(kName, "dslope", dslope.size(), static_cast<Index>(slope.size()));
   check_thread_count(kName, num_threads);
-  const Call call(over_elements<float>(kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1));
+  const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const Index n = x.cols, sums = sum_memory(x.rows, n, 1);
   float* memory = scratch<float>(sums + 2 * n);
   float* wide = memory + sums + n;

@@ -34,7 +34,7 @@ template <class Loop>
 void split(const char* operation, std::size_t n, int arrays, int only_read, double nanoseconds_per_element,
            int requested, Loop&& loop) {
   const auto count = static_cast<Index>(n);
-  const Call call(over_elements<float>(operation, "", count, 1, arrays, arrays - only_read));
+  const Call call(over_elements<float>, operation, "", count, 1, arrays, arrays - only_read);
   parallel(plan_threads(requested, static_cast<double>(count) * nanoseconds_per_element), [&](Member member) {
     const auto [first, end] = member.share(count, 1024);
     if (end > first) loop(first, end - first);
@@ -306,7 +306,7 @@ double norm(std::span<const float> x, int num_threads) {
   using namespace detail;
   check_thread_count("norm", num_threads);
   const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
-  const Call call(over_elements<float>("norm", "", n, 1, 1, 0));
+  const Call call(over_elements<float>, "norm", "", n, 1, 1, 0);
   const auto dot = active_table().rows.dot;
   return std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
     const Index first = block * kSumBlockElements;
