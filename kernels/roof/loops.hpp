@@ -26,11 +26,16 @@ T fma_loop(Index steps, T a, T b) noexcept {
   return lanes[0];
 }
 
-/// Every register of the arrays p[0 .. kReads) is read, and of the following kWrites (or with two writes and more, of
+/// Every register of the arrays [0 .. kReads) is read, and of the following kWrites (or with two writes and more, of
 /// all but the first) written. Four at a time.
 template <class A, int kReads, int kWrites>
-float stream_loop(float* const* p, Index n) noexcept {
+float stream_loop(float* const* arrays, Index n) noexcept {
   using V = Vec<float, A>;
+  // Copies, because any store might change what `arrays` points at.
+  constexpr int count = kWrites >= 2 ? kReads : kReads + kWrites;
+  float* p[count];
+#pragma GCC unroll 4
+  for (int i = 0; i < count; ++i) p[i] = arrays[i];
   constexpr Index lanes = kLanes<float, A>;
   constexpr bool in_place = kWrites >= 2;
   const V a = simd::set<float, A>(1.0001F);
