@@ -313,5 +313,40 @@ TEST(Updates, FormulaErrors) {
             "clip_norm: max_norm is nan, expected a finite number >= 0");
 }
 
+/// Averages fade to 0 and not through subnormal numbers, which CPUs are slow with; NaN stays, and so do the signs that
+/// Lion lives by.
+TEST(Updates, AveragesSkipSubnormalNumbers) {
+  constexpr float kSmallest = 0x1p-126F;
+  const auto fill = [](float value) { return std::vector<float>(37, value); };
+  const std::vector<float> zero = fill(0);
+  std::vector<float> p = fill(1), m = fill(kSmallest), v = fill(kSmallest);
+  m[5] = v[5] = NAN;
+  m[6] = -kSmallest;
+  adam_update(p, zero, m, v, {});
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    if (i == 5) {
+      EXPECT_TRUE(std::isnan(m[i]) && std::isnan(v[i]) && std::isnan(p[i]));
+      continue;
+    }
+    EXPECT_EQ(m[i], 0) << i;
+    EXPECT_EQ(v[i], 0) << i;
+    EXPECT_EQ(p[i], 1) << i;
+  }
+  std::vector<float> b = fill(-kSmallest);
+  sgd_update(p = fill(1), zero, b, {.momentum = 0.9});
+  EXPECT_EQ(b, zero);
+  m = fill(kSmallest), v = fill(kSmallest);
+  nadam_update(p = fill(1), zero, m, v, {});
+  EXPECT_EQ(m, zero);
+  EXPECT_EQ(v, zero);
+  v = fill(kSmallest);
+  rmsprop_update(p = fill(1), zero, v, {}, {}, {});
+  EXPECT_EQ(v, zero);
+  m = fill(-kSmallest);
+  lion_update(p = fill(1), zero, m, {});
+  for (const float value : m) EXPECT_TRUE(value < 0 && value > -kSmallest);
+  for (const float value : p) EXPECT_GT(value, 1);
+}
+
 }  // namespace
 }  // namespace tilewright

@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: MIT
 // One object per optimizer: the update of a register of parameters p by gradients g and kStates registers of state. c
-// holds the step's numbers from kFirstNumber on, in the order in which update.cpp prepares them.
+// holds the step's numbers from kFirstNumber on, in the order in which update.cpp prepares them. kFades: the states are
+// averages whose subnormal values are stored as 0.
 #pragma once
 
 #include "kernels/core/table.hpp"
 #include "kernels/simd/simd.hpp"
 
 namespace tilewright::detail {
+
+/// x, but 0 where x is subnormal. Averages that are stored fade by a factor a step; where gradients stay 0 they would be
+/// subnormal for a hundred steps and more, and most CPUs take several times as long for such numbers.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> without_subnormals(Vec<float, A> x) {
+  return simd::select(simd::abs(x) < simd::set<float, A>(0x1p-126F), simd::set<float, A>(0), x);
+}
 
 /// a + w (b - a)
 template <class A>
@@ -23,6 +31,7 @@ TILEWRIGHT_INLINE Vec<float, A> squares(Vec<float, A> s, Vec<float, A> g, Vec<fl
 /// c: -lr / correction1, beta2, 1 - beta1, 1 - beta2, 1 / sqrt(correction2), eps. s: m, v, the largest v.
 struct AmsgradFormula {
   static constexpr int kStates = 3;
+  static constexpr bool kFades = true;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = toward<A>(s[0], g, c[2]);
@@ -35,6 +44,7 @@ struct AmsgradFormula {
 /// c: -lr / correction1, beta2, 1 - beta1, eps. s: m, u.
 struct AdamaxFormula {
   static constexpr int kStates = 2;
+  static constexpr bool kFades = true;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = toward<A>(s[0], g, c[2]);
@@ -47,6 +57,7 @@ struct AdamaxFormula {
 /// c: beta2, 1 - beta1, 1 - beta2, 1 / sqrt(correction2), eps, -factor of g, -factor of m. s: m, v.
 struct NadamFormula {
   static constexpr int kStates = 2;
+  static constexpr bool kFades = true;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = toward<A>(s[0], g, c[1]);
@@ -59,6 +70,7 @@ struct NadamFormula {
 /// c: beta2, 1 - beta1, 1 - beta2, weight of sqrt(v), eps (while v is too young to trust: 0 and 1), -factor. s: m, v.
 struct RadamFormula {
   static constexpr int kStates = 2;
+  static constexpr bool kFades = true;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = toward<A>(s[0], g, c[1]);
@@ -71,6 +83,7 @@ struct RadamFormula {
 template <bool kCentered, bool kMomentum>
 struct RmspropFormula {
   static constexpr int kStates = 1 + kCentered + kMomentum;
+  static constexpr bool kFades = true;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = squares<A>(s[0], g, c[1], c[2]);
@@ -88,6 +101,7 @@ struct RmspropFormula {
 /// c: -lr, eps. s: the sum of squares.
 struct AdagradFormula {
   static constexpr int kStates = 1;
+  static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = simd::fma(g, g, s[0]);
@@ -98,6 +112,7 @@ struct AdagradFormula {
 /// c: -lr, rho, 1 - rho, eps. s: mean square of gradients, of changes.
 struct AdadeltaFormula {
   static constexpr int kStates = 2;
+  static constexpr bool kFades = true;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = squares<A>(s[0], g, c[1], c[2]);
@@ -110,6 +125,7 @@ struct AdadeltaFormula {
 /// c: eta-, eta+, smallest step, largest step. s: the gradient before, the step size.
 struct RpropFormula {
   static constexpr int kStates = 2;
+  static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     const Vec<float, A> zero = simd::set<float, A>(0), same = g * s[0];
@@ -125,6 +141,7 @@ struct RpropFormula {
 /// c: -lr, 1 - beta1, 1 - beta2. s: m.
 struct LionFormula {
   static constexpr int kStates = 1;
+  static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     p = simd::fma(c[0], simd::sign(toward<A>(s[0], g, c[1])), p);
@@ -135,6 +152,7 @@ struct LionFormula {
 /// A running average of what g stands for: c: 1 - decay. No state: p is the average.
 struct AverageFormula {
   static constexpr int kStates = 0;
+  static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>*, const Vec<float, A>* c) {
     p = toward<A>(p, g, c[0]);
@@ -144,6 +162,7 @@ struct AverageFormula {
 /// The gradient of penalties on g, added to p, which are gradients themselves: c: l1, l2.
 struct PenaltyFormula {
   static constexpr int kStates = 0;
+  static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>*, const Vec<float, A>* c) {
     p = p + simd::fma(c[1], g, c[0] * simd::sign(g));
@@ -153,6 +172,7 @@ struct PenaltyFormula {
 /// p scaled and then bounded: c: factor, bound.
 struct ClipFormula {
   static constexpr int kStates = 0;
+  static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A>, Vec<float, A>*, const Vec<float, A>* c) {
     const Vec<float, A> scaled = p * c[0], low = simd::set<float, A>(0) - c[1];

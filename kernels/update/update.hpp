@@ -22,7 +22,7 @@ void sgd_update(float* p, const float* g, float* b, Index n, const SgdNumbers& n
           const V gradient = direction;
           V velocity = gradient;
           if (!numbers.first) velocity = simd::fma(momentum, simd::load<T, A>(b + i, some...), fresh * gradient);
-          simd::store(b + i, velocity, some...);
+          simd::store(b + i, without_subnormals<A>(velocity), some...);
           direction = numbers.nesterov ? simd::fma(momentum, velocity, gradient) : velocity;
         }
         simd::store(p + i, simd::fma(lr, direction, parameter), some...);
@@ -45,8 +45,8 @@ void adam_update(float* p, const float* g, float* m, float* v, Index n, const Ad
         V first = simd::load<T, A>(m + i, some...);
         first = simd::fma(fresh1, gradient - first, first);
         const V second = simd::fma(beta2, simd::load<T, A>(v + i, some...), fresh2 * gradient * gradient);
-        simd::store(m + i, first, some...);
-        simd::store(v + i, second, some...);
+        simd::store(m + i, without_subnormals<A>(first), some...);
+        simd::store(v + i, without_subnormals<A>(second), some...);
         const V denominator = simd::fma(simd::sqrt(second), root2, eps);
         simd::store(p + i, simd::fma(step, simd::div(first, denominator), parameter), some...);
       });
@@ -71,7 +71,8 @@ void formula_update(float* p, const float* g, float* const* states, Index n, con
         for (int k = 0; k < F::kStates; ++k) s[k] = simd::load<T, A>(states[k] + i, some...);
         F::template step<A>(parameter, gradient, s, c);
 #pragma GCC unroll 4
-        for (int k = 0; k < F::kStates; ++k) simd::store(states[k] + i, s[k], some...);
+        for (int k = 0; k < F::kStates; ++k)
+          simd::store(states[k] + i, F::kFades ? without_subnormals<A>(s[k]) : s[k], some...);
         simd::store(p + i, parameter, some...);
       });
 }
