@@ -40,3 +40,7 @@ if(TILEWRIGHT_OPENMP)
 endif()
 # Only for reading gzip files; without it they give a clear error.
 find_package(ZLIB)
+# Only for Intel VTune: operations are its tasks. Without it nothing is missing.
+find_path(TILEWRIGHT_ITT_INCLUDE ittnotify.h DOC "Folder with ittnotify.h")
+find_library(TILEWRIGHT_ITT_LIBRARY ittnotify DOC "Library that belongs to it")
+mark_as_advanced(TILEWRIGHT_ITT_INCLUDE TILEWRIGHT_ITT_LIBRARY)

@@ -3,6 +3,7 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS tilewright_kernels tilewright_nn EXPORT tilewright-targets
         LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS tilewright-info RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(DIRECTORY include/tilewright DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/tilewright")
 install(EXPORT tilewright-targets NAMESPACE tilewright:: DESTINATION "${package_dir}")

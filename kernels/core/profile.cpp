@@ -16,8 +16,32 @@
 #include "tilewright/profile.hpp"
 #include "tilewright/threads.hpp"
 
+// Tasks for Intel VTune and other listeners, where the build found ittnotify.h: each operation is a task of its name.
+#if defined(TILEWRIGHT_HAVE_ITT)
+#include <ittnotify.h>
+#endif
+
 namespace tilewright {
 namespace detail {
+namespace {
+
+#if defined(TILEWRIGHT_HAVE_ITT)
+__itt_domain* itt_domain() noexcept {
+  static __itt_domain* const domain = __itt_domain_create("tilewright");
+  return domain;
+}
+bool itt_listens() noexcept { return itt_domain() != nullptr && itt_domain()->flags != 0; }
+void itt_begin(const char* name) noexcept {
+  __itt_task_begin(itt_domain(), __itt_null, __itt_null, __itt_string_handle_create(name));
+}
+void itt_end() noexcept { __itt_task_end(itt_domain()); }
+#else
+bool itt_listens() noexcept { return false; }
+void itt_begin(const char*) noexcept {}
+void itt_end() noexcept {}
+#endif
+
+}  // namespace
 
 constinit std::atomic<int> profile_state{kProfileUnknown};
 
@@ -75,6 +99,7 @@ void print_call(const CallInfo& info, int threads, double seconds, double roof_s
 void open(ProfileLog& log, const CallInfo& info) {
   const std::lock_guard lock(log.mutex);
   log.open.push_back({info, 0, 0, 1, 0, 0});
+  if ((profile_state.load(std::memory_order_relaxed) & kProfileItt) != 0) itt_begin(info.operation);
   log.open.back().start = now();  // what came before is the profiler's
 }
 
@@ -110,6 +135,7 @@ void end_call(ProfileLog& log) noexcept {
   const std::int64_t total = end - call.start;
   if (!log.open.empty()) log.open.back().inside += total;
   if (state <= kProfileUnknown) return;
+  if ((state & kProfileItt) != 0) itt_end();
   try {
     ProfileTotals& t = log.totals[{call.info, call.parts}];
     ++t.calls;
@@ -195,7 +221,8 @@ void start(Options options) {
   }
   all.started = now();
   all.stopped = 0;
-  profile_state.store(kProfileTable | (options.trace ? kProfileTrace : 0) | (options.log ? kProfileLog : 0));
+  profile_state.store(kProfileTable | (options.trace ? kProfileTrace : 0) | (options.log ? kProfileLog : 0) |
+                      (itt_listens() ? kProfileItt : 0));
 }
 
 void stop() {
@@ -270,7 +297,7 @@ void start_from_environment() {
   const std::string verbose = text_of("TILEWRIGHT_VERBOSE");
   profile::Options options;
   options.log = !verbose.empty() && verbose != "0";
-  const bool wanted = options.log || !all.empty();
+  const bool wanted = options.log || !all.empty() || itt_listens();
   while (!all.empty()) {
     const auto comma = all.find(',');
     const std::string wish = all.substr(0, comma);

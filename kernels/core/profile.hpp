@@ -27,7 +27,8 @@ CallInfo over_elements(const char* operation, const char* variant, Index rows, I
 }
 
 /// Off, not yet known (the environment was not read), or a sum of what is on.
-inline constexpr int kProfileOff = 0, kProfileUnknown = 1, kProfileTable = 2, kProfileTrace = 4, kProfileLog = 8;
+inline constexpr int kProfileOff = 0, kProfileUnknown = 1, kProfileTable = 2, kProfileTrace = 4, kProfileLog = 8,
+                     kProfileItt = 16;
 extern std::atomic<int> profile_state;
 
 /// Closes what was opened last on this thread's log.
