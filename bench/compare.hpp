@@ -10,8 +10,8 @@
 
 namespace tilewright::bench {
 
-/// Of every case by full name: its time in units of the roof's, one number for each repetition.
-using Baseline = std::map<std::string, std::vector<double>>;
+/// The samples of every case by full name; only quotients of their times count.
+using Baseline = std::map<std::string, std::vector<Sample>>;
 
 /// From Google Benchmark's JSON. Throws FileError naming the file.
 Baseline read_baseline(const std::string& path);
@@ -23,8 +23,7 @@ struct Verdict {
   bool slower = false, faster = false;
 };
 
-/// Compares results() with the baseline. Whatever looks slower is measured again, on operands in other memory; only what
-/// is slower every time is called so.
+/// Compares results() with the baseline. Whatever looks slower is measured some more, on operands in other memory.
 std::vector<Verdict> compare(const Baseline& before);
 
 /// Prints the verdicts; returns how many are slower.

@@ -34,7 +34,6 @@ constexpr double kSample = 2e-3;
 constexpr int kRepetitions = 9, kFewRepetitions = 5;
 /// A call that takes longer than this is repeated kFewRepetitions times only.
 constexpr double kLongCall = 0.05;
-constexpr std::size_t kRepetitionsPerMemory = 3;
 /// Operands beyond this are set up once: pages lie everywhere anyway.
 constexpr double kLargeBytes = 64e6;
 /// Before each sample, untimed calls for this long: waiting threads may sleep by now.

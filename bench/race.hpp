@@ -54,9 +54,10 @@ using Prepare = std::function<Race()>;
 /// Ours and the roof, one right after the other.
 struct Sample {
   double seconds, roof_seconds;
-  /// Time in units of the roof's: what two runs of the benchmark may compare.
-  double normalised() const { return seconds / roof_seconds; }
 };
+
+/// Repetitions between which operands stay where they are.
+inline constexpr std::size_t kRepetitionsPerMemory = 3;
 
 /// All that was seen of a case.
 struct Result {
