@@ -18,8 +18,8 @@ Baseline read_baseline(const std::string& path);
 
 struct Verdict {
   std::string name;
-  double ratio = 1;    // median of now over median of then; above 1 is slower
-  double p = 1;        // of a difference this clear by chance alone, in the direction of `ratio`
+  double ratio = 1;  // median of now over median of then; above 1 is slower
+  double p = 1;      // of a difference this clear by chance alone, in the direction of `ratio`
   bool slower = false, faster = false;
 };
 

@@ -11,8 +11,8 @@ namespace {
 using namespace tilewright;
 
 void print_roofs(const Roofs& r) {
-  std::printf("  %-7s %d thread%s  %8.1f f32 %8.1f f64 GFLOP/s   read", std::string(to_string(r.isa)).c_str(), r.threads,
-              r.threads == 1 ? " " : "s", r.flops_f32 * 1e-9, r.flops_f64 * 1e-9);
+  std::printf("  %-7s %d thread%s  %8.1f f32 %8.1f f64 GFLOP/s   read", std::string(to_string(r.isa)).c_str(),
+              r.threads, r.threads == 1 ? " " : "s", r.flops_f32 * 1e-9, r.flops_f64 * 1e-9);
   for (const double level : r.read) std::printf(" %7.1f", level * 1e-9);
   std::printf("   copy");
   for (const double level : r.copy) std::printf(" %7.1f", level * 1e-9);
@@ -23,9 +23,11 @@ void print() {
   const Machine m = machine();
   std::printf("tilewright   %s\n", TILEWRIGHT_VERSION);
   std::printf("cpu          %s\n", m.cpu.empty() ? "(the system does not say)" : m.cpu.c_str());
-  std::printf("caches       L1 %lld KiB and L2 %lld KiB a core, L3 %lld KiB\n", static_cast<long long>(m.l1_bytes >> 10),
-              static_cast<long long>(m.l2_bytes >> 10), static_cast<long long>(m.l3_bytes >> 10));
-  std::printf("cores        %d physical, %d logical in the affinity mask; CPU quota ", m.physical_cores, m.logical_cpus);
+  std::printf("caches       L1 %lld KiB and L2 %lld KiB a core, L3 %lld KiB\n",
+              static_cast<long long>(m.l1_bytes >> 10), static_cast<long long>(m.l2_bytes >> 10),
+              static_cast<long long>(m.l3_bytes >> 10));
+  std::printf("cores        %d physical, %d logical in the affinity mask; CPU quota ", m.physical_cores,
+              m.logical_cpus);
   std::printf(m.quota > 0 ? "%.2f\n" : "none\n", m.quota);
   std::printf("threads      %d: %s\n", m.threads, m.threads_reason.c_str());
   std::printf("executor     %s\n", &executor() == &thread_pool()       ? "pool"

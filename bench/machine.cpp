@@ -22,7 +22,8 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 double section_seconds(int threads) {
   const auto start = Clock::now();
-  executor().run(threads, [](void*, int) {}, nullptr);
+  executor().run(
+      threads, [](void*, int) {}, nullptr);
   return seconds_since(start);
 }
 
@@ -75,7 +76,8 @@ std::string bound_of(const Result& r, const std::vector<Roofs>& roofs) {
 }
 
 const char* const kModel =
-    "t(p) = max(t(1) / p, bytes / bandwidth(p)) + section(p), or t(1) when that is less. The bandwidth of the first two "
+    "t(p) = max(t(1) / p, bytes / bandwidth(p)) + section(p), or t(1) when that is less. The bandwidth of the first "
+    "two "
     "caches grows with p; that of the third and of memory as p / (1 + s (p - 1)), s from what was measured here; "
     "section(p), the cost of handing work to threads, is measured here and grows by 0.2 µs with each further thread";
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // tilewright_bench [options] [Google Benchmark's own options]
-//   --suite NAME      gemm, map, rows, loss, update or train, every case; may be repeated. By default a selection of all
+//   --suite NAME      gemm, map, rows, loss, update or train, every case; may be repeated. By default a selection of
+//   all
 //   --full            every case of every suite
 //   --threads N       1, 2, 4 ... N threads; by default as many as the library uses
 //   --report BASE     writes BASE.html and BASE.md
@@ -25,8 +26,8 @@
 namespace tilewright::bench {
 namespace {
 
-const std::pair<std::string, void (*)(bool)> kSuites[] = {{"gemm", add_gemm}, {"map", add_map},
-                                                          {"rows", add_rows}, {"loss", add_loss},
+const std::pair<std::string, void (*)(bool)> kSuites[] = {{"gemm", add_gemm},     {"map", add_map},
+                                                          {"rows", add_rows},     {"loss", add_loss},
                                                           {"update", add_update}, {"train", add_train}};
 
 std::string human_rate(const Result& r) {
@@ -132,11 +133,11 @@ void print_means() {
 std::size_t print_table(const Noise::Seen& noise) {
   const Machine m = machine();
   std::printf("tilewright %s on %s, %s (%s), up to %d threads; %s\n", TILEWRIGHT_VERSION,
-              m.cpu.empty() ? "this machine" : m.cpu.c_str(),
-              std::string(to_string(available_isas().back())).c_str(), isa_reason().c_str(), thread_counts().back(),
-              noise.verdict.c_str());
-  std::printf("best of the repetitions, in turn with the roof and the peers; roof: share of what the machine gives in the "
-              "same moment\n");
+              m.cpu.empty() ? "this machine" : m.cpu.c_str(), std::string(to_string(available_isas().back())).c_str(),
+              isa_reason().c_str(), thread_counts().back(), noise.verdict.c_str());
+  std::printf(
+      "best of the repetitions, in turn with the roof and the peers; roof: share of what the machine gives in the "
+      "same moment\n");
   std::string suite;
   std::size_t failed = 0;
   for (const Result& r : results()) {

@@ -60,7 +60,8 @@ Race function_race(FunctionKind kind, Index n) {
 constexpr double kCurve = 12;
 double operations_of(ActivationKind kind) {
   using enum ActivationKind;
-  for (const ActivationKind straight : {relu, leaky_relu, relu6, hardsigmoid, hardswish, hardtanh, softshrink, threshold})
+  for (const ActivationKind straight :
+       {relu, leaky_relu, relu6, hardsigmoid, hardswish, hardtanh, softshrink, threshold})
     if (kind == straight) return 2;
   return kind == softsign ? 3 : kCurve;
 }
@@ -83,14 +84,16 @@ void add_map(bool full) {
       if (!full && n != 1 << 16 && (kind > ActivationKind::silu || n != 1 << 24)) continue;
       const std::string tail = "/" + std::string(to_string(kind)) + "/n:" + std::to_string(n);
       add_streaming("map", "forward" + tail, best, 1, 1, n, operations_of(kind), [=] { return forward_race(kind, n); });
-      if (n <= 1 << 20) add_streaming("map", "backward" + tail, best, 2, 1, n, operations_of(kind) + 1, [=] { return backward_race(kind, n); });
+      if (n <= 1 << 20)
+        add_streaming("map", "backward" + tail, best, 2, 1, n, operations_of(kind) + 1,
+                      [=] { return backward_race(kind, n); });
     }
-    const bool usual = kind == ActivationKind::relu || kind == ActivationKind::sigmoid || kind == ActivationKind::tanh ||
-                       kind == ActivationKind::gelu || kind == ActivationKind::silu;
+    const bool usual = kind == ActivationKind::relu || kind == ActivationKind::sigmoid ||
+                       kind == ActivationKind::tanh || kind == ActivationKind::gelu || kind == ActivationKind::silu;
     for (const Isa isa : available_isas())
       if (isa != best && (full || usual))
-        add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16, operations_of(kind),
-                      [=] { return forward_race(kind, 1 << 16); });
+        add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16,
+                      operations_of(kind), [=] { return forward_race(kind, 1 << 16); });
   }
 }
 

@@ -114,13 +114,9 @@ std::string Case::full_name() const {
   return suite + "/" + std::string(to_string(isa)) + "/" + name + "/thr:" + std::to_string(threads);
 }
 
-double Result::seconds() const {
-  return std::ranges::min(samples, {}, &Sample::seconds).seconds;
-}
+double Result::seconds() const { return std::ranges::min(samples, {}, &Sample::seconds).seconds; }
 
-double Result::roof_seconds() const {
-  return std::ranges::min(samples, {}, &Sample::roof_seconds).roof_seconds;
-}
+double Result::roof_seconds() const { return std::ranges::min(samples, {}, &Sample::roof_seconds).roof_seconds; }
 
 double Result::spread() const { return std::ranges::max(samples, {}, &Sample::seconds).seconds / seconds() - 1; }
 
@@ -221,7 +217,8 @@ std::function<double()> compute_roof(const Case& c, double flops, int bytes) {
 }
 
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place) {
-  // Floats between the beginnings of arrays, relative to their pages: so that a store never looks like one of the loads.
+  // Floats between the beginnings of arrays, relative to their pages: so that a store never looks like one of the
+  // loads.
   constexpr Index kShift = 272;
   const auto arrays = std::make_shared<std::vector<Matrix<float>>>();
   for (int i = 0; i < (in_place ? reads : reads + writes); ++i) {

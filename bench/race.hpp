@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How a benchmark is timed. Ours, the roof and the peers run in turn, so that whatever disturbs the machine disturbs all
-// of them. A time alone means nothing on a shared machine: what is compared are ratios within one race.
+// How a benchmark is timed. Ours, the roof and the peers run in turn, so that whatever disturbs the machine disturbs
+// all of them. A time alone means nothing on a shared machine: what is compared are ratios within one race.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -22,9 +22,9 @@ struct Case {
   std::string name;   // "f32/nn/m:64/n:64/k:64"
   Isa isa;
   int threads;
-  double flops = 0;                         // per call; 0 when bytes tell the rate
+  double flops = 0;                          // per call; 0 when bytes tell the rate
   double bytes_read = 0, bytes_written = 0;  // per call, every operand met once
-  double operations = 0;                    // on the roofline: flops, or a nominal count (streaming.hpp)
+  double operations = 0;                     // on the roofline: flops, or a nominal count (streaming.hpp)
   int element_bytes = 4;
 
   /// "gemm/avx512/f32/nn/m:64/n:64/k:64/thr:1"

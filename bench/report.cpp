@@ -58,7 +58,8 @@ std::vector<Scaled> scaled_of(const std::vector<Result>& results, const std::str
 }
 
 json model_of(const std::vector<Result>& results, const MachineReport& machine, Isa isa) {
-  json model{{"formula", kModel}, {"threads", kPredictedThreads}, {"speedup", json::object()}, {"measured", json::object()}};
+  json model{
+      {"formula", kModel}, {"threads", kPredictedThreads}, {"speedup", json::object()}, {"measured", json::object()}};
   std::vector<double> errors;
   for (const std::string suite : kSuites) {
     const std::vector<Scaled> cases = scaled_of(results, suite, isa);
@@ -149,10 +150,11 @@ std::string number(const char* format, double value) {
 
 std::string markdown_of(const json& data) {
   const std::string cpu = data["machine"]["cpu"], isa = data["machine"]["isa"], verdict = data["noise"]["verdict"];
-  std::string text = "# Tilewright " + std::string(data["version"]) + " on " + (cpu.empty() ? "this machine" : cpu) +
-                     "\n\n" + isa + ", " + std::string(data["date"]) + ", " + verdict +
-                     ". Peers: " + std::string(data["peers"]) + ".\n\n| ISA | threads | f32 GFLOP/s | f64 | read L1 | L2 "
-                     "| L3 | memory GB/s | copy L1 | L2 | L3 | memory |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  std::string text =
+      "# Tilewright " + std::string(data["version"]) + " on " + (cpu.empty() ? "this machine" : cpu) + "\n\n" + isa +
+      ", " + std::string(data["date"]) + ", " + verdict + ". Peers: " + std::string(data["peers"]) +
+      ".\n\n| ISA | threads | f32 GFLOP/s | f64 | read L1 | L2 "
+      "| L3 | memory GB/s | copy L1 | L2 | L3 | memory |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const json& r : data["roofs"]) {
     text += "| " + std::string(r["isa"]) + " | " + std::to_string(int(r["threads"])) + " | " +
             number("%.0f", double(r["f32"]) * 1e-9) + " | " + number("%.0f", double(r["f64"]) * 1e-9);
@@ -160,8 +162,9 @@ std::string markdown_of(const json& data) {
       for (const json& level : r[kind]) text += " | " + number("%.0f", double(level) * 1e-9);
     text += " |\n";
   }
-  text += "\n| case | ISA | threads | time | rate | of the roof | bound by | vs best peer | spread |\n"
-          "|---|---|---|---|---|---|---|---|---|\n";
+  text +=
+      "\n| case | ISA | threads | time | rate | of the roof | bound by | vs best peer | spread |\n"
+      "|---|---|---|---|---|---|---|---|---|\n";
   for (const json& c : data["cases"]) {
     std::string versus = "-";
     double best = 0;

@@ -6,8 +6,8 @@
 
 namespace tilewright::bench {
 
-/// Mann and Whitney's U test of two small samples, one-sided and exact: how likely `high` would lie so far above `low` by
-/// chance, were both drawn from one distribution.
+/// Mann and Whitney's U test of two small samples, one-sided and exact: how likely `high` would lie so far above `low`
+/// by chance, were both drawn from one distribution.
 inline double u_test(const std::vector<double>& low, const std::vector<double>& high) {
   double u = 0;  // pairs in which `high` is above; ties count half
   for (const double h : high)

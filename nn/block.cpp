@@ -33,7 +33,8 @@ Block::Block(Layers all) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     Layer& layer = *all[i];
     if (!steps_.empty() && layer.activation() != nullptr && steps_.back().layer->fuse(*layer.activation())) continue;
-    const std::string prefix = std::to_string(i) + ".", name = prefix + described_[i].substr(0, described_[i].find('('));
+    const std::string prefix = std::to_string(i) + ".",
+                      name = prefix + described_[i].substr(0, described_[i].find('('));
     Step step{nullptr, i, parameters_.size(), 0, buffers_.size(), 0, name + " forward", name + " backward"};
     for (auto& spec : layer.parameters()) parameters_.push_back({prefix + spec.name, spec.shape});
     for (auto& spec : layer.buffers()) buffers_.push_back({prefix + spec.name, spec.shape});

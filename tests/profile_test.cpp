@@ -135,8 +135,8 @@ TEST(Profile, LayersOfAModel) {
   }
   profile::stop();
   const auto lines = profile::table();
-  for (const char* name : {"0.Linear forward", "2.Linear forward", "0.Linear backward", "2.Linear backward",
-                           "Optimizer step"}) {
+  for (const char* name :
+       {"0.Linear forward", "2.Linear forward", "0.Linear backward", "2.Linear backward", "Optimizer step"}) {
     const profile::Line* line = find(lines, name, "");
     ASSERT_NE(line, nullptr) << name;
     EXPECT_EQ(line->calls, 4) << name;
@@ -302,18 +302,19 @@ TEST(Roofs, SecondsOfACall) {
   const double small = static_cast<double>(m.l1_bytes) / 4, large = 4 * static_cast<double>(m.l3_bytes);
   EXPECT_DOUBLE_EQ(r.seconds(1e9, 0, 0, 4), 0.01);
   EXPECT_DOUBLE_EQ(r.seconds(1e9, 0, 0, 8), 0.02);
-  EXPECT_DOUBLE_EQ(r.seconds(0, small, 0, 4), small / 40e9);                          // read from L1
-  EXPECT_DOUBLE_EQ(r.seconds(0, small, small, 4), 2 * small / 20e9);                  // copied in L1
-  EXPECT_DOUBLE_EQ(r.seconds(0, large, 0, 4), large / 10e9);                          // read from memory
+  EXPECT_DOUBLE_EQ(r.seconds(0, small, 0, 4), small / 40e9);                            // read from L1
+  EXPECT_DOUBLE_EQ(r.seconds(0, small, small, 4), 2 * small / 20e9);                    // copied in L1
+  EXPECT_DOUBLE_EQ(r.seconds(0, large, 0, 4), large / 10e9);                            // read from memory
   EXPECT_DOUBLE_EQ(r.seconds(0, 2 * large, large, 4), 2 * large / 5e9 + large / 10e9);  // one of three alone
-  EXPECT_DOUBLE_EQ(r.seconds(1e12, large, 0, 4), 10);                                 // the slower of both
+  EXPECT_DOUBLE_EQ(r.seconds(1e12, large, 0, 4), 10);                                   // the slower of both
 }
 
 TEST(Roofs, AreMeasured) {
   const Roofs r = measure_roofs(1, 0.02);
   EXPECT_EQ(r.isa, active_isa());
   EXPECT_EQ(r.threads, 1);
-  for (const double speed : {r.flops_f32, r.flops_f64, r.read[0], r.read[1], r.read[2], r.read[3], r.copy[0], r.copy[3]})
+  for (const double speed :
+       {r.flops_f32, r.flops_f64, r.read[0], r.read[1], r.read[2], r.read[3], r.copy[0], r.copy[3]})
     EXPECT_GT(speed, 1e6);
   const Machine m = machine();
   EXPECT_GE(m.logical_cpus, m.physical_cores);

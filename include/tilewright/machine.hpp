@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The machine and its roofs: what it is, and how fast bare loops run on it. A kernel cannot be faster than the loop that
-// does nothing but its multiply-adds, nor than the one that does nothing but move its arrays.
+// The machine and its roofs: what it is, and how fast bare loops run on it. A kernel cannot be faster than the loop
+// that does nothing but its multiply-adds, nor than the one that does nothing but move its arrays.
 #pragma once
 
 #include <span>
@@ -11,12 +11,12 @@
 namespace tilewright {
 
 struct Machine {
-  std::string cpu;                                   // the model's name
-  int logical_cpus, physical_cores;                  // in the affinity mask
-  double quota;                                      // CPUs that the cgroup allows; 0: no limit
-  int threads;                                       // num_threads()
-  std::string threads_reason;                        // where that number comes from
-  Index l1_bytes, l2_bytes, l3_bytes;                // data; l1 and l2 of a core
+  std::string cpu;                     // the model's name
+  int logical_cpus, physical_cores;    // in the affinity mask
+  double quota;                        // CPUs that the cgroup allows; 0: no limit
+  int threads;                         // num_threads()
+  std::string threads_reason;          // where that number comes from
+  Index l1_bytes, l2_bytes, l3_bytes;  // data; l1 and l2 of a core
 };
 
 TILEWRIGHT_API Machine machine();
@@ -43,8 +43,8 @@ namespace roof {
 TILEWRIGHT_API double multiply_add(int element_bytes, int threads);
 
 /// Reads `reads` arrays of n floats and writes `writes`, on so many threads. Which: arrays[0 .. reads) are read and the
-/// next ones written for (1,0) (2,0) (1,1) (2,1); for (3,2) and (4,3) all but the first are read and written. Arrays may
-/// repeat. Throws ValueError for another mix.
+/// next ones written for (1,0) (2,0) (1,1) (2,1); for (3,2) and (4,3) all but the first are read and written. Arrays
+/// may repeat. Throws ValueError for another mix.
 TILEWRIGHT_API void stream(int reads, int writes, std::span<float* const> arrays, Index n, int threads);
 
 }  // namespace roof

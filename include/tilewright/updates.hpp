@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Optimizer updates: one pass over one contiguous block of parameters, gradients and state. PyTorch's formulas.
 //
-// One deliberate difference: running averages (b, m, v, u below, but not Rprop's and Lion's) that become subnormal, less
-// than 2^-126, are stored as 0. Where a gradient stays 0 they would fade through those numbers for a hundred steps and
-// more, and most CPUs take several times as long for them. Parameters differ from PyTorch's by less than lr * 1e-30 for
-// any eps of 1e-8 and more.
+// One deliberate difference: running averages (b, m, v, u below, but not Rprop's and Lion's) that become subnormal,
+// less than 2^-126, are stored as 0. Where a gradient stays 0 they would fade through those numbers for a hundred steps
+// and more, and most CPUs take several times as long for them. Parameters differ from PyTorch's by less than lr * 1e-30
+// for any eps of 1e-8 and more.
 #pragma once
 
 #include <span>

@@ -14,7 +14,6 @@
 namespace tilewright::detail {
 namespace {
 
-
 /// The first line of a small file, or nothing.
 std::string first_line(const std::string& path) {
   char buffer[256] = "";

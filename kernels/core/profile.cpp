@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The profiler's records. Each thread writes to a log of its own, under a lock of its own that only readers contend for.
+// The profiler's records. Each thread writes to a log of its own, under a lock of its own that only readers contend
+// for.
 #include "kernels/core/profile.hpp"
 
 #include <unistd.h>
@@ -115,8 +116,7 @@ double roof_seconds_of(const CallInfo& info, int threads) noexcept {
   ProfileRecords& all = profile_records();
   const std::lock_guard lock(all.roofs_mutex);
   const Roofs& roofs = threads > 1 ? all.many : all.one;
-  return roofs.flops_f32 == 0 ? 0
-                              : roofs.seconds(info.flops, info.bytes_read, info.bytes_written, info.element_bytes);
+  return roofs.flops_f32 == 0 ? 0 : roofs.seconds(info.flops, info.bytes_read, info.bytes_written, info.element_bytes);
 }
 
 void Call::begin(const CallInfo& info) {
@@ -143,8 +143,8 @@ void end_call(ProfileLog& log) noexcept {
     t.team_nanoseconds += call.team;
     t.busy_nanoseconds += call.busy;
     if ((state & kProfileTrace) != 0)
-      push_event(log, {call.info, call.start, end, call.parts, call.info.shape[0] < 0 ? EventKind::region
-                                                                                      : EventKind::call});
+      push_event(
+          log, {call.info, call.start, end, call.parts, call.info.shape[0] < 0 ? EventKind::region : EventKind::call});
   } catch (const std::bad_alloc&) {
     ++log.dropped;
   }

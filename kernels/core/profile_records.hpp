@@ -28,10 +28,10 @@ struct ProfileKey {
 struct ProfileHash {
   std::size_t operator()(const ProfileKey& k) const {
     std::uint64_t h = reinterpret_cast<std::uintptr_t>(k.info.operation);
-    for (const std::uint64_t v : {static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(k.info.variant)),
-                                  static_cast<std::uint64_t>(k.info.shape[0]),
-                                  static_cast<std::uint64_t>(k.info.shape[1]),
-                                  static_cast<std::uint64_t>(k.info.shape[2]), static_cast<std::uint64_t>(k.parts)})
+    for (const std::uint64_t v :
+         {static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(k.info.variant)),
+          static_cast<std::uint64_t>(k.info.shape[0]), static_cast<std::uint64_t>(k.info.shape[1]),
+          static_cast<std::uint64_t>(k.info.shape[2]), static_cast<std::uint64_t>(k.parts)})
       h = (h ^ v) * 0x9e3779b97f4a7c15;
     return static_cast<std::size_t>(h ^ h >> 32);
   }

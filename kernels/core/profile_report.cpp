@@ -152,11 +152,13 @@ std::string summary() {
         wall, inside, callers, callers == 1 ? "" : "s");
   for (const Roofs* r : {&one, &many})
     if (r == &one || many.threads > 1)
-      print("roofs of %s on %d thread%s: %.0f GFLOP/s in f32, %.0f in f64; read and copy from L1 %.0f %.0f, L2 %.0f %.0f, "
-            "L3 %.0f %.0f, memory %.0f %.0f GB/s\n",
-            std::string(to_string(r->isa)).c_str(), r->threads, r->threads == 1 ? "" : "s", r->flops_f32 * 1e-9,
-            r->flops_f64 * 1e-9, r->read[0] * 1e-9, r->copy[0] * 1e-9, r->read[1] * 1e-9, r->copy[1] * 1e-9,
-            r->read[2] * 1e-9, r->copy[2] * 1e-9, r->read[3] * 1e-9, r->copy[3] * 1e-9);
+      print(
+          "roofs of %s on %d thread%s: %.0f GFLOP/s in f32, %.0f in f64; read and copy from L1 %.0f %.0f, L2 %.0f "
+          "%.0f, "
+          "L3 %.0f %.0f, memory %.0f %.0f GB/s\n",
+          std::string(to_string(r->isa)).c_str(), r->threads, r->threads == 1 ? "" : "s", r->flops_f32 * 1e-9,
+          r->flops_f64 * 1e-9, r->read[0] * 1e-9, r->copy[0] * 1e-9, r->read[1] * 1e-9, r->copy[1] * 1e-9,
+          r->read[2] * 1e-9, r->copy[2] * 1e-9, r->read[3] * 1e-9, r->copy[3] * 1e-9);
   const int names = static_cast<int>(name), shapes = static_cast<int>(shape);
   print("\n%-*s %*s %4s %10s %11s %7s %12s %14s %12s %6s %6s\n", names, "operation", shapes, "shape", "thr", "calls",
         "ms", "share", "us a call", "rate", "bytes", "roof", "idle");
@@ -199,8 +201,8 @@ void save_trace(const std::string& path) {
       for (const ProfileEvent& e : log->events) {
         static constexpr const char* kCategories[] = {"operation", "part", "region"};
         const bool part = e.kind == EventKind::part;
-        text += ",\n{\"name\":\"" + escaped(name_of(e.info)) + "\",\"cat\":\"" +
-                kCategories[static_cast<int>(e.kind)] + "\",\"ph\":\"X\",\"pid\":1";
+        text += ",\n{\"name\":\"" + escaped(name_of(e.info)) + "\",\"cat\":\"" + kCategories[static_cast<int>(e.kind)] +
+                "\",\"ph\":\"X\",\"pid\":1";
         std::snprintf(number, sizeof number, ",\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f,\"args\":{", log->number,
                       static_cast<double>(e.start - all.started) * 1e-3, static_cast<double>(e.end - e.start) * 1e-3);
         text += number;

@@ -59,12 +59,9 @@ void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const Matri
 template <class T>
 CallInfo product_info(const char* operation, const MatrixView<T>& c, Index k, T beta) {
   const double m = static_cast<double>(c.rows), n = static_cast<double>(c.cols), depth = static_cast<double>(k);
-  return {operation,
-          "",
-          sizeof(T),
-          {c.rows, c.cols, k},
-          2 * m * n * depth,
-          (m * depth + depth * n + (beta == T(0) ? 0 : m * n)) * sizeof(T),
+  return {operation,         "",
+          sizeof(T),         {c.rows, c.cols, k},
+          2 * m * n * depth, (m * depth + depth * n + (beta == T(0) ? 0 : m * n)) * sizeof(T),
           m * n * sizeof(T)};
 }
 

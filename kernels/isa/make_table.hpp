@@ -11,9 +11,9 @@
 #include "kernels/map/elementwise.hpp"
 #include "kernels/map/functions.hpp"
 #include "kernels/map/map.hpp"
+#include "kernels/roof/loops.hpp"
 #include "kernels/rows/loss.hpp"
 #include "kernels/rows/norm.hpp"
-#include "kernels/roof/loops.hpp"
 #include "kernels/rows/softmax.hpp"
 #include "kernels/update/update.hpp"
 

@@ -32,8 +32,8 @@ void for_elements(Index rows, Index cols, bool contiguous, int requested, double
 constexpr double kElementNanoseconds = 0.25;
 
 template <class T>
-void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop, const ActivationNumbers<T>& p,
-                 MatrixView<const T> x, MatrixView<T> y, int requested) {
+void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop,
+                 const ActivationNumbers<T>& p, MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
@@ -50,9 +50,9 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
 }
 
 template <class T>
-void backward_any(const char* operation, std::string_view name, const char* saved_name, typename MapKernels<T>::Backward loop,
-                  const ActivationNumbers<T>& p, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx,
-                  int requested) {
+void backward_any(const char* operation, std::string_view name, const char* saved_name,
+                  typename MapKernels<T>::Backward loop, const ActivationNumbers<T>& p, MatrixView<const T> saved,
+                  MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   check_view(operation, saved_name, saved);
   check_view(operation, "dy", dy);
   check_output(operation, "dx", dx);

@@ -55,7 +55,9 @@ float stream_loop(float* const* arrays, Index n) noexcept {
       } else {
 #pragma GCC unroll 4
         for (int w = 0; w < kWrites; ++w) {
-          const V y = in_place ? simd::fma(x[w + 1], a, x[0]) : kReads == 2 ? simd::fma(x[0], a, x[kReads - 1]) : x[0] * a;
+          const V y = in_place      ? simd::fma(x[w + 1], a, x[0])
+                      : kReads == 2 ? simd::fma(x[0], a, x[kReads - 1])
+                                    : x[0] * a;
           simd::store(p[in_place ? w + 1 : kReads] + i + u * lanes, y);
         }
       }

@@ -106,8 +106,7 @@ Roofs measure_roofs(int threads, double seconds) {
   }
   const detail::CacheSizes& cache = detail::cache_sizes();
   // In the middle of each level: half of a first-level cache, and half of the next ones or twice the level before.
-  const Index sizes[] = {cache.l1_bytes / 2 * r.threads,
-                         std::max(cache.l2_bytes / 2, 2 * cache.l1_bytes) * r.threads,
+  const Index sizes[] = {cache.l1_bytes / 2 * r.threads, std::max(cache.l2_bytes / 2, 2 * cache.l1_bytes) * r.threads,
                          std::max(cache.l3_bytes / 4, 2 * cache.l2_bytes * r.threads),
                          std::max(kMemoryBytes, 2 * cache.l3_bytes)};
   Matrix<float> memory(2, sizes[3] / 8 + kShift);

@@ -95,7 +95,7 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   }
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", o.x.rows, o.x.cols, o.other.data == nullptr ? 2 : 3,
-                                       (o.dx.data != nullptr) + (options.values.data != nullptr));
+                  (o.dx.data != nullptr) + (options.values.data != nullptr));
   const Index n = o.x.size();
   const double count = divisor(options.reduction, static_cast<double>(n), o.x.rows);
   if (n == 0) return 0 / count;

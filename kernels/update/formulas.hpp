@@ -9,8 +9,8 @@
 
 namespace tilewright::detail {
 
-/// x, but 0 where x is subnormal. Averages that are stored fade by a factor a step; where gradients stay 0 they would be
-/// subnormal for a hundred steps and more, and most CPUs take several times as long for such numbers.
+/// x, but 0 where x is subnormal. Averages that are stored fade by a factor a step; where gradients stay 0 they would
+/// be subnormal for a hundred steps and more, and most CPUs take several times as long for such numbers.
 template <class A>
 TILEWRIGHT_INLINE Vec<float, A> without_subnormals(Vec<float, A> x) {
   return simd::select(simd::abs(x) < simd::set<float, A>(0x1p-126F), simd::set<float, A>(0), x);

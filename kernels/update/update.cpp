@@ -28,8 +28,8 @@ void check_number(const char* operation, const char* name, double value, double 
 
 constexpr double kInfinity = INFINITY;
 
-/// loop(first, count) over shares of n elements of so many arrays, all of which but `only_read` are written, too. Shares
-/// end at multiples of 1024 elements, so threads do not meet in a cache line.
+/// loop(first, count) over shares of n elements of so many arrays, all of which but `only_read` are written, too.
+/// Shares end at multiples of 1024 elements, so threads do not meet in a cache line.
 template <class Loop>
 void split(const char* operation, std::size_t n, int arrays, int only_read, double nanoseconds_per_element,
            int requested, Loop&& loop) {
@@ -98,11 +98,12 @@ void run(const char* operation, UpdateKind kind, std::span<float> parameters, st
   const auto kernel = active_table().update.formula[static_cast<int>(kind)];
   // clip_value reads what it writes.
   const int only_read = gradients.data() == parameters.data() ? 0 : 1, arrays = static_cast<int>(N) + 1 + only_read;
-  split(operation, parameters.size(), arrays, only_read, 0.15 * static_cast<double>(N + 1), num_threads, [&](Index first, Index count) {
-    float* own[N + 1] = {};
-    for (std::size_t i = 0; i < N; ++i) own[i] = states[i].values.data() + first;
-    kernel(parameters.data() + first, gradients.data() + first, own, count, numbers);
-  });
+  split(operation, parameters.size(), arrays, only_read, 0.15 * static_cast<double>(N + 1), num_threads,
+        [&](Index first, Index count) {
+          float* own[N + 1] = {};
+          for (std::size_t i = 0; i < N; ++i) own[i] = states[i].values.data() + first;
+          kernel(parameters.data() + first, gradients.data() + first, own, count, numbers);
+        });
 }
 
 }  // namespace
