@@ -261,8 +261,10 @@ int main(int argc, char** argv) {
   benchmark::RunSpecifiedBenchmarks(&progress);
   if (results().empty()) return 0;  // a list was asked for
   if (!o.compare.empty()) return print(compare(before)) > 0 ? 3 : 0;
-  const std::size_t failed = print_table(noise.seen());
-  if (!o.report.empty()) write_report(o.report, results(), measure_machine(measured_isas()), noise.seen());
+  end_peers();
+  const Noise::Seen seen = noise.seen();
+  const std::size_t failed = print_table(seen);
+  if (!o.report.empty()) write_report(o.report, results(), measure_machine(measured_isas()), seen);
   return failed == 0 ? 0 : 1;
 }
 

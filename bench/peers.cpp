@@ -2,11 +2,13 @@
 #include "bench/peers.hpp"
 
 #include <dlfcn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 namespace tilewright::bench {
 namespace {
@@ -86,12 +88,13 @@ class Torch {
     int questions[2], answers[2];
     if (std::system("python3 -c 'import torch' 2>/dev/null") != 0 || pipe(questions) != 0 || pipe(answers) != 0) return;
     signal(SIGPIPE, SIG_IGN);  // should it end early, there is no answer and no more
-    const pid_t child = fork();
-    if (child < 0) return;
-    if (child == 0) {
+    child_ = fork();
+    if (child_ < 0) return;
+    if (child_ == 0) {
       dup2(questions[0], STDIN_FILENO);
       dup2(answers[1], STDOUT_FILENO);
       for (const int end : {questions[0], questions[1], answers[0], answers[1]}) close(end);
+      unsetenv("GLIBC_TUNABLES");  // as its users start it
       execlp("python3", "python3", TILEWRIGHT_BENCH_SOURCE "/torch_peer.py", nullptr);
       _exit(127);
     }
@@ -100,6 +103,13 @@ class Torch {
     ask_ = fdopen(questions[1], "w");
     answer_ = fdopen(answers[0], "r");
   }
+  ~Torch() {
+    for (std::FILE* end : {ask_, answer_})
+      if (end != nullptr) std::fclose(end);
+    if (child_ > 0) waitpid(child_, nullptr, 0);
+  }
+  Torch(const Torch&) = delete;
+  Torch& operator=(const Torch&) = delete;
   /// 0: no answer.
   double seconds(const std::string& words) {
     double t = 0;
@@ -108,18 +118,26 @@ class Torch {
   }
 
  private:
+  pid_t child_ = -1;
   std::FILE *ask_ = nullptr, *answer_ = nullptr;
 };
+
+std::unique_ptr<Torch>& torch() {
+  static std::unique_ptr<Torch> process;
+  return process;
+}
 
 }  // namespace
 
 void add_torch(Race& race, const std::vector<std::string>& words) {
   if (!with_peers()) return;
-  static Torch torch;
+  if (torch() == nullptr) torch() = std::make_unique<Torch>();
   std::string line = std::to_string(num_threads());
   for (const std::string& word : words) line += " " + word;
-  if (const double seconds = torch.seconds(line); seconds > 0) race.elsewhere["pytorch"] = seconds;
+  if (const double seconds = torch()->seconds(line); seconds > 0) race.elsewhere["pytorch"] = seconds;
 }
+
+void end_peers() { torch().reset(); }
 
 std::vector<Peer> product_peers(const Product<float>& p, int threads) {
   std::vector<Peer> peers;

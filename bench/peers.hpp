@@ -41,6 +41,9 @@ void add_onednn_rows(std::vector<Peer>& peers, const std::string& name, const Ro
 /// The script times itself, before; the race only has the result.
 void add_torch(Race& race, const std::vector<std::string>& words);
 
+/// Ends programs that add_torch has started; what they used then counts as this program's.
+void end_peers();
+
 /// The libraries that were found.
 std::string peer_names();
 
