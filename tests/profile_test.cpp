@@ -121,6 +121,20 @@ TEST(Profile, TimesAddUp) {
   EXPECT_LT(find(lines, "outer", "")->seconds, inner->seconds);
 }
 
+/// Three parts that one thread does one after the other: the rest of the team waits.
+TEST(Profile, TeamsAndTheirIdleTime) {
+  const Matrix<float> a = normal(300, 300);
+  Matrix<float> c(300, 300);
+  const ExecutorScope scope(serial_executor());
+  const Profiling on;
+  gemm(a, a, c, {.num_threads = 3});
+  profile::stop();
+  ASSERT_EQ(profile::table().size(), 1U);
+  const profile::Line line = profile::table()[0];
+  EXPECT_EQ(line.threads, 3);
+  EXPECT_NEAR(line.idle, 1 - 1.0 / std::min(3, machine().physical_cores), 0.15);
+}
+
 TEST(Profile, LayersOfAModel) {
   nn::Sequential model(nn::Linear(8, 16), nn::ReLU(), nn::Linear(16, 2));
   optim::Adam optimizer(model.parameters());
