@@ -26,7 +26,8 @@ struct Options {
   bool log = false;    // a line on stderr for every call
 };
 
-/// Forgets what was recorded and begins. Measures the machine's roofs first (some 0.2 s) unless it has done so.
+/// Forgets what was recorded and begins. Measures the machine's roofs first (about half a second) unless it has done
+/// so.
 TILEWRIGHT_API void start(Options options = {});
 /// Ends recording; what was recorded stays.
 TILEWRIGHT_API void stop();
