@@ -13,8 +13,9 @@ namespace tilewright::bench {
 namespace {
 
 /// A difference counts when it is larger than this, and so unlikely by chance. What is measured in the core's own
-/// caches repeats within 3 % from run to run; what lives in the cache that all cores and other guests of the machine
-/// share does not: products of such size differed by up to 12 % between runs of one program, streams by up to 33 %.
+/// caches repeats within 3 % as a rule (10 % were seen); what lives in the cache that all cores and other guests of the
+/// machine share does not: products of such size differed by up to 12 % between runs of one program, streams by up to
+/// 33 %.
 constexpr double kLeastChange = 0.07, kLeastChangeOfProducts = 0.15, kLeastChangeOfStreams = 0.35;
 constexpr double kMostChance = 0.02;
 /// What looks this much slower at first is measured so many times more, and all measurements count together.
