@@ -138,7 +138,10 @@ void Measurement::set_up() {
     race_.ours = slowed(race_.ours, planted.factor);
   ours_calls_ = calibrate(race_.ours, kSample);
   peer_calls_.clear();
-  for (const Peer& peer : race_.peers) peer_calls_.push_back(calibrate(peer.call, kSample));
+  for (const Peer& peer : race_.peers) {
+    peer_calls_.push_back(calibrate(peer.call, kSample));
+    settle(case_.threads, peer.name);
+  }
   for (const auto& [name, time] : race_.elsewhere) result_.peers[name] = time;
 }
 

@@ -265,6 +265,8 @@ struct UpdateKernels {
 /// Bare loops, whose speed is the roof of the others (kernels/roof/). What they return only keeps them from being
 /// optimised away.
 inline constexpr int kStreamMixes = 6;
+/// 12 chains of multiply-adds hide the latency of 4 to 5 cycles on two units; sse2 and avx2 have registers for no more.
+inline constexpr int kFmaChains = 12;
 struct RoofKernels {
   float (*fma_f32)(Index steps, float a, float b) noexcept;
   double (*fma_f64)(Index steps, double a, double b) noexcept;

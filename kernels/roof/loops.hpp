@@ -7,9 +7,6 @@
 
 namespace tilewright::detail {
 
-/// 12 chains hide the latency of 4 to 5 cycles on two units; sse2 and avx2 have registers for no more.
-inline constexpr int kFmaChains = 12;
-
 template <class T, class A>
 T fma_loop(Index steps, T a, T b) noexcept {
   const Vec<T, A> factor = simd::set<T, A>(a), term = simd::set<T, A>(b);

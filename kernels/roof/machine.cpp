@@ -19,7 +19,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int kMixes[][2] = {{1, 0}, {2, 0}, {1, 1}, {2, 1}, {3, 2}, {4, 3}};
 static_assert(std::size(kMixes) == detail::kStreamMixes);
 
-/// Steps of one burst, each of 12 multiply-adds of a register: some 0.1 ms, so that starting threads costs little.
+/// Steps of one burst, each of kFmaChains multiply-adds of registers: some 0.1 ms, so that starting threads costs
+/// little.
 constexpr Index kBurst = 1 << 16;
 /// Memory is measured on arrays of this size together, or of twice the third-level cache.
 constexpr Index kMemoryBytes = Index{128} << 20;
@@ -59,7 +60,7 @@ double multiply_add(int element_bytes, int threads) {
       (void)table.roof.fma_f64(kBurst, 0.999, 1e-3);
   });
   const int lanes = element_bytes == 4 ? table.gemm<float>().lanes : table.gemm<double>().lanes;
-  return 2.0 * 12 * static_cast<double>(kBurst) * lanes * threads;
+  return 2.0 * detail::kFmaChains * static_cast<double>(kBurst) * lanes * threads;
 }
 
 void stream(int reads, int writes, std::span<float* const> arrays, Index n, int threads) {
