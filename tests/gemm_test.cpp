@@ -345,13 +345,13 @@ TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {
     for (const Index n : {1, 32, 33, 4096, 50257})
       for (const Index k : {1, 512, 513, 4096}) {
         const detail::Operand in_place{detail::Layout::lanes_adjacent, 4 * n};
-        const auto b = gemm_blocking(m, n, k, in_place, in_place, 14, 32, 4, caches);
+        const auto b = gemm_blocking(m, n, k, 1, in_place, in_place, 14, 32, 4, caches);
         EXPECT_EQ(b.kc, std::min(k, kSumBlock));
         EXPECT_EQ(b.mc % 14, 0);
         EXPECT_EQ(b.nc % 32, 0);
         EXPECT_GT(b.mc, 0);
         EXPECT_GT(b.nc, 0);
-        EXPECT_LE(b.mc * kSumBlock * 4, caches.l2_bytes * 9 / 16);
+        EXPECT_LE(b.mc * kSumBlock * 4, caches.l2_bytes / 2);
         EXPECT_LE(b.nc * kSumBlock * 4, caches.l3_bytes / 4);
       }
 }
@@ -361,8 +361,8 @@ TEST(GemmBlocking, PacksWhatPays) {
   const detail::CacheSizes caches{32 << 10, 1 << 20, 32 << 20};
   const detail::Operand good{detail::Layout::lanes_adjacent, 4000}, page{detail::Layout::lanes_adjacent, 8192},
       along{detail::Layout::steps_adjacent, 4000}, strided{detail::Layout::strided, 0};
-  const auto blocking = [&](Index m, Index n, detail::Operand a, detail::Operand b) {
-    return detail::gemm_blocking(m, n, 1000, a, b, 14, 32, 4, caches);
+  const auto blocking = [&](Index m, Index n, detail::Operand a, detail::Operand b, int threads = 2) {
+    return detail::gemm_blocking(m, n, 1000, threads, a, b, 14, 32, 4, caches);
   };
   EXPECT_FALSE(blocking(100, 1000, good, good).pack_a);
   EXPECT_FALSE(blocking(100, 1000, along, good).pack_a);
@@ -375,12 +375,18 @@ TEST(GemmBlocking, PacksWhatPays) {
   EXPECT_FALSE(blocking(12 * 14, 1000, good, page).pack_b);
   EXPECT_TRUE(blocking(12 * 14 + 1, 1000, good, page).pack_b);
   EXPECT_TRUE(blocking(1, 1000, good, along).pack_b);
-  // One panel at a time when all of A fits into its block; everybody's block when not.
-  const auto own = blocking(100, 5000, good, along), shared = blocking(1000, 5000, good, along);
-  EXPECT_TRUE(own.own_b);
-  EXPECT_EQ(own.nc, 32);
-  EXPECT_FALSE(shared.own_b);
-  EXPECT_GT(shared.nc, 32);
+  // One panel at a time when all of A fits into its block, a few when A would have to be packed for each.
+  const auto one = blocking(90, 5000, good, along);
+  EXPECT_TRUE(one.own_b && one.one_panel);
+  EXPECT_EQ(one.nc, 32);
+  EXPECT_GT(blocking(90, 5000, page, along).nc, 32);
+  // Otherwise each thread packs its own columns while there are enough of them, and one thread always.
+  EXPECT_TRUE(blocking(1000, 512, good, along).own_b);
+  EXPECT_FALSE(blocking(1000, 512, good, along).one_panel);
+  EXPECT_EQ(blocking(1000, 512, good, along).nc, 256);
+  EXPECT_FALSE(blocking(1000, 512, good, along, 4).own_b);
+  EXPECT_EQ(blocking(1000, 512, good, along, 4).nc, 512);
+  EXPECT_TRUE(blocking(1000, 64, good, along, 1).own_b);
   EXPECT_FALSE(blocking(100, 5000, good, good).own_b);
 }
 

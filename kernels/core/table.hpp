@@ -15,6 +15,14 @@ inline constexpr int kTileVectors = 2;  // registers across a tile of C
 inline constexpr int kMaxTileCols = 32;
 inline constexpr int kFewRowsAcross = 4, kFewRowsAlong = 8;
 
+/// Memory that is needed soon, or nothing: rows of a tile's width, one asked for in every step of k, `step` elements
+/// apart, and `jump` further after every `run` of them.
+template <class T>
+struct Stream {
+  const T* data = nullptr;
+  Index step = 0, run = 0, jump = 0;
+};
+
 /// One tile of C: c[i][j] = keep_c * c[i][j] + alpha * sum_p a[i][p] * b[p][j], for the rows of the chosen
 /// micro-kernel.
 template <class T>
@@ -30,10 +38,7 @@ struct Tile {
   Index cols;  // 1 .. registers * lanes
   T alpha;
   T keep_c;  // 0: c is not read
-  /// What is needed soon, or null: a row of the tile's width in every step, next_step apart, and next_jump further
-  /// after every next_run of them.
-  const T* next = nullptr;
-  Index next_step = 0, next_run = 0, next_jump = 0;
+  Stream<T> next = {};
 };
 
 /// A block of k of a few rows of C: sums[i][j] = sum_p a[i][p] * b[p][j] for j < n.
@@ -94,7 +99,7 @@ struct GemmKernels {
   /// Packing (pack.hpp).
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
-  void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel, const T* next) noexcept;
+  void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel) noexcept;
   /// For 1, 2, 4 (and 8) rows; the rows of B are neighbours, or its columns are.
   void (*few_rows_across[3])(const FewRows<T>&) noexcept;
   void (*few_rows_along[4])(const FewRows<T>&) noexcept;

@@ -20,9 +20,13 @@ inline Index round_up(Index value, Index unit) { return ceil_div(value, unit) * 
 /// `count` items in as few parts of at most `most` as possible, all of nearly the same size: 16 rows are 8 + 8, not
 /// 14 + 2.
 struct EvenParts {
-  Index count, parts;
-  EvenParts(Index items, Index most) : count(items), parts(ceil_div(items, most)) {}
-  Index first(Index part) const { return parts <= 1 ? part * count : count * part / parts; }
+  Index count, parts, each, more;  // the first `more` parts have one item more
+  EvenParts(Index items, Index most)
+      : count(items),
+        parts(ceil_div(items, most)),
+        each(parts <= 1 ? items : items / parts),
+        more(parts <= 1 ? 0 : items % parts) {}
+  Index first(Index part) const { return part * each + std::min(part, more); }
   Index size(Index part) const { return first(part + 1) - first(part); }
 };
 
@@ -38,11 +42,14 @@ struct Operand {
   Index stride;  // in bytes, in the direction that is not adjacent
 };
 
+/// With so many panels of B for each thread, packing all of A once for every thread costs next to nothing.
+inline constexpr Index kOwnPanels = 8;
+
 struct Blocking {
   Index mc, nc, kc;
   bool pack_a, pack_b;
-  /// Each thread packs the columns of b that it needs and nobody else's.
-  bool own_b;
+  /// Each thread packs the columns of b that it needs and nobody else's; one panel at a time into the same place.
+  bool own_b, one_panel;
 };
 
 /// An operand in place is met at addresses one stride apart. Strides near multiples of a page send them to the same few
@@ -53,16 +60,16 @@ inline bool is_bad_stride(Index bytes) {
   return rest < line || rest > page - line;
 }
 
-inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, Index mr, Index nr, Index element_bytes,
-                              const CacheSizes& cache) {
+inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a, Operand b, Index mr, Index nr,
+                              Index element_bytes, const CacheSizes& cache) {
   Blocking out{};
   // kc is the block of the numerics: its sums are what may be split off. A tile's share of A and B (kc * (mr + nr)
   // elements, 92 KiB for 14 + 32 floats) streams through the first-level cache from the second, which gives 64 bytes a
   // cycle where a step needs 13.
   out.kc = std::min(k, kSumBlock);
-  // A's block stays in the second-level cache while it meets every panel of B: a little over a quarter of it:
-  // pages of memory lie at random, and with more of them some sets overflow (docs/gemm.md).
-  const Index a_bytes = cache.l2_bytes * 9 / 32;
+  // A's block stays in the second-level cache while it meets every panel of B: a fifth of it, because the next block is
+  // fetched meanwhile, and tiles of C whose rows are a power of two apart crowd into few sets (docs/gemm.md).
+  const Index a_bytes = cache.l2_bytes / 5;
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
   out.mc = std::min(most_m, round_up(m, mr));
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
@@ -72,12 +79,20 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, Operand a, Operand b, I
   // unless its rows crowd into few sets, and B's packing is shared by too few rows of tiles.
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
   out.pack_b = b.layout != Layout::lanes_adjacent || m > (is_bad_stride(b.stride) ? 12 : 48) * mr;
-  // When all of A fits, a packed block of B is used once: each thread packs a small one for itself and waits for
-  // nobody. Where k runs along the rows of memory it is one panel, whose columns are followed through all of k;
-  // otherwise it is wide enough for rows of memory to be read in long runs.
-  out.own_b = out.pack_b && m <= out.mc;
-  const Index limit = !out.own_b ? most_n : b.layout == Layout::steps_adjacent ? nr : 8 * nr;
-  out.nc = n <= limit ? round_up(n, nr) : round_up(ceil_div(n, ceil_div(n, limit)), nr);
+  // Where there are enough columns for every thread, each packs those that it needs and waits for nobody; a panel is
+  // packed when it is first met. When all of A fits, it is also met for the last time then, and one panel is kept;
+  // columns of neighbours are then followed through all of k, unless A would have to be packed again for each.
+  const Index panels = ceil_div(n, nr), share = ceil_div(panels, threads);
+  out.one_panel = out.pack_b && m <= out.mc;
+  out.own_b =
+      out.pack_b && (threads == 1 || out.one_panel || (share >= kOwnPanels && share * threads <= panels + panels / 16));
+  const Index all = std::max(nr, out.own_b ? share * nr : n);
+  const Index limit = !out.own_b                           ? most_n
+                      : !out.one_panel                     ? std::max(nr, most_n / threads / nr * nr)
+                      : b.layout != Layout::steps_adjacent ? all
+                      : out.pack_a                         ? 8 * nr
+                                                           : nr;
+  out.nc = all <= limit ? round_up(all, nr) : round_up(ceil_div(all, ceil_div(all, limit)), nr);
   return out;
 }
 

@@ -206,7 +206,7 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
     const Problem<T> p = orient(it.a, it.b, it.c, o);
     work += work_of(p);
     if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o))
-      elements = std::max(elements, Plan<T>(p, p.a.cols).elements(1));
+      elements = std::max(elements, Plan<T>(p, p.a.cols, 1).elements(1));
   }
   const Call call([&] { return all; });
   const int threads = plan_threads(o.num_threads, work);
@@ -222,7 +222,7 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
       else if (own == nullptr)
         run(p, o.num_threads);
       else
-        blocked_product(p, Plan<T>(p, p.a.cols), Member{0, 1}, Range{0, p.c.cols}, own);
+        blocked_product(p, Plan<T>(p, p.a.cols, 1), Member{0, 1}, Range{0, p.c.cols}, own);
     }
   };
   if (!shared) return compute({0, count}, nullptr);

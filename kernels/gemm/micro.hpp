@@ -127,8 +127,8 @@ struct MicroKernel {
         if constexpr (kLines > 1) __builtin_prefetch(next + kLine, 0, 2);
         next += step_next;
         if (--next_left == 0) {
-          next += tile.next_jump;
-          next_left = tile.next_run;
+          next += tile.next.jump;
+          next_left = tile.next.run;
         }
       }
       if constexpr (kFetch == Fetch::next_and_c) {
@@ -191,14 +191,14 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 t.a_row_stride,
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
-                t.next == nullptr ? 0 : t.next_step,
-                t.next_run,
+                t.next.data == nullptr ? 0 : t.next.step,
+                t.next.run,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
                 whole,
                 read_c,
                 whole && !read_c && t.alpha == T(1),
                 t.b,
-                t.next == nullptr ? t.b : t.next,
+                t.next.data == nullptr ? t.b : t.next.data,
                 {},
                 {}};
   constexpr typename Kernel::template Upto<Kernel::kBases> bases;
@@ -215,7 +215,7 @@ void gemm_micro(const Tile<T>& t) noexcept {
       steps -= R;
     }
   }
-  if (t.next != nullptr)
+  if (t.next.data != nullptr)
     kernel.template run<Fetch::next>(steps, bases);
   else
     kernel.template run<Fetch::nothing>(steps, bases);

@@ -55,17 +55,11 @@ void pack_rows(const T* source, Index stride, Index cols, Index k, T* to) noexce
 }
 
 /// Columns of neighbours into one panel: panel[p * W + j] = source[j * stride + p] for j < cols <= W, p < k; zeros in
-/// the other columns. Squares of registers are transposed. `next` is the panel to be packed after this one (same
-/// stride): it is fetched meanwhile, a long run of each column at a time, because memory answers slowly when columns
-/// take turns.
+/// the other columns. Squares of registers are transposed.
 template <class T, class A>
-void pack_columns(const T* source, Index stride, Index cols, Index k, T* panel, const T* next) noexcept {
+void pack_columns(const T* source, Index stride, Index cols, Index k, T* panel) noexcept {
   constexpr int lanes = kLanes<T, A>;
-  constexpr Index width = Index{kTileVectors} * lanes, line = 64 / Index{sizeof(T)};
-  // Every square reads `lanes` columns of `lanes` elements, so as many lines are asked for.
-  constexpr Index lines = lanes * lanes / line > 0 ? lanes * lanes / line : 1;
-  Index fetched = 0;
-  const T* soon = next;
+  constexpr Index width = Index{kTileVectors} * lanes;
   for (Index first = 0; first < width; first += lanes) {
     const T* from = source + first * stride;
     T* to = panel + first;
@@ -73,13 +67,6 @@ void pack_columns(const T* source, Index stride, Index cols, Index k, T* panel, 
     Vec<T, A> square[lanes];
     if (first + lanes <= cols) {
       for (; p + lanes <= k; p += lanes) {
-#pragma GCC unroll 16
-        for (int i = 0; i < lines; ++i) __builtin_prefetch(soon + fetched + i * line, 0, 2);
-        fetched += lines * line;
-        if (fetched >= k) {
-          fetched = 0;
-          soon += stride;
-        }
 #pragma GCC unroll 16
         for (int i = 0; i < lanes; ++i) square[i] = simd::load<T, A>(from + i * stride + p);
         simd::transpose<T, A>(square);

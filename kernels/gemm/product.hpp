@@ -37,18 +37,18 @@ Operand lanes_of(Index lane_stride, Index k_stride, Index lanes, Index k) {
 template <class T>
 struct Plan : Blocking {
   Layout a_layout, b_layout;
-  Index b_buffer, a_buffer;  // the team's, each member's
+  Index b_buffer, a_buffer;  // the team's, or each member's when it packs b for itself; each member's
 
-  Plan(const Problem<T>& p, Index k) {
+  Plan(const Problem<T>& p, Index k, int threads) {
     const GemmKernels<T>& kernels = *p.kernels;
     const Operand a = lanes_of<T>(p.a.row_stride, p.a.col_stride, p.a.rows, k);
     const Operand b = lanes_of<T>(p.b.col_stride, p.b.row_stride, p.b.cols, k);
-    static_cast<Blocking&>(*this) =
-        gemm_blocking(p.c.rows, p.c.cols, k, a, b, kernels.tile_rows, kernels.tile_cols, sizeof(T), cache_sizes());
-    if (p.packed_b != nullptr) pack_b = false;
+    static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, threads, a, b, kernels.tile_rows,
+                                                  kernels.tile_cols, sizeof(T), cache_sizes());
+    if (p.packed_b != nullptr) pack_b = own_b = one_panel = false;
     a_layout = a.layout;
     b_layout = b.layout;
-    b_buffer = pack_b ? whole_lines<T>(kc * nc) : 0;
+    b_buffer = pack_b ? whole_lines<T>(kc * (one_panel ? kernels.tile_cols : nc)) : 0;
     a_buffer = pack_a ? whole_lines<T>(a_row() * (mc + kernels.tile_rows) + kMaxTileRows * kc) : 0;
   }
 
@@ -56,9 +56,11 @@ struct Plan : Blocking {
   /// A packed row of A takes this much, whichever way it lies. One line more than a power of two, so that rows do not
   /// meet in one set of the cache.
   Index a_row() const { return kc + kLineOf<T>; }
+  /// A packed tile of A.
+  Index a_panel(Index rows) const { return rows * (a_layout == Layout::steps_adjacent ? a_row() : kc); }
 };
 
-/// Rows [i, i + rows) of columns [k0, k0 + kc) of a: packed to `to` in their orientation, or where they are.
+/// Rows of a in one block of k: where they are, or packed in their orientation.
 template <class T>
 struct RowsOfA {
   const T* data;
@@ -66,23 +68,23 @@ struct RowsOfA {
   bool along;
 };
 
+/// Rows [i, i + rows) of columns [k0, k0 + kc) of a. `to`: where they are packed, if they are; `now`: not done yet.
 template <class T>
-RowsOfA<T> rows_of_a(const Problem<T>& p, const Plan<T>& plan, Index i, Index rows, Index k0, Index kc, T* to) {
+RowsOfA<T> rows_of_a(const Problem<T>& p, const Plan<T>& plan, Index i, Index rows, Index k0, Index kc, T* to,
+                     bool now) {
   const T* from = p.a.data + i * p.a.row_stride + k0 * p.a.col_stride;
   const bool along = plan.a_layout == Layout::steps_adjacent;
   if (!plan.pack_a) return {from, along ? p.a.row_stride : 1, along ? 1 : p.a.col_stride, along};
-  if (along) {
-    p.kernels->copy_rows(from, p.a.row_stride, rows, kc, to, plan.a_row());
-    return {to, plan.a_row(), 1, true};
-  }
   const Index step = p.kernels->tile_rows;
-  if (plan.a_layout == Layout::lanes_adjacent) {
+  if (now && along) {
+    p.kernels->copy_rows(from, p.a.row_stride, rows, kc, to, plan.a_row());
+  } else if (now && plan.a_layout == Layout::lanes_adjacent) {
     p.kernels->copy_rows(from, p.a.col_stride, kc, rows, to, step);
-  } else {
+  } else if (now) {
     for (Index k = 0; k < kc; ++k)
       for (Index r = 0; r < rows; ++r) to[k * step + r] = from[r * p.a.row_stride + k * p.a.col_stride];
   }
-  return {to, 1, step, false};
+  return along ? RowsOfA<T>{to, plan.a_row(), 1, true} : RowsOfA<T>{to, 1, step, false};
 }
 
 /// Columns [j, j + cols) of rows [k0, k0 + kc) of b into panels of `width` columns, zeros up to whole panels.
@@ -97,10 +99,7 @@ void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, La
     T* panel = to + s * kc;
     const Index some = std::min(width, cols - s);
     if (layout == Layout::steps_adjacent && width == kernels.tile_cols) {
-      // The same columns in the next block of k, unless there are more columns of this one.
-      const bool more = s + width < cols, deeper = k0 + kc < b.rows;
-      const T* next = more ? source + width * b.col_stride : deeper ? from + kc : b.data + (j + cols) * b.col_stride;
-      kernels.pack_columns(source, b.col_stride, some, kc, panel, next);
+      kernels.pack_columns(source, b.col_stride, some, kc, panel);
       continue;
     }
     for (Index k = 0; k < kc; ++k)
@@ -113,72 +112,14 @@ void pack_panels(const GemmKernels<T>& kernels, const MatrixView<const T>& b, La
 template <class T>
 struct BlockOfB {
   const T* data;
-  Index width;  // 0: in place
-  Index step;   // from one k to the next
-  // What is needed after this block, where that is known, in the order of Tile::next.
-  const T* after = nullptr;
-  Index after_step = 0, after_run = 0, after_jump = 0;
+  Index width;             // 0: in place
+  Index step;              // from one k to the next
+  bool one_panel = false;  // the only one there is at a time
 
-  const T* at(Index j, Index kc) const { return width == 0 ? data + j : data + j / width * width * kc + j % width; }
+  const T* at(Index j, Index kc) const {
+    return width == 0 ? data + j : one_panel ? data : data + j / width * width * kc + j % width;
+  }
 };
-
-/// What tile t of a panel fetches. The first: the next panel, or what comes after the block; the last element of each
-/// line, because where rows are not aligned the first ones share a line with this panel. The others, on the last panel:
-/// their share of the rows of a that the next block of k, from next_k0, needs.
-template <class T>
-void fetch_next(const Problem<T>& p, const BlockOfB<T>& b, Tile<T>& tile, const T* next_panel, Range rows,
-                Index next_k0, Index t, Index tiles) {
-  constexpr Index kLine = kLineOf<T>;
-  if (t == 0) {
-    if (next_panel != nullptr) {
-      tile.next = next_panel + (kLine - 1);
-      tile.next_step = tile.b_k_stride;
-      tile.next_run = tile.k;
-    } else if (b.after != nullptr) {
-      tile.next = b.after + (kLine - 1);
-      tile.next_step = b.after_step;
-      tile.next_run = b.after_run;
-      tile.next_jump = b.after_jump;
-    }
-  } else if (rows.first < rows.end) {
-    const EvenParts shares(rows.end - rows.first, ceil_div(rows.end - rows.first, tiles - 1));
-    if (t - 1 >= shares.parts) return;
-    const Index lanes = p.kernels->lanes, width = tile.cols > lanes ? 2 * lanes : lanes;
-    tile.next = p.a.data + (rows.first + shares.first(t - 1)) * p.a.row_stride + next_k0;
-    tile.next_step = std::max(kLine, width);
-    tile.next_run = ceil_div(std::min(kSumBlock, p.a.cols - next_k0), tile.next_step);
-    tile.next_jump = p.a.row_stride - tile.next_run * tile.next_step;
-  }
-}
-
-/// The third loop's body: `rows` of c by `columns` of the block of b that begins at column j0. next_rows: see
-/// fetch_next.
-template <class T>
-void multiply_block(const Problem<T>& p, const Plan<T>& plan, Range rows, Index j0, Range columns, Index k0, Index kc,
-                    T* a, const BlockOfB<T>& b, Range next_rows, T keep, bool last) {
-  const GemmKernels<T>& kernels = *p.kernels;
-  const EvenParts tiles(rows.end - rows.first, kernels.tile_rows);
-  const Index panel =
-      plan.a_layout == Layout::steps_adjacent ? kernels.tile_rows * plan.a_row() : kernels.tile_rows * kc;
-  for (Index j = columns.first; j < columns.end; j += kernels.tile_cols) {  // second loop: a panel of b
-    const Index cols = std::min<Index>(kernels.tile_cols, columns.end - j);
-    const T* panel_of_b = b.at(j, kc);
-    const T* next_panel = j + kernels.tile_cols < columns.end ? b.at(j + kernels.tile_cols, kc) : nullptr;
-    for (Index t = 0; t < tiles.parts; ++t) {  // first loop: a few rows of a
-      const Index i = rows.first + tiles.first(t), height = tiles.size(t);
-      T* packed = a + t * panel;
-      const bool first_use = j == columns.first;
-      const RowsOfA<T> ra = !plan.pack_a || first_use ? rows_of_a(p, plan, i, height, k0, kc, packed)
-                                                      : (plan.a_layout == Layout::steps_adjacent
-                                                             ? RowsOfA<T>{packed, plan.a_row(), 1, true}
-                                                             : RowsOfA<T>{packed, 1, kernels.tile_rows, false});
-      Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, panel_of_b, b.step, kc, nullptr, 0, cols, p.alpha, keep};
-      fetch_next(p, b, tile, next_panel, j + kernels.tile_cols >= columns.end ? next_rows : Range{0, 0}, k0 + kc, t,
-                 tiles.parts);
-      compute_tile(p, micro_for(kernels, ra.along, height, cols), tile, i, j0 + j, height, last);
-    }
-  }
-}
 
 /// Columns [j0, j0 + nc) of c and the k of one block.
 template <class T>
@@ -187,6 +128,54 @@ struct Block {
   T keep;
   bool last;
 };
+
+/// Where the block's b lies.
+template <class T>
+BlockOfB<T> block_of_b(const Problem<T>& p, const Plan<T>& plan, const Block<T>& block, const T* packed_b) {
+  if (p.packed_b != nullptr) {
+    const Index width = PackedMatrix<T>::kPanel;
+    return {p.packed_b + block.k0 * round_up(p.c.cols, width) + block.j0 * block.kc, width, width};
+  }
+  if (!plan.pack_b) return {p.b.data + block.k0 * p.b.row_stride + block.j0, 0, p.b.row_stride};
+  return {packed_b, p.kernels->tile_cols, p.kernels->tile_cols, plan.one_panel};
+}
+
+/// The last element of a line is asked for: where rows are not aligned, the first one shares its line with what lies
+/// before.
+template <class T>
+inline constexpr Index kLastOfLine = kLineOf<T> - 1;
+
+/// A panel of b from column j in the block of k that begins at k0, where the caller has it.
+template <class T>
+Stream<T> columns_of_b(const Problem<T>& p, const Plan<T>& plan, Index j, Index k0) {
+  const Index kc = std::min(kSumBlock, p.a.cols - k0), nr = p.kernels->tile_cols;
+  if (p.packed_b != nullptr) {
+    const BlockOfB<T> b = block_of_b(p, plan, Block<T>{0, 0, k0, kc, T(0), false}, static_cast<const T*>(nullptr));
+    return {b.at(j, kc), b.step, kc, 0};
+  }
+  const T* from = p.b.data + k0 * p.b.row_stride + j * p.b.col_stride;
+  if (plan.b_layout == Layout::lanes_adjacent) return {from + kLastOfLine<T>, p.b.row_stride, kc, 0};
+  if (plan.b_layout == Layout::strided) return {};
+  // One column after the other, because memory answers slowly when they take turns.
+  const Index step = std::max(kLineOf<T>, nr), run = ceil_div(kc, step);
+  return {from, step, run, p.b.col_stride - run * step};
+}
+
+/// The given rows of a in the block of k that begins at k0, part `part` of `parts`.
+template <class T>
+Stream<T> rows_of_a(const Problem<T>& p, const Plan<T>& plan, Range rows, Index k0, Index part, Index parts) {
+  if (plan.a_layout == Layout::strided) return {};
+  const bool along = plan.a_layout == Layout::steps_adjacent;
+  const Index height = rows.end - rows.first, kc = std::min(kSumBlock, p.a.cols - k0);
+  // Rows of memory, and elements of each.
+  const Index count = along ? height : kc, length = along ? kc : height;
+  const Index stride = along ? p.a.row_stride : p.a.col_stride;
+  const EvenParts shares(count, ceil_div(count, parts));
+  if (part >= shares.parts) return {};
+  const Index step = std::max(kLineOf<T>, Index{p.kernels->tile_cols}), run = ceil_div(length, step);
+  return {p.a.data + rows.first * p.a.row_stride + k0 * p.a.col_stride + shares.first(part) * stride, step, run,
+          stride - run * step};
+}
 
 /// The block's panels of b that are the member's to pack.
 template <class T>
@@ -198,61 +187,65 @@ void pack_share(const Problem<T>& p, const Plan<T>& plan, Member member, const B
                 packed_b + first * block.kc);
 }
 
-/// Where the block's b lies, and what is needed after it; `first`: the first of its columns that is used.
+/// The member's share of a block: the inner three of five loops. Members form a grid over its rows and its panels, and
+/// each packs its rows of a for itself, when they are first met; so it does with the panels of b, when they are its own
+/// (otherwise they have been packed). `columns` of c are computed in all. `sums_a`: sums of a's rows are made with this
+/// block.
 template <class T>
-BlockOfB<T> block_of_b(const Problem<T>& p, const Plan<T>& plan, const Block<T>& block, Index first,
-                       const T* packed_b) {
+void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, const Block<T>& block,
+                    T* packed_b, T* a, bool sums_a) {
   const auto& [j0, nc, k0, kc, keep, last] = block;
-  if (p.packed_b != nullptr) {
-    const Index width = PackedMatrix<T>::kPanel;
-    return {p.packed_b + k0 * round_up(p.c.cols, width) + j0 * kc, width, width};
-  }
-  if (!plan.pack_b) {
-    BlockOfB<T> b{p.b.data + k0 * p.b.row_stride + j0, 0, p.b.row_stride};
-    if (!last) {
-      b.after = b.data + kc * p.b.row_stride + first;
-      b.after_step = p.b.row_stride;
-      b.after_run = kc;
-    }
-    return b;
-  }
-  BlockOfB<T> b{packed_b, p.kernels->tile_cols, p.kernels->tile_cols};
-  if (plan.own_b && plan.b_layout == Layout::steps_adjacent) {
-    // The columns of the next panel, one after the other.
-    b.after = p.b.data + (last ? j0 + nc : j0) * p.b.col_stride + (last ? 0 : k0 + kc);
-    b.after_step = 2 * kLineOf<T>;
-    b.after_run = ceil_div(last ? std::min(kSumBlock, p.a.cols) : kc, b.after_step);
-    b.after_jump = p.b.col_stride - b.after_run * b.after_step;
-  }
-  return b;
-}
-
-/// The member's share of a block whose b is where it should be. Members form a grid over its rows and its panels, and
-/// each packs its rows of a for itself. `sums_a`: sums of a's rows are made with this block.
-template <class T>
-void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, const Block<T>& block, const T* packed_b,
-                    T* a, bool sums_a) {
-  const auto& [j0, nc, k0, kc, keep, last] = block;
-  const Grid grid =
-      gemm_grid(member.size, ceil_div(p.c.rows, p.kernels->tile_rows), ceil_div(nc, p.kernels->tile_cols));
+  const GemmKernels<T>& kernels = *p.kernels;
+  const Index mr = kernels.tile_rows, nr = kernels.tile_cols;
+  const Grid grid = gemm_grid(member.size, ceil_div(p.c.rows, mr), ceil_div(nc, nr));
   if (member.rank >= grid.rows * grid.cols) return;
   const Range rows = Member{member.rank / grid.cols, grid.rows}.share(p.c.rows);
-  const Range cols = Member{member.rank % grid.cols, grid.cols}.share(nc, p.kernels->tile_cols);
-  const BlockOfB<T> b = block_of_b(p, plan, block, cols.first, packed_b);
+  const Range cols = Member{member.rank % grid.cols, grid.cols}.share(nc, nr);
   // Sums in passing, by the members on the edges of the grid.
   if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
-    p.kernels->add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc,
-                               cols.end - cols.first, p.b_sums + j0 + cols.first);
+    kernels.add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc, cols.end - cols.first,
+                            p.b_sums + j0 + cols.first);
   if (p.a_sums != nullptr && sums_a && member.rank % grid.cols == 0 && rows.first < rows.end)
-    p.kernels->add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc, rows.end - rows.first,
-                               p.a_sums + rows.first);
-  const EvenParts blocks(rows.end - rows.first, plan.mc);
-  // Rows of a that are met for the first time in the next block.
-  const bool fresh = !last && blocks.parts == 1 && plan.a_layout == Layout::steps_adjacent;
-  const Range next_rows = fresh ? rows : Range{0, 0};
-  for (Index i = 0; i < blocks.parts; ++i) {  // third loop: second-level cache
-    const Range part{rows.first + blocks.first(i), rows.first + blocks.first(i + 1)};
-    multiply_block(p, plan, part, j0, cols, k0, kc, a, b, next_rows, keep, last);
+    kernels.add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc, rows.end - rows.first,
+                            p.a_sums + rows.first);
+
+  const BlockOfB<T> b = block_of_b(p, plan, block, packed_b);
+  const EvenParts tiles(rows.end - rows.first, mr), blocks(tiles.parts, plan.mc / mr);
+  const auto rows_of = [&](Index i) {
+    return Range{rows.first + tiles.first(blocks.first(i)), rows.first + tiles.first(blocks.first(i + 1))};
+  };
+  for (Index i = 0; i < blocks.parts; ++i) {             // third loop: a block of a, second-level cache
+    for (Index j = cols.first; j < cols.end; j += nr) {  // second loop: a panel of b
+      const Index width = std::min(nr, cols.end - j);
+      const bool last_panel = j + nr >= cols.end, last_block = i + 1 == blocks.parts;
+      if (plan.own_b && i == 0)
+        pack_panels(kernels, p.b, plan.b_layout, k0, kc, j0 + j, width, nr, packed_b + (plan.one_panel ? 0 : j * kc));
+      // While the tiles of this panel are computed, what is needed next is fetched: by the first tile the next panel,
+      // by the others, on the last panel, the next rows of a.
+      Stream<T> next_b;
+      if (last_panel && last_block) {
+        const Index j_after = last ? j0 + nc : j0 + cols.first;
+        if ((plan.own_b || !plan.pack_b) && j_after < columns.end)
+          next_b = columns_of_b(p, plan, j_after, last ? 0 : k0 + kc);
+      } else if (plan.pack_b && (i > 0 || last_panel || !plan.own_b)) {
+        next_b = {b.at(last_panel ? cols.first : j + nr, kc), nr, kc, 0};
+      } else {
+        next_b = columns_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
+      }
+      Index first = tiles.first(blocks.first(i));
+      for (Index t = blocks.first(i), place = 0; t < blocks.first(i + 1); ++t, ++place) {  // first loop: rows of a
+        const Index end = tiles.first(t + 1), height = end - first, row = rows.first + first;
+        const RowsOfA<T> ra = rows_of_a(p, plan, row, height, k0, kc, a + place * plan.a_panel(mr), j == cols.first);
+        Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, b.at(j, kc), b.step, kc, nullptr, 0, width, p.alpha, keep};
+        if (place == 0)
+          tile.next = next_b;
+        else if (last_panel && !(last && last_block))
+          tile.next = rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
+                                blocks.size(i) - 1);
+        compute_tile(p, micro_for(kernels, ra.along, height, width), tile, row, j0 + j, height, last);
+        first = end;
+      }
+    }
   }
 }
 
@@ -271,8 +264,7 @@ void for_blocks(const Problem<T>& p, const Plan<T>& plan, Range columns, Body&& 
 template <class T>
 void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, T* buffer) {
   for_blocks(p, plan, columns, [&](const Block<T>& block) {
-    if (plan.pack_b) pack_share(p, plan, Member{0, 1}, block, buffer);
-    multiply_share(p, plan, member, block, buffer, buffer + plan.b_buffer,
+    multiply_share(p, plan, member, columns, block, buffer, buffer + plan.b_buffer,
                    block.j0 == columns.first && columns.first == 0);
   });
 }
@@ -280,10 +272,11 @@ void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Ra
 /// The whole product: each block of b is packed by all members for all of them.
 template <class T>
 void shared_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer) {
-  for_blocks(p, plan, Range{0, p.c.cols}, [&](const Block<T>& block) {
+  const Range columns{0, p.c.cols};
+  for_blocks(p, plan, columns, [&](const Block<T>& block) {
     parallel(parts, [&](Member member) { pack_share(p, plan, member, block, buffer); });
     parallel(parts, [&](Member member) {
-      multiply_share(p, plan, member, block, buffer, buffer + plan.b_buffer + member.rank * plan.a_buffer,
+      multiply_share(p, plan, member, columns, block, buffer, buffer + plan.b_buffer + member.rank * plan.a_buffer,
                      block.j0 == 0);
     });
   });
@@ -392,7 +385,7 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
     if (across)
       tile.b = b.data + j;
     else
-      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel, b.data);
+      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel);
     for (Index t = 0; t < tiles.parts; ++t) {
       const Index i = tiles.first(t);
       tile.a = a.data + i * a.row_stride;
@@ -423,7 +416,7 @@ double work_of(const Problem<T>& p) {
 template <class T>
 void run(const Problem<T>& p, int requested) {
   const int threads = plan_threads(requested, work_of(p));
-  const Plan<T> plan(p, p.a.cols);
+  const Plan<T> plan(p, p.a.cols, threads);
   // With fewer than 16 tiles each, what remains when the others have finished is much of a thread's time; k is shared
   // in rounds of four blocks each, so that the sums kept meanwhile stay small.
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
@@ -431,8 +424,9 @@ void run(const Problem<T>& p, int requested) {
   if (threads > 1 && tiles < 16 * threads && blocks >= 4 * threads && p.c.col_stride == 1 && p.a_sums == nullptr &&
       p.b_sums == nullptr) {
     const Index round = 4 * threads;
-    T* buffer = scratch<T>(threads * plan.elements(1) + round * p.c.size());
-    return long_product(p, plan, threads, buffer, round);
+    const Plan<T> alone(p, p.a.cols, 1);
+    T* buffer = scratch<T>(threads * alone.elements(1) + round * p.c.size());
+    return long_product(p, alone, threads, buffer, round);
   }
   if (few_rows_fit(p, plan.b_layout))
     return parallel(threads, [&](Member member) {
