@@ -150,6 +150,34 @@ TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
   }
 }
 
+/// Products that keep b in registers: every k that has a kernel, and the number of rows around its groups.
+TYPED_TEST(GemmPaths, TinyProducts) {
+  using T = TypeParam;
+  for (const Isa isa : available_isas()) {
+    const test::UseIsa use(isa);
+    for (Index k = 1; k <= detail::kTinySteps + 1; ++k)
+      for (const Index m : {7, 8, 9, 15, 16, 27})
+        for (const Index n : {1, 3, 4, 5, 8, 9, 16, 17}) {
+          const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2), at(a.t()), bt(b.t());
+          const PackedMatrix<T> packed(b);
+          for (const T alpha : {T(1), T(-0.5)}) {
+            Matrix<T> want(m, n);
+            gemm(a, packed, want, {.alpha = alpha});
+            for (int form = 0; form < 4; ++form) {
+              Matrix<T> c(m + 2, n + 1);
+              std::ranges::fill(c.span(), T(7));
+              gemm(form & 1 ? at.t() : a.view(), form & 2 ? bt.t() : b.view(), c.view().block(1, 0, m, n),
+                   {.alpha = alpha, .num_threads = 1});
+              ASSERT_EQ(hash_of<T>(std::as_const(c).view().block(1, 0, m, n)), hash_of<T>(want))
+                  << to_string(isa) << " " << m << "x" << n << "x" << k << ", form " << form;
+              for (Index i = 0; i < m + 2; ++i) ASSERT_EQ(c(i, n), T(7));
+              for (Index j = 0; j < n; ++j) ASSERT_TRUE(c(0, j) == T(7) && c(m + 1, j) == T(7));
+            }
+          }
+        }
+  }
+}
+
 /// Weights packed while one ISA is active serve all of them.
 TYPED_TEST(GemmPaths, PackedMatrixServesEveryIsa) {
   using T = TypeParam;
@@ -187,6 +215,7 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
     shapes.push_back({3, block.nc + d, 3});
     shapes.push_back({48 * mr + 1 + d, nr - 1, 17});
   }
+  for (const Index k : {1, 9, 16}) shapes.push_back({8 + k, kernels.lanes, k});
   for (const Index few : {1, 2, 4, 5, 8}) shapes.push_back({few, 4 * nr + 3 + few, kSumBlock + 20 + few});
   // Rows a page apart, which are packed.
   const Index page = 4096 / static_cast<Index>(sizeof(T));

@@ -14,6 +14,8 @@ inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
 inline constexpr int kMaxTileCols = 32;
 inline constexpr int kFewRowsAcross = 4, kFewRowsAlong = 8;
+/// Steps of k, and the least rows, of a product whose B is kept in registers.
+inline constexpr int kTinySteps = 16, kTinyRows = 8;
 
 /// Memory that is needed soon, or nothing: rows of a tile's width, one asked for in every step of k, `step` elements
 /// apart, and `jump` further after every `run` of them.
@@ -96,6 +98,8 @@ struct GemmKernels {
   Micro micro[2][2][kTileVectors][kMaxTileRows];
   /// [along][rows - 1]: tiles of at most half a register across, where the ISA has something faster for them; or null.
   Micro narrow[2][kMaxTileRows];
+  /// [along][half][k - 1]: at least kTinyRows rows by at most one register across, or half of one (tiny.hpp); or null.
+  void (*tiny[2][2][kTinySteps])(const Tile<T>&, Index rows) noexcept;
   /// Packing (pack.hpp).
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;

@@ -69,7 +69,7 @@ struct MicroKernel {
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
 
   const Tile<T>& tile;
-  Index row, step_a, step_b, step_next, next_left;
+  Index row, step_a, step_b, step_c, step_next, next_left;
   simd::Lanes<T, A> last;
   bool whole, read_c, plain;
   const T* b;
@@ -134,7 +134,7 @@ struct MicroKernel {
       if constexpr (kFetch == Fetch::next_and_c) {
         __builtin_prefetch(c, 1);
         if constexpr (kLines > 1) __builtin_prefetch(c + (V - 1) * kWidth, 1);
-        c += tile.c_row_stride;
+        c += step_c;
       }
       step<0, 0>(Upto<R>(), Upto<V>());
       b += step_b;
@@ -163,7 +163,7 @@ struct MicroKernel {
       if (read_c) ((acc[I][W] = simd::fma(keep_c, load_c<W>(to), acc[I][W])), ...);
       (store_c<W>(to, acc[I][W]), ...);
     }
-    advance(c, tile.c_row_stride);
+    c += step_c;
   }
 
   /// The last steps of the rows First + I, unless all steps are done, and their part of C.
@@ -191,6 +191,7 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 t.a_row_stride,
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
+                t.c_row_stride,
                 t.next.data == nullptr ? 0 : t.next.step,
                 t.next.run,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),

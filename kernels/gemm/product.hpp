@@ -379,6 +379,13 @@ bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
     tile.b = panel;
     tile.b_k_stride = kernels.tile_cols;
   }
+  if (a.cols <= kTinySteps && c.cols <= kernels.lanes && c.rows >= kTinyRows && beta == T(0) &&
+      kernels.tiny[along][0][a.cols - 1] != nullptr) {
+    tile.cols = c.cols;
+    if (!across) kernels.pack_columns(b.data, b.col_stride, c.cols, a.cols, panel);
+    kernels.tiny[along][2 * c.cols <= kernels.lanes][a.cols - 1](tile, c.rows);
+    return true;
+  }
   const EvenParts tiles(c.rows, kernels.tile_rows);
   for (Index j = 0; j < c.cols; j += kernels.tile_cols) {
     tile.cols = std::min<Index>(kernels.tile_cols, c.cols - j);

@@ -8,6 +8,7 @@
 #include "kernels/gemm/finish.hpp"
 #include "kernels/gemm/micro.hpp"
 #include "kernels/gemm/pack.hpp"
+#include "kernels/gemm/tiny.hpp"
 #include "kernels/map/elementwise.hpp"
 #include "kernels/map/functions.hpp"
 #include "kernels/map/map.hpp"
@@ -34,6 +35,13 @@ constexpr void fill_narrow(GemmKernels<T>& k, std::index_sequence<R...>) {
     k.narrow[1][R] = &gemm_micro<T, simd::Avx512Half, static_cast<int>(R) + 1, 1, true, true>),
    ...);
 }
+
+template <class T, class A, std::size_t... K>
+constexpr void fill_tiny(GemmKernels<T>& k, std::index_sequence<K...>) {
+  ((k.tiny[0][kIsHalf<A>][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, false>,
+    k.tiny[1][kIsHalf<A>][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, true>),
+   ...);
+}
 #endif
 
 template <class T, class A, class... F>
@@ -49,6 +57,8 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   fill_micro<T, A, 2, true>(k, rows);
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
+  fill_tiny<T, A>(k, std::make_index_sequence<kTinySteps>());
+  fill_tiny<T, simd::Avx512Half>(k, std::make_index_sequence<kTinySteps>());
 #endif
   k.few_rows_across[0] = &few_rows_across<T, A, 1>;
   k.few_rows_across[1] = &few_rows_across<T, A, 2>;

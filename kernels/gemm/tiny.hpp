@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+// Products by a matrix so small that all of it stays in registers: one register for each of its rows. What is left is
+// to broadcast the elements of A, eight rows at a time, whose chains hide each other's latency.
+#pragma once
+
+#include "kernels/core/table.hpp"
+#include "kernels/gemm/micro.hpp"
+
+namespace tilewright::detail {
+
+/// c[i] = alpha * a[i] * b for t.k = K and at least kTinyRows rows. The last rows are computed again where their number
+/// is not a multiple of that, so c is never read.
+template <class T, class A, int K, bool kAlong>
+void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
+  using Register = typename RegisterOf<T, A>::type;
+  const auto some = simd::first_lanes<T, A>(t.cols);
+  Register b[K];
+#pragma GCC unroll 16
+  for (int p = 0; p < K; ++p) b[p] = simd::load<T, A>(t.b + p * t.b_k_stride, some);
+  const T alpha = t.alpha;
+  const Index step = kAlong ? 1 : t.a_k_stride;
+  Index row = kAlong ? t.a_row_stride : 1, c_row = t.c_row_stride;
+  const T* a = t.a;
+  T* c = t.c;
+  for (Index left = rows;;) {
+    // Unknown again in every pass: GCC would keep the sum of every stride and every step otherwise, in memory.
+    asm volatile("" : "+r"(row), "+r"(c_row));
+    const T* base[3] = {a, a + 3 * row, a + 6 * row};
+    Register sum[kTinyRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kTinyRows; ++r) sum[r] = simd::set<T, A>(0);
+#pragma GCC unroll 16
+    for (int p = 0; p < K; ++p) {
+#pragma GCC unroll 8
+      for (int r = 0; r < kTinyRows; ++r)
+        sum[r] = simd::fma(simd::set<T, A>(base[r / 3][r % 3 * row + (kAlong ? p : 0)]), b[p], sum[r]);
+      if constexpr (!kAlong) {
+#pragma GCC unroll 3
+        for (int g = 0; g < 3; ++g) base[g] += step;
+      }
+    }
+    if (alpha != T(1)) {
+      const Register factor = simd::set<T, A>(alpha);
+#pragma GCC unroll 8
+      for (int r = 0; r < kTinyRows; ++r) sum[r] = sum[r] * factor;
+    }
+    T* to = c;
+#pragma GCC unroll 8
+    for (int r = 0; r < kTinyRows; ++r, to += c_row) simd::store(to, sum[r], some);
+    left -= kTinyRows;
+    if (left <= 0) return;
+    const Index next = left < kTinyRows ? left : kTinyRows;
+    a += next * row;
+    c += next * c_row;
+    left = left < kTinyRows ? kTinyRows : left;
+  }
+}
+
+}  // namespace tilewright::detail
