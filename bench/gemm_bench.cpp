@@ -79,13 +79,19 @@ void check_answers(Race& race, Matrix<T>& c, Right&& is_right) {
   }
 }
 
+/// Which call of ours is raced.
+enum class Way { plain, packed, plan };
+
 template <class T>
-Race prepare(const Case& c, const Form& f, bool packed) {
+Race prepare(const Case& c, const Form& f, Way way) {
+  const bool packed = way == Way::packed;
   const auto o = make<T>(f);
   Race race;
   if (packed) {
     const auto weights = std::make_shared<PackedMatrix<T>>(o->bv);
     race.ours = [o, weights] { gemm(o->av, *weights, o->c); };
+  } else if (way == Way::plan) {
+    race.ours = [o, plan = GemmPlan<T>(o->av, o->bv, o->c)] { plan(o->av.data, o->bv.data, o->c.data()); };
   } else {
     race.ours = [o] { gemm(o->av, o->bv, o->c); };
   }
@@ -100,9 +106,10 @@ Race prepare(const Case& c, const Form& f, bool packed) {
 }
 
 template <class T>
-void add_form(const Form& f, Isa isa, bool packed = false) {
+void add_form(const Form& f, Isa isa, Way way = Way::plain) {
   for (const int threads : thread_counts()) {
-    const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + (packed ? "-packed" : "") +
+    const char* ways[] = {"", "-packed", "-plan"};
+    const std::string name = std::string(sizeof(T) == 4 ? "f32/" : "f64/") + f.layout + ways[static_cast<int>(way)] +
                              "/m:" + std::to_string(f.m) + "/n:" + std::to_string(f.n) + "/k:" + std::to_string(f.k);
     Case c{"gemm", name, isa, threads};
     const double m = static_cast<double>(f.m), n = static_cast<double>(f.n), k = static_cast<double>(f.k);
@@ -110,7 +117,7 @@ void add_form(const Form& f, Isa isa, bool packed = false) {
     c.bytes_read = (m * k + k * n) * sizeof(T);
     c.bytes_written = m * n * sizeof(T);
     c.element_bytes = sizeof(T);
-    add(c, [=] { return prepare<T>(c, f, packed); });
+    add(c, [=] { return prepare<T>(c, f, way); });
   }
 }
 
@@ -181,6 +188,8 @@ void add_gemm(bool full) {
   }
   std::ranges::sort(squares);
   for (const Index n : squares) add_form<float>({"nn", n, n, n}, best);
+  for (const Index n : squares)
+    if (n == 8 || n == 16 || (full && n <= 64)) add_form<float>({"nn", n, n, n}, best, Way::plan);
   // Forward with weights in x out, and backward: dW = X^T dY, dX = dY W^T.
   for (const auto& [batch, out, in] : layers) {
     add_form<float>({"nn", batch, out, in}, best);
@@ -191,11 +200,11 @@ void add_gemm(bool full) {
   for (const Index m : {1, 4, 8, 16})
     if (full || m == 1 || m == 16) {
       add_form<float>({"nt", m, 4096, 4096}, best);
-      add_form<float>({"nn", m, 4096, 4096}, best, true);
+      add_form<float>({"nn", m, 4096, 4096}, best, Way::packed);
     }
   for (const Index n : {128, 512, 1024, 2048})
-    if (full || n == 1024) add_form<float>({"nn", n, n, n}, best, true);
-  add_form<float>({"nn", 128, 512, 784}, best, true);
+    if (full || n == 1024) add_form<float>({"nn", n, n, n}, best, Way::packed);
+  add_form<float>({"nn", 128, 512, 784}, best, Way::packed);
   add_batch(32, 32, 32, best);
   if (full) add_batch(128, 64, 64, best);
   for (const Index n : {64, 128, 256, 512, 1024, 2048})

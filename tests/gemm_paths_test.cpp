@@ -178,6 +178,53 @@ TYPED_TEST(GemmPaths, TinyProducts) {
   }
 }
 
+/// A plan is gemm() with the checks done: small products and large ones, in every orientation, with alpha and beta.
+TYPED_TEST(GemmPaths, PlansEqualGemm) {
+  using T = TypeParam;
+  for (const auto [m, n, k] : {std::array<Index, 3>{8, 8, 8},
+                               {1, 1, 1},
+                               {16, 16, 16},
+                               {31, 31, 31},
+                               {40, 70, 33},
+                               {9, 100, 140},
+                               {150, 130, 140},
+                               {20, 24, 600},
+                               {3, 0, 5},
+                               {4, 5, 0}})
+    for (int form = 0; form < 8; ++form)
+      for (const T beta : {T(0), T(-2)}) {
+        const Matrix<T> a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2), at(a.t()), bt(b.t());
+        Matrix<T> want = random_matrix<T>(m, n, 3), c = random_matrix<T>(m, n, 3), ct(n, m);
+        const MatrixView<const T> av = form & 1 ? at.t() : a.view(), bv = form & 2 ? bt.t() : b.view();
+        MatrixView<T> cv = form & 4 ? ct.t() : c.view();
+        for (Index i = 0; i < m; ++i)
+          for (Index j = 0; j < n; ++j) cv(i, j) = want(i, j);
+        const GemmOptions<T> options{.alpha = T(0.5), .beta = beta};
+        gemm(av, bv, want, options);
+        const auto shape = [](auto view) {
+          view.data = nullptr;
+          return view;
+        };
+        const GemmPlan<T> plan(shape(av), shape(bv), shape(cv), options);
+        plan(av.data, bv.data, cv.data);
+        ASSERT_EQ(hash_of<T>(MatrixView<const T>(cv)), hash_of<T>(want)) << m << "x" << n << "x" << k << ", " << form;
+      }
+  const MatrixView<const T> a(nullptr, 4, 5), b(nullptr, 5, 6);
+  const MatrixView<T> c(nullptr, 4, 6);
+  EXPECT_EQ(message_of<ShapeError>([&] { GemmPlan<T>(a, a, c); }), "gemm: a is 4x5 but b is 4x5");
+  EXPECT_NE(
+      message_of<ValueError>([&] { GemmPlan<T>(a, b, c, {.activation = ActivationKind::tanh}); }).find("GemmPlan"),
+      std::string::npos);
+  std::vector<T> some(40, T(1));
+  const GemmPlan<T> plan(a, b, c);
+  EXPECT_EQ(message_of<ValueError>([&] { plan(nullptr, some.data(), some.data()); }),
+            "gemm: a is 4x5 but its data is null");
+  const GemmPlan<T> copy = plan;  // shares nothing that changes
+  std::vector<T> out(24);
+  copy(some.data(), some.data(), out.data());
+  EXPECT_EQ(out, std::vector<T>(24, T(5)));
+}
+
 /// Weights packed while one ISA is active serve all of them.
 TYPED_TEST(GemmPaths, PackedMatrixServesEveryIsa) {
   using T = TypeParam;

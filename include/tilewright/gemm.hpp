@@ -7,6 +7,10 @@
 #include "tilewright/matrix.hpp"
 
 namespace tilewright {
+namespace detail {
+template <class T>
+struct SmallProduct;
+}
 
 /// Terms of a sum in one chain of fused multiply-adds; part of the numerics (docs/design.md), the same on every ISA.
 inline constexpr Index kSumBlock = 512;
@@ -109,6 +113,27 @@ TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const float> a,
 TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const double> a, Index a_step,
                                          MatrixView<const double> b, Index b_step, MatrixView<double> c, Index c_step,
                                          const GemmOptions<double>& options = kGemmDefaults<double>);
+
+/// A product whose operands always have the same shapes and strides: they are checked once, for products so small that
+/// checking takes as long as they do. Same bits as gemm(). May be used by many threads at once.
+template <class T>
+class TILEWRIGHT_API GemmPlan {
+ public:
+  /// For operands like these, whose data is not looked at and may be null. Of the options alpha, beta and num_threads
+  /// apply; any other is a ValueError. Throws as gemm() does. Small products keep the ISA
+  /// and the number of threads of now.
+  GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+           const GemmOptions<T>& options = kGemmDefaults<T>);
+  /// c = alpha * a * b + beta * c, each argument the first element of its matrix. Throws ValueError when one is null
+  /// whose matrix has elements.
+  void operator()(const T* a, const T* b, T* c) const;
+
+ private:
+  MatrixView<const T> a_, b_;
+  MatrixView<T> c_;
+  GemmOptions<T> options_;
+  std::shared_ptr<const detail::SmallProduct<T>> small_;  // null: gemm() itself
+};
 
 /// y = alpha * a * x + beta * y: gemm with one column, same numerics. x has a.cols elements, y a.rows.
 TILEWRIGHT_API void gemv(MatrixView<const float> a, std::span<const float> x, std::span<float> y, float alpha = 1,

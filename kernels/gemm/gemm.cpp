@@ -88,13 +88,12 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
 /// Checks a request for the sums of x's columns and clears what will be added to.
 template <class T>
 void prepare_sums(std::span<T> sums, const char* name, const MatrixView<const T>& x, const GemmOptions<T>& o) {
-  if (sums.data() == nullptr) return;
   if (x.cols > 1 && x.col_stride != 1)
     throw ShapeError(std::string("gemm: ") + name + ": what is summed side by side must lie side by side (stride 1)");
   if (o.beta == T(0)) std::fill(sums.begin(), sums.end(), T(0));
 }
 
-/// Whether small_product and one epilogue over all of c will do: below what a second thread would be asked for.
+/// Whether a SmallProduct and one epilogue over all of c will do: below what a second thread would be asked for.
 template <class T>
 bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
@@ -114,10 +113,11 @@ void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const 
   if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
   check(a, b.rows, b.cols, c, o);
   const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
-  prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
-  prepare_sums(o.b_column_sums, "b_column_sums", b, o);
+  if (o.a_row_sums.data() != nullptr) prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
+  if (o.b_column_sums.data() != nullptr) prepare_sums(o.b_column_sums, "b_column_sums", b, o);
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
-  if (is_small(kernels, a, c, o) && small_product(kernels, a, b, c, o.alpha, o.beta)) {
+  if (is_small(kernels, a, c, o) && SmallProduct<T>::fits(kernels, a, b, c)) {
+    SmallProduct<T>(kernels, a, b, c, o.alpha, o.beta).compute(a.data, b.data, c.data);
     if (o.a_row_sums.data() != nullptr)
       kernels.add_column_sums(a.data, a.col_stride, a.cols, a.rows, o.a_row_sums.data());
     if (o.b_column_sums.data() != nullptr)
@@ -147,7 +147,7 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
   check(a, b.rows(), b.cols(), c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
   const Call call(product_info<T>, "gemm_packed", c, a.cols, o.beta);
-  prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
+  if (o.a_row_sums.data() != nullptr) prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
   if (c.empty()) {
     if (o.a_row_sums.data() != nullptr) column_sums_any(a.t(), o.a_row_sums, true, o.num_threads);
     return;
@@ -191,7 +191,10 @@ template <class T, class Make>
 void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   const auto alone = [&](const Item<T>& i) {
-    return !has_epilogue(o) && is_small(kernels, i.a, i.c, o) && small_product(kernels, i.a, i.b, i.c, o.alpha, o.beta);
+    if (has_epilogue(o) || !is_small(kernels, i.a, i.c, o) || !SmallProduct<T>::fits(kernels, i.a, i.b, i.c))
+      return false;
+    SmallProduct<T>(kernels, i.a, i.b, i.c, o.alpha, o.beta).compute(i.a.data, i.b.data, i.c.data);
+    return true;
   };
   double work = 0;
   Index elements = 1;
@@ -309,6 +312,39 @@ PackedMatrix<T>::PackedMatrix(MatrixView<const T> b) : rows_(b.rows), cols_(b.co
 
 template class PackedMatrix<float>;
 template class PackedMatrix<double>;
+
+template <class T>
+GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, const GemmOptions<T>& options)
+    : a_(a), b_(b), c_(c), options_(options) {
+  detail::check_batch_options("GemmPlan", options);
+  if (detail::has_epilogue(options)) throw ValueError("GemmPlan: a plan has no bias and no activation");
+  // Any address will do for the checks.
+  T some{};
+  a.data = b.data = c.data = &some;
+  detail::check_view("gemm", "b", b);
+  detail::check_each(a, b.rows, b.cols, c, options);
+  const auto& kernels = detail::active_table().gemm<T>();
+  if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c))
+    small_ = std::make_shared<const detail::SmallProduct<T>>(kernels, a, b, c, options.alpha, options.beta);
+}
+
+template <class T>
+void GemmPlan<T>::operator()(const T* a, const T* b, T* c) const {
+  if (small_ != nullptr && a != nullptr && b != nullptr && c != nullptr) [[likely]] {
+    const detail::DefaultFloatState state;
+    const detail::Call call(detail::product_info<T>, "gemm", c_, a_.cols, options_.beta);
+    return (*small_)(a, b, c);
+  }
+  MatrixView<const T> av = a_, bv = b_;
+  MatrixView<T> cv = c_;
+  av.data = a;
+  bv.data = b;
+  cv.data = c;
+  gemm(av, bv, cv, options_);
+}
+
+template class GemmPlan<float>;
+template class GemmPlan<double>;
 
 void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
           const GemmOptions<float>& options) {

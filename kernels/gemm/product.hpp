@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The ways through a checked product. docs/gemm.md has the picture of the loops.
 //
-//   small_product               a few tiles, one thread
+//   SmallProduct                a few tiles, one thread
 //   run -> long_product         few outputs, long k: threads share k
 //       -> few_rows_product     up to four rows: b is read once, where it is
 //       -> shared_product       threads pack b together
@@ -361,49 +361,89 @@ void few_rows_product(const Problem<T>& p, Layout layout, Range columns) {
   }
 }
 
-/// The longest k for which small_product packs b, on the stack.
+/// The longest k for which SmallProduct packs b, on the stack.
 inline constexpr Index kSmallPanel = 128;
 
-/// A product for one thread whose operands can be read in place and whose k is one block: tile after tile and nothing
-/// else, because for a few tiles everything else would take longer than they do.
+/// A product for one thread that fits(): tile after tile and nothing else, because for a few tiles everything else
+/// would take longer than they do.
 template <class T>
-bool small_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
-                   const MatrixView<T>& c, T alpha, T beta) {
-  const bool along = a.col_stride == 1, across = b.col_stride == 1 || b.cols == 1;
-  if ((c.col_stride != 1 && c.cols != 1) || !(along || a.row_stride == 1) || worth_turning(kernels, a, c) ||
-      !(across || (b.row_stride == 1 && a.cols <= kSmallPanel)))
-    return false;
-  Tile<T> tile{a.data, a.row_stride, a.col_stride, b.data, b.row_stride, a.cols, c.data, c.row_stride, 0, alpha, beta};
-  T panel[kSmallPanel * kMaxTileCols];
-  if (!across) {
-    tile.b = panel;
-    tile.b_k_stride = kernels.tile_cols;
+struct SmallProduct {
+  using Micro = typename GemmKernels<T>::Micro;
+  const GemmKernels<T>* kernels;
+  Tile<T> tile;  // everything but the addresses
+  Index rows, cols;
+  bool packs_b;
+  void (*tiny)(const Tile<T>&, Index rows) noexcept;  // for all of it, or null
+  EvenParts tiles;
+  Micro whole[2], last[2];  // for a panel of full width and for the last one; for taller and other tiles
+
+  /// Whether k is one block, and operands can be read in place.
+  static bool fits(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
+                   const MatrixView<T>& c) {
+    return (c.col_stride == 1 || c.cols == 1) && (a.col_stride == 1 || a.row_stride == 1) &&
+           (b.col_stride == 1 || b.cols == 1 || (b.row_stride == 1 && a.cols <= kSmallPanel)) &&
+           !worth_turning(kernels, a, c);
   }
-  if (a.cols <= kTinySteps && c.cols <= kernels.lanes && c.rows >= kTinyRows && beta == T(0) &&
-      kernels.tiny[along][0][a.cols - 1] != nullptr) {
-    tile.cols = c.cols;
-    if (!across) kernels.pack_columns(b.data, b.col_stride, c.cols, a.cols, panel);
-    kernels.tiny[along][2 * c.cols <= kernels.lanes][a.cols - 1](tile, c.rows);
-    return true;
+
+  SmallProduct(const GemmKernels<T>& k, const MatrixView<const T>& a, const MatrixView<const T>& b,
+               const MatrixView<T>& c, T alpha, T beta)
+      : kernels(&k),
+        tile{nullptr, a.row_stride, a.col_stride, nullptr, b.row_stride, a.cols,
+             nullptr, c.row_stride, c.cols,       alpha,   beta},
+        rows(c.rows),
+        cols(c.cols),
+        packs_b(b.col_stride != 1 && b.cols != 1),
+        tiny(nullptr),
+        tiles(0, 1),
+        b_stride_(b.col_stride) {
+    const bool along = a.col_stride == 1;
+    if (packs_b) tile.b_k_stride = k.tile_cols;
+    if (a.cols <= kTinySteps && cols <= k.lanes && rows >= kTinyRows && beta == T(0))
+      tiny = k.tiny[along][2 * cols <= k.lanes][a.cols - 1];
+    if (tiny != nullptr) return;
+    tiles = EvenParts(rows, k.tile_rows);
+    const Index tall = tiles.each + (tiles.more > 0 ? 1 : 0), rest = cols % k.tile_cols;
+    const Index width = rest == 0 ? k.tile_cols : rest;
+    last[0] = micro_for(k, along, tall, width);
+    last[1] = micro_for(k, along, tiles.each, width);
+    if (cols <= k.tile_cols) return;
+    whole[0] = micro_for(k, along, tall, k.tile_cols);
+    whole[1] = micro_for(k, along, tiles.each, k.tile_cols);
   }
-  const EvenParts tiles(c.rows, kernels.tile_rows);
-  for (Index j = 0; j < c.cols; j += kernels.tile_cols) {
-    tile.cols = std::min<Index>(kernels.tile_cols, c.cols - j);
-    if (across)
-      tile.b = b.data + j;
-    else
-      kernels.pack_columns(b.data + j * b.col_stride, b.col_stride, tile.cols, a.cols, panel);
-    for (Index t = 0; t < tiles.parts; ++t) {
-      const Index i = tiles.first(t);
-      tile.a = a.data + i * a.row_stride;
-      tile.c = c.data + i * c.row_stride + j;
-      micro_for(kernels, along, tiles.size(t), tile.cols)(tile);
+
+  /// Uses up this object's tile.
+  [[gnu::always_inline]] void compute(const T* a, const T* b, T* c) noexcept { compute(tile, a, b, c); }
+  void operator()(const T* a, const T* b, T* c) const noexcept {
+    Tile<T> t = tile;
+    compute(t, a, b, c);
+  }
+
+ private:
+  [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
+    T panel[kSmallPanel * kMaxTileCols];
+    for (Index j = 0; j < cols; j += kernels->tile_cols) {
+      const bool is_last = j + kernels->tile_cols >= cols;
+      t.cols = is_last ? cols - j : kernels->tile_cols;
+      t.b = packs_b ? panel : b + j;
+      if (packs_b) kernels->pack_columns(b + j * b_stride_, b_stride_, t.cols, t.k, panel);
+      t.a = a;
+      t.c = c + j;
+      if (tiny != nullptr) return tiny(t, rows);
+      const Micro* micro = is_last ? last : whole;
+      for (Index part = 0; part < tiles.parts; ++part) {
+        const bool tall = part < tiles.more;
+        micro[tall ? 0 : 1](t);
+        const Index height = tiles.each + (tall ? 1 : 0);
+        t.a += height * t.a_row_stride;
+        t.c += height * t.c_row_stride;
+      }
     }
   }
-  return true;
-}
 
-/// Up to this many multiply-adds a product counts as small. Beyond, what small_product leaves out pays.
+  Index b_stride_;
+};
+
+/// Up to this many multiply-adds a product counts as small. Beyond, what SmallProduct leaves out pays.
 inline constexpr Index kSmallWork = 100 * 100 * 100;
 
 /// Multiply-adds of one thread in a nanosecond: one register in a cycle of 3 GHz.
