@@ -13,7 +13,7 @@ namespace tilewright::detail {
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
 inline constexpr int kMaxTileCols = 32;
-inline constexpr int kFewRowsAcross = 4, kFewRowsAlong = 8;
+inline constexpr int kFewRows = 8;
 /// Steps of k, and the least rows, of a product whose B is kept in registers.
 inline constexpr int kTinySteps = 16, kTinyRows = 8;
 
@@ -43,18 +43,16 @@ struct Tile {
   Stream<T> next = {};
 };
 
-/// A block of k of a few rows of C: sums[i][j] = sum_p a[i][p] * b[p][j] for j < n.
+/// A block of k of a few rows of C: sums[i][j] = sum_p a[p][i] * b[p][j] for j < n and the rows of the chosen kernel.
 template <class T>
 struct FewRows {
-  Index rows;  // at most the kernel's; it computes the last one again for each that is missing
-  const T* a;  // the elements of a row next to each other
-  Index a_stride;
+  const T* a;      // one step of k after the other
   const T* b;      // rows of neighbours, or columns: see GemmKernels
   Index b_stride;  // from one row, or column, to the next
   Index k, n;
   T* sums;
   Index sums_stride;
-  const T* next;  // columns, of the same stride, that are needed soon
+  const T* next;  // rows or columns, of the same stride, that are needed soon
 };
 
 /// Elements that one sum in the working precision covers, in sums over many; part of the numerics.
@@ -104,8 +102,8 @@ struct GemmKernels {
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
   void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel) noexcept;
-  /// For 1, 2, 4 (and 8) rows; the rows of B are neighbours, or its columns are.
-  void (*few_rows_across[3])(const FewRows<T>&) noexcept;
+  /// For 1, 2, 4 and 8 rows; the elements of a row of B are neighbours, or those of a column.
+  void (*few_rows_across[4])(const FewRows<T>&) noexcept;
   void (*few_rows_along[4])(const FewRows<T>&) noexcept;
   /// c = keep_c * c + alpha * x, elementwise; keep_c 0: c is not read.
   void (*accumulate)(const T* x, T* c, Index n, T alpha, T keep_c) noexcept;

@@ -8,37 +8,97 @@
 
 namespace tilewright::detail {
 
-/// B's rows are neighbours: eight of them at a time along their whole length, the sums of all columns waiting in the
-/// first-level cache. Long runs are what memory answers fastest to.
+/// What comes after this block of B, asked for in whole runs of its rows or columns, some lines at a time.
+template <class T>
+class FetchRuns {
+ public:
+  static constexpr Index kLine = 64 / Index{sizeof(T)};
+  FetchRuns(const T* first, Index stride, Index run) : at_(first), stride_(stride), run_(run) {}
+  template <int kLines>
+  TILEWRIGHT_MEMBER void fetch() {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at_ + done_ + i * kLine, 0, 2);
+    done_ += kLines * kLine;
+    if (done_ < run_) return;
+    done_ = 0;
+    at_ += stride_;
+  }
+  void restart(const T* first) {
+    at_ = first;
+    done_ = 0;
+  }
+
+ private:
+  const T* at_;
+  Index stride_, run_, done_ = 0;
+};
+
+/// Cache lines that so many registers span, at least one.
+template <int kRegisters, class T, class A>
+inline constexpr int kLinesOf = kRegisters* kLanes<T, A>* static_cast<int>(sizeof(T)) <= 64
+                                    ? 1
+                                    : kRegisters* kLanes<T, A>* static_cast<int>(sizeof(T)) / 64;
+
+/// B's rows are neighbours: eight of them at a time, the sums of all columns waiting in the first-level cache. One or
+/// two rows of A leave it to the hardware to fetch, which follows eight long runs well while little else is read; with
+/// more, the next eight rows are asked for meanwhile, one after the other, a few lines at a time: in bursts they stop
+/// the loads.
 template <class T, class A, int R>
 void few_rows_across(const FewRows<T>& t) noexcept {
-  const T* a[R];
-  for (int r = 0; r < R; ++r) a[r] = t.a + (r < t.rows ? r : t.rows - 1) * t.a_stride;
-  constexpr Index together = 8, ahead = 256 / Index{sizeof(T)};
+  constexpr int lanes = kLanes<T, A>, together = 8;
+  constexpr bool many_registers = kIsAvx512<A> || kIsNeon<A>;
+  constexpr int V = R > 4 && !many_registers ? 1 : 2;  // registers across
+  constexpr bool fetches = R > 2;
+  constexpr int lines = kLinesOf<V, T, A>;
+  FetchRuns<T> soon(t.b, t.b_stride, t.n);
   const auto some_rows = [&](Index p, auto count) __attribute__((always_inline)) {
-    constexpr Index steps = decltype(count)::value;
+    constexpr int steps = decltype(count)::value;
     const T* b = t.b + p * t.b_stride;
+    const T* a = t.a + p * R;
+    Vec<T, A> elements[R * steps];
+    constexpr bool keeps = R * steps <= (many_registers ? 16 : 8);  // the elements of A, in registers
+    if constexpr (keeps) {
+#pragma GCC unroll 16
+      for (int i = 0; i < R * steps; ++i) elements[i] = simd::set<T, A>(a[i]);
+    }
+    const auto columns = [&](Index j, auto across, auto... some) __attribute__((always_inline)) {
+      constexpr int width = decltype(across)::value;
+      Vec<T, A> s[R][width];
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < width; ++v)
+          s[r][v] = p == 0 ? simd::set<T, A>(0) : simd::load<T, A>(t.sums + r * t.sums_stride + j + v * lanes, some...);
+#pragma GCC unroll 8
+      for (int q = 0; q < steps; ++q) {
+        Vec<T, A> bv[width];
+        if constexpr (fetches && width == V && steps == together) soon.template fetch<lines>();
+#pragma GCC unroll 2
+        for (int v = 0; v < width; ++v) bv[v] = simd::load<T, A>(b + q * t.b_stride + j + v * lanes, some...);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          const Vec<T, A> av = keeps ? elements[q * R + r] : simd::set<T, A>(a[q * R + r]);
+#pragma GCC unroll 2
+          for (int v = 0; v < width; ++v) s[r][v] = simd::fma(av, bv[v], s[r][v]);
+        }
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+        for (int v = 0; v < width; ++v) simd::store(t.sums + r * t.sums_stride + j + v * lanes, s[r][v], some...);
+    };
+    Index j = 0;
+    for (; j + V * lanes <= t.n; j += V * lanes) columns(j, std::integral_constant<int, V>());
     simd::for_registers<T, A>(
-        t.n, [&](Index j, auto... some) __attribute__((always_inline)) {
-          Vec<T, A> s[R];
-#pragma GCC unroll 8
-          for (int r = 0; r < R; ++r)
-            s[r] = p == 0 ? simd::set<T, A>(0) : simd::load<T, A>(t.sums + r * t.sums_stride + j, some...);
-#pragma GCC unroll 8
-          for (Index q = 0; q < steps; ++q) {
-            const T* from = b + q * t.b_stride + j;
-            __builtin_prefetch(from + ahead);
-            const Vec<T, A> bv = simd::load<T, A>(from, some...);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[r][p + q]), bv, s[r]);
-          }
-#pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) simd::store(t.sums + r * t.sums_stride + j, s[r], some...);
-        });
+        t.n - j, [&](Index rest, auto... some)
+                     __attribute__((always_inline)) { columns(j + rest, std::integral_constant<int, 1>(), some...); });
   };
   Index p = 0;
-  for (; p + together <= t.k; p += together) some_rows(p, std::integral_constant<Index, together>());
-  for (; p < t.k; ++p) some_rows(p, std::integral_constant<Index, 1>());
+  for (; p + together <= t.k; p += together) {
+    soon.restart(p + 2 * together <= t.k ? t.b + (p + together) * t.b_stride : t.next);
+    some_rows(p, std::integral_constant<int, together>());
+  }
+  for (; p < t.k; ++p) some_rows(p, std::integral_constant<int, 1>());
 }
 
 /// B's columns are neighbours: squares of registers are transposed and multiplied at once. Meanwhile what comes after
@@ -46,11 +106,8 @@ void few_rows_across(const FewRows<T>& t) noexcept {
 template <class T, class A, int R>
 void few_rows_along(const FewRows<T>& t) noexcept {
   constexpr int lanes = kLanes<T, A>;
-  constexpr Index line = 64 / Index{sizeof(T)}, lines = lanes * lanes / line > 0 ? lanes * lanes / line : 1;
-  const T* a[R];
-  for (int r = 0; r < R; ++r) a[r] = t.a + (r < t.rows ? r : t.rows - 1) * t.a_stride;
-  const T* soon = t.next;
-  Index fetched = 0;
+  constexpr int lines = kLinesOf<lanes, T, A>;
+  FetchRuns<T> soon(t.next, t.b_stride, t.k);
   for (Index j = 0; j < t.n; j += lanes) {
     const Index cols = t.n - j < lanes ? t.n - j : lanes;
     const T* b = t.b + j * t.b_stride;
@@ -58,25 +115,22 @@ void few_rows_along(const FewRows<T>& t) noexcept {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) s[r] = simd::set<T, A>(0);
     for (Index p = 0; p < t.k; p += lanes) {
-#pragma GCC unroll 16
-      for (int i = 0; i < lines; ++i) __builtin_prefetch(soon + fetched + i * line, 0, 2);
-      fetched += lines * line;
-      if (fetched >= t.k) {
-        fetched = 0;
-        soon += t.b_stride;
-      }
       Vec<T, A> square[lanes];
+      const T* a = t.a + p * R;
       const Index steps = t.k - p < lanes ? t.k - p : lanes;
       if (steps == lanes && cols == lanes) {
 #pragma GCC unroll 16
         for (int i = 0; i < lanes; ++i) square[i] = simd::load<T, A>(b + i * t.b_stride + p);
         simd::transpose<T, A>(square);
 #pragma GCC unroll 16
-        for (int i = 0; i < lanes; ++i)
+        for (int i = 0; i < lanes; ++i) {
+          if (i % (lanes / lines) == 0) soon.template fetch<1>();
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[r][p + i]), square[i], s[r]);
+          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
+        }
         continue;
       }
+      soon.template fetch<lines>();
       const auto some = simd::first_lanes<T, A>(steps);
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i)
@@ -86,7 +140,7 @@ void few_rows_along(const FewRows<T>& t) noexcept {
       for (int i = 0; i < lanes; ++i)
         if (i < steps)
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[r][p + i]), square[i], s[r]);
+          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
     }
     const auto some = simd::first_lanes<T, A>(cols);
 #pragma GCC unroll 8

@@ -3,7 +3,7 @@
 //
 //   SmallProduct                a few tiles, one thread
 //   run -> long_product         few outputs, long k: threads share k
-//       -> few_rows_product     up to four rows: b is read once, where it is
+//       -> few_rows_product     up to eight rows: b is read once, where it is
 //       -> shared_product       threads pack b together
 //       -> blocked_product      everything else: five loops, each operand packed or read where it is
 //          -> compute_tile      one micro-kernel call, and the epilogue after the last block of k
@@ -317,48 +317,64 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer
   }
 }
 
-/// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it. Tiles need no
-/// transposing when the rows of b are neighbours, so they win sooner.
+/// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it.
 template <class T>
 bool few_rows_fit(const Problem<T>& p, Layout b) {
-  const Index most = b == Layout::strided ? 0 : b == Layout::steps_adjacent ? kFewRowsAlong : kFewRowsAcross;
-  return p.c.rows <= most && p.c.cols >= 4 * p.kernels->tile_cols && p.c.col_stride == 1 && p.packed_b == nullptr &&
-         p.a_sums == nullptr && p.b_sums == nullptr;
+  // Rows of b can be read by tiles, too, whose sums need not wait in memory: that pays until the caches are too slow.
+  const Index bytes = p.a.cols * p.c.cols * Index{sizeof(T)};
+  if (b == Layout::lanes_adjacent && bytes <= (p.c.rows > 4 ? cache_sizes().l3_bytes : cache_sizes().l2_bytes))
+    return false;
+  return p.c.rows <= kFewRows && b != Layout::strided && p.c.cols >= 4 * p.kernels->tile_cols && p.c.col_stride == 1 &&
+         p.packed_b == nullptr && p.a_sums == nullptr && p.b_sums == nullptr;
+}
+
+/// The kernel for m rows: of those for 1, 2, 4, 8.
+inline int few_rows_kernel(Index m) { return m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1; }
+
+/// A few rows of a, one step of k after the other, in the memory given (rows of the kernel x k); rows that are missing
+/// are zeros.
+template <class T>
+const T* steps_of_a(const MatrixView<const T>& a, T* to) {
+  const Index rows = Index{1} << few_rows_kernel(a.rows);
+  if (rows == 1 && a.col_stride == 1) return a.data;
+  for (Index k = 0; k < a.cols; ++k)
+    for (Index i = 0; i < rows; ++i) to[k * rows + i] = i < a.rows ? a(i, k) : T(0);
+  return to;
 }
 
 /// A few rows of c and some of its columns, b in place.
 template <class T>
-void few_rows_product(const Problem<T>& p, Layout layout, Range columns) {
+void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range columns) {
   const GemmKernels<T>& kernels = *p.kernels;
   const Index m = p.c.rows;
   const bool along = layout == Layout::steps_adjacent;
-  const int kernel = m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1;  // for 8, 4, 2, 1 rows
-  // Half of a first-level cache for sums where whole rows pass; columns are followed through all of k.
+  const int kernel = few_rows_kernel(m);
+  // Rows of b: the sums of so many columns share the first-level cache with eight pieces of rows; long ones where the
+  // hardware fetches them, of a kibibyte where the kernel does. Columns are followed through all of k.
   constexpr Index kSums = (Index{16} << 10) / Index{sizeof(T)};
-  const Index chunk = along ? kernels.tile_cols : kSums / (Index{1} << kernel) / kernels.tile_cols * kernels.tile_cols;
-  alignas(64) T sums[kSums], rows[kFewRowsAlong * kSumBlock];
-  for (Index j = columns.first; j < columns.end; j += chunk) {
+  const Index chunk = along ? kernels.tile_cols : m > 2 ? kSums / 16 : kSums >> kernel;
+  alignas(64) T sums[kSums];
+  const auto block = [&](Index j, Index k0, Index kc, T keep, bool last) {
     const Index n = std::min(chunk, columns.end - j);
-    for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {
-      const T* b = p.b.data + k0 * p.b.row_stride + j * p.b.col_stride;
-      FewRows<T> t{m, p.a.data + k0, p.a.row_stride, b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, b};
-      if (!last)
-        t.next = b + kc * p.b.row_stride;
-      else if (j + chunk < columns.end)
-        t.next = p.b.data + (j + chunk) * p.b.col_stride;
-      if (p.a.col_stride != 1) {
-        for (Index i = 0; i < m; ++i)
-          for (Index k = 0; k < kc; ++k) rows[i * kSumBlock + k] = p.a(i, k0 + k);
-        t.a = rows;
-        t.a_stride = kSumBlock;
-      }
-      (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
-      for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
-    });
-    if (!p.finishes) continue;
+    const T* b = p.b.data + k0 * p.b.row_stride + j * p.b.col_stride;
+    // What comes next: further columns, or more of these.
+    const bool sideways = along ? last : j + chunk < columns.end;
+    const T* next = sideways ? b + chunk * p.b.col_stride - (along ? k0 * p.b.row_stride : 0) : b + kc * p.b.row_stride;
+    const FewRows<T> t{steps + (k0 << kernel), b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, next};
+    (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
+    for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
+    if (!p.finishes || !last) return;
     for (Index s = 0; s < n; s += kMaxTileCols)
       finish(p, &p.c(0, j + s), p.c.row_stride, 0, j + s, m, std::min<Index>(kMaxTileCols, n - s));
+  };
+  if (along) {
+    for (Index j = columns.first; j < columns.end; j += chunk)
+      for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) { block(j, k0, kc, keep, last); });
+    return;
   }
+  for_blocks_of_k(p.a.cols, p.beta, [&](Index k0, Index kc, T keep, bool last) {
+    for (Index j = columns.first; j < columns.end; j += chunk) block(j, k0, kc, keep, last);
+  });
 }
 
 /// The longest k for which SmallProduct packs b, on the stack.
@@ -475,10 +491,12 @@ void run(const Problem<T>& p, int requested) {
     T* buffer = scratch<T>(threads * alone.elements(1) + round * p.c.size());
     return long_product(p, alone, threads, buffer, round);
   }
-  if (few_rows_fit(p, plan.b_layout))
+  if (few_rows_fit(p, plan.b_layout)) {
+    const T* steps = steps_of_a(p.a, scratch<T>(p.a.cols << few_rows_kernel(p.c.rows)));
     return parallel(threads, [&](Member member) {
-      few_rows_product(p, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
+      few_rows_product(p, steps, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
     });
+  }
   T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads)) : nullptr;
   if (plan.pack_b && !plan.own_b && threads > 1) return shared_product(p, plan, threads, buffer);
   parallel(threads, [&](Member member) {

@@ -63,6 +63,7 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   k.few_rows_across[0] = &few_rows_across<T, A, 1>;
   k.few_rows_across[1] = &few_rows_across<T, A, 2>;
   k.few_rows_across[2] = &few_rows_across<T, A, 4>;
+  k.few_rows_across[3] = &few_rows_across<T, A, 8>;
   k.few_rows_along[0] = &few_rows_along<T, A, 1>;
   k.few_rows_along[1] = &few_rows_along<T, A, 2>;
   k.few_rows_along[2] = &few_rows_along<T, A, 4>;
