@@ -37,7 +37,7 @@ constexpr double kLongCall = 0.05;
 /// Operands beyond this are set up once: pages lie everywhere anyway.
 constexpr double kLargeBytes = 64e6;
 /// Before each sample, untimed calls for this long: waiting threads may sleep by now.
-constexpr double kWarm = 2e-4;
+constexpr double kWarm = 1e-3;
 
 /// After a peer: waiting threads of an OpenMP runtime or of a BLAS spin for a while (GCC's some 4 ms, OpenBLAS's 2^26
 /// cycles), and the next competitor must not run against them.

@@ -20,6 +20,9 @@ constexpr std::size_t kLine = 64;
 /// Threads look for the next job this long before they sleep: longer than what lies between the calls of a training
 /// step, shorter than anybody notices. Waking a sleeping thread takes 5 to 50 microseconds.
 constexpr std::chrono::microseconds kPatience{100};
+/// One that came too late to find a part looks for so long once: where waking takes longer than a part (a virtual
+/// machine's halted core needs up to a millisecond), it would be late for every call.
+constexpr std::chrono::microseconds kPatienceWhenLate{2000};
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -29,9 +32,9 @@ void pause() noexcept {
 #endif
 }
 
-/// Whether condition() became true within kPatience.
+/// Whether condition() became true in time.
 template <class Condition>
-bool spin_until(Condition&& condition) noexcept {
+bool spin_until(Condition&& condition, std::chrono::microseconds patience = kPatience) noexcept {
   std::chrono::steady_clock::time_point end{};
   for (int i = 0;; ++i) {
     if (condition()) return true;
@@ -39,7 +42,7 @@ bool spin_until(Condition&& condition) noexcept {
     if (i % 64 != 63) continue;  // a look at the clock takes as long as one at memory
     const auto now = std::chrono::steady_clock::now();
     if (i == 63)
-      end = now + kPatience;
+      end = now + patience;
     else if (now > end)
       return false;
   }
@@ -94,18 +97,22 @@ struct ThreadPool::Team {
   }
 
   /// Its own parts first, so that data stays in a core's cache from call to call, then whatever nobody has begun.
-  void take_parts(std::uint64_t number, int count, int rank) noexcept {
+  /// Returns whether there was one.
+  bool take_parts(std::uint64_t number, int count, int rank) noexcept {
     const int size = static_cast<int>(workers.size()) + 1;
-    for (int i = rank; i < count; i += size) take(number, i);
-    for (int i = 1; i < count; ++i) take(number, (rank + i) % count);
+    bool any = false;
+    for (int i = rank; i < count; i += size) any |= take(number, i);
+    for (int i = 1; i < count; ++i) any |= take(number, (rank + i) % count);
+    return any;
   }
 
-  void take(std::uint64_t number, int index) noexcept {
+  bool take(std::uint64_t number, int index) noexcept {
     std::atomic<std::uint64_t>& claim = claims[static_cast<std::size_t>(index)].job;
     std::uint64_t last = claim.load(std::memory_order_relaxed);
-    if (last >= number || !claim.compare_exchange_strong(last, number, std::memory_order_acquire)) return;
+    if (last >= number || !claim.compare_exchange_strong(last, number, std::memory_order_acquire)) return false;
     part(context, index);
     if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) left.notify_one();
+    return true;
   }
 
   void work(int rank) noexcept {
@@ -118,8 +125,9 @@ struct ThreadPool::Team {
       seen = word;
       return mine || ending.load();
     };
-    for (;;) {
-      while (!spin_until(called)) {
+    for (bool late = false;;) {
+      while (!spin_until(called, late ? kPatienceWhenLate : kPatience)) {
+        late = false;
         me.asleep.store(1);
         if (called()) {
           me.asleep.store(0);
@@ -128,7 +136,7 @@ struct ThreadPool::Team {
         me.asleep.wait(1);
       }
       if (ending.load()) return;
-      take_parts(word >> 16, static_cast<int>(word & 0xFFFF), rank);
+      late = !take_parts(word >> 16, static_cast<int>(word & 0xFFFF), rank);
     }
   }
 
