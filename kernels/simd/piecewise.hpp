@@ -4,20 +4,104 @@
 // lookup and a fused multiply-add per coefficient as a rule. A lane's result does not depend on its neighbours.
 #pragma once
 
+#include <array>
+
 #include "kernels/simd/simd.hpp"
 #include "kernels/simd/tables.hpp"
+#include "kernels/simd/transpose.hpp"
 
 namespace tilewright::detail::simd {
 
-/// Horner in d = x - centre with the coefficients of one row per lane, from x^kFirst.
-template <class Table, int kFirst, class A>
-TILEWRIGHT_INLINE Vec<float, A> polynomial_of_row(Vec<float, A> d, Vec<std::int32_t, A> row) {
-  constexpr int n = sizeof Table::kColumns / sizeof Table::kColumns[0];
-  Vec<float, A> sum = simd::lookup<A>(Table::kColumns[n - 1], row);
-#pragma GCC unroll 16
-  for (int i = n - 2; i >= kFirst; --i) sum = simd::fma(sum, d, simd::lookup<A>(Table::kColumns[i], row));
-  return sum;
+/// What a table has beside its columns.
+template <class Table>
+constexpr const float (&beside())[32] {
+  if constexpr (requires { Table::kLost; })
+    return Table::kLost;
+  else
+    return Table::kCentres;
 }
+
+/// A table row by row: what it has beside its columns, then the first columns.
+inline constexpr int kRowLength = 8;
+template <class Table>
+struct RowByRow {
+  static constexpr int kColumns = sizeof Table::kColumns / sizeof Table::kColumns[0];
+  alignas(64) static constexpr auto kRows = [] {
+    std::array<std::array<float, kRowLength>, 32> rows{};
+    for (std::size_t r = 0; r < 32; ++r) {
+      rows[r][0] = simd::beside<Table>()[r];
+      for (std::size_t i = 1; i < kRowLength && i <= kColumns; ++i) rows[r][i] = Table::kColumns[i - 1][r];
+    }
+    return rows;
+  }();
+};
+
+/// Four floats of lane's row from `first`, and in each further quarter of a register those of the lanes four further.
+template <class A, class Address>
+TILEWRIGHT_INLINE Vec<float, A> load_quads(Address address, int lane, int first) {
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>)
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_load_ps(address(lane) + first)),
+                                _mm_load_ps(address(lane + 4) + first), 1);
+#endif
+  if constexpr (!kIsAvx2<A>) return simd::load<float, A>(address(lane) + first);
+}
+
+/// The row of a table that each lane has chosen, by its index % 32. AVX-512 has an instruction for a column of 32;
+/// elsewhere whole rows are loaded and transposed, which is three times as fast as gathering each column.
+template <class Table, class A>
+class ChosenRows {
+ public:
+  TILEWRIGHT_MEMBER explicit ChosenRows(Vec<std::int32_t, A> row) : row_(row) {
+    if constexpr (!kIsAvx512<A>) {
+      alignas(32) std::int32_t at[kLanes<float, A>];
+      (row & Vec<std::int32_t, A>(31)).store_aligned(at);
+      const auto address = [&](int lane) __attribute__((always_inline)) {
+        return RowByRow<Table>::kRows[static_cast<std::size_t>(at[lane])].data();
+      };
+#pragma GCC unroll 2
+      for (int first = 0; first < kRowLength; first += 4) {
+        Vec<float, A> four[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) four[i] = simd::load_quads<A>(address, i, first);
+        simd::transpose_groups<float, A>(four);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) values_[first + i] = four[i];
+      }
+    }
+  }
+  /// Column i of Table::kColumns.
+  template <int i>
+  TILEWRIGHT_MEMBER Vec<float, A> column() const {
+    if constexpr (kIsAvx512<A> || i + 1 >= kRowLength)
+      return simd::lookup<A>(Table::kColumns[i], row_);
+    else
+      return values_[i + 1];
+  }
+  TILEWRIGHT_MEMBER Vec<float, A> beside() const {
+    if constexpr (kIsAvx512<A>)
+      return simd::lookup<A>(simd::beside<Table>(), row_);
+    else
+      return values_[0];
+  }
+  /// Horner in d = x - centre, from x^kFirst.
+  template <int kFirst>
+  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) const {
+    return from<kFirst>(d);
+  }
+
+ private:
+  template <int i>
+  TILEWRIGHT_MEMBER Vec<float, A> from(Vec<float, A> d) const {
+    if constexpr (i + 1 == RowByRow<Table>::kColumns)
+      return column<i>();
+    else
+      return simd::fma(from<i + 1>(d), d, column<i>());
+  }
+
+  Vec<std::int32_t, A> row_;
+  Vec<float, A> values_[kIsAvx512<A> ? 1 : kRowLength];
+};
 
 /// The function's value is centre + slope d + lost, the latter what the rounding of centre lost.
 template <class A>
@@ -31,9 +115,8 @@ TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x) {
   const Vec<float, A> round = simd::set<float, A>(0x1.8p23F);
   const Vec<float, A> shifted = simd::fma(x, simd::set<float, A>(1 / Table::kWidth), round);
   const Vec<float, A> d = simd::fma(shifted - round, simd::set<float, A>(-Table::kWidth), x);  // exact
-  const Vec<std::int32_t, A> row = simd::to_bits(shifted);
-  return {simd::lookup<A>(Table::kColumns[0], row), simd::polynomial_of_row<Table, 1, A>(d, row), d,
-          simd::lookup<A>(Table::kLost, row)};
+  const ChosenRows<Table, A> rows(simd::to_bits(shifted));
+  return {rows.template column<0>(), rows.template polynomial<1>(d), d, rows.beside()};
 }
 
 template <class Table, class A>
@@ -54,8 +137,8 @@ TILEWRIGHT_INLINE Vec<float, A> times_even_pieces(Vec<float, A> x) {
 /// For a >= 0: the last bits of the exponent and two bits of the mantissa are the row.
 template <class Table, class A>
 TILEWRIGHT_INLINE Vec<float, A> octave_pieces(Vec<float, A> a) {
-  const Vec<std::int32_t, A> row = simd::to_bits(simd::at_least(a, Table::kBegin)) >> 21;
-  return simd::polynomial_of_row<Table, 0, A>(a - simd::lookup<A>(Table::kCentres, row), row);
+  const ChosenRows<Table, A> rows(simd::to_bits(simd::at_least(a, Table::kBegin)) >> 21);
+  return rows.template polynomial<0>(a - rows.beside());
 }
 
 /// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double.
