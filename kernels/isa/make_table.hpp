@@ -20,10 +20,10 @@
 
 namespace tilewright::detail {
 
-/// On AVX-512 reading a register partially costs next to nothing: one kernel serves both kinds of narrow tiles.
+/// On AVX-512 reading a register partially costs nothing that could be measured: one kernel serves both kinds of tiles.
 template <class T, class A, int V, bool kAlong, std::size_t... R>
 constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
-  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro < T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A> && V == 1 >,
+  ((k.micro[kAlong][0][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A>>,
     k.micro[kAlong][1][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, true>),
    ...);
 }
@@ -38,9 +38,10 @@ constexpr void fill_narrow(GemmKernels<T>& k, std::index_sequence<R...>) {
 
 template <class T, class A, std::size_t... K>
 constexpr void fill_tiny(GemmKernels<T>& k, std::index_sequence<K...>) {
-  ((k.tiny[0][kIsHalf<A>][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, false>,
-    k.tiny[1][kIsHalf<A>][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, true>),
+  ((k.tiny[0][1][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, false>,
+    k.tiny[1][1][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, true>),
    ...);
+  if constexpr (!kIsHalf<A>) ((k.tiny[0][0][K] = k.tiny[0][1][K], k.tiny[1][0][K] = k.tiny[1][1][K]), ...);
 }
 #endif
 
@@ -58,7 +59,7 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
   fill_tiny<T, A>(k, std::make_index_sequence<kTinySteps>());
-  fill_tiny<T, simd::Avx512Half>(k, std::make_index_sequence<kTinySteps>());
+  if constexpr (sizeof(T) == 4) fill_tiny<T, simd::Avx512Half>(k, std::make_index_sequence<kTinySteps>());
 #endif
   k.few_rows_across[0] = &few_rows_across<T, A, 1>;
   k.few_rows_across[1] = &few_rows_across<T, A, 2>;
