@@ -177,7 +177,7 @@ struct RowKernels {
   double (*dot)(const float* x, const float* y, Index n) noexcept;
   void (*combine)(const float* x, const float* y, float a, float b, float* to, Index n) noexcept;
   double (*squares)(const float* x, Index n, float center) noexcept;
-  void (*norm)(NormRow& row) noexcept;
+  void (*norm)(NormRow* rows, Index count) noexcept;
   void (*norm_backward)(NormRow* rows, Index count) noexcept;
   void (*add_squares)(const float* x, const float* mean, Index n, float* sums) noexcept;
   void (*scale_columns)(const ColumnsRow& row) noexcept;

@@ -113,7 +113,7 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           {&row_softmax<float, A>, &row_log_softmax<float, A>, &row_logsumexp<float, A>,
            &row_softmax_backward<float, A>, &row_log_softmax_backward<float, A>, &row_max<float, A>,
            &row_find<float, A>, &row_sum<float, A>, &row_dot<float, A>, &row_combine<float, A>, &row_squares<float, A>,
-           &norm_row<A>, &norm_rows_backward<A>, &add_squares<A>, &scale_columns<A>, &scale_columns_backward<A>,
+           &norm_rows<A>, &norm_rows_backward<A>, &add_squares<A>, &scale_columns<A>, &scale_columns_backward<A>,
            &prelu_row<A>, &add_products<A>, &prelu_row_backward<A>},
           make_losses<A>(Points{}),
           make_updates<A>(UpdateFormulas{}),

@@ -183,7 +183,7 @@ using Points =
 template <class A>
 float cross_entropy_row(const float* x, float* dx, Index n, Index target, float scale) noexcept {
   using T = float;
-  const T largest = row_max<T, A>(x, n), picked = x[target];
+  const T largest = row_max<T, A, MaxOfNumbers>(x, n), picked = x[target];
   const T sum = sum_of_exponentials<T, A>(x, dx, n, largest);
   if (dx != nullptr) {
     const Vec<T, A> factor = simd::div(simd::set<T, A>(scale), simd::set<T, A>(sum));
@@ -203,7 +203,7 @@ float cross_entropy_mix(const MixRow& row) noexcept {
   const MixRow m = row;
   using T = float;
   using V = Vec<T, A>;
-  const T largest = row_max<T, A>(m.x, m.n), at_target = m.target < 0 ? 0 : m.x[m.target];
+  const T largest = row_max<T, A, MaxOfNumbers>(m.x, m.n), at_target = m.target < 0 ? 0 : m.x[m.target];
   const V top = simd::set<T, A>(largest), zero = simd::set<T, A>(0);
   const V uniform = simd::set<T, A>(m.uniform), share = simd::set<T, A>(m.share);
   const auto wanted = [&](Index i, auto... some) __attribute__((always_inline)) {

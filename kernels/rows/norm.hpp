@@ -9,30 +9,35 @@
 
 namespace tilewright::detail {
 
-/// mean and rstd of the row, which are stored in it, and y = (x - mean) rstd gamma + beta; gamma and beta may be null.
+/// mean and rstd of each row, which are stored in it, and y = (x - mean) rstd gamma + beta; gamma and beta may be null.
+/// Up to kNormRows rows, each step for all of them: a step waits long for its divisions, and the next row's need not.
 template <class A>
-void norm_row(NormRow& row) noexcept {
+void norm_rows(NormRow* rows, Index count) noexcept {
   using T = float;
   using V = Vec<T, A>;
-  NormRow r = row;  // a copy that stores to y cannot change
-  const double count = static_cast<double>(r.n);
-  r.mean = r.centered ? static_cast<T>(row_sum<T, A>(r.x, r.n) / count) : 0;
-  const double variance = row_squares<T, A>(r.x, r.n, r.mean) / count + r.eps;
-  r.rstd = static_cast<T>(1 / __builtin_sqrt(variance));
-  row.mean = r.mean;
-  row.rstd = r.rstd;
-  const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
-  simd::for_registers<T, A>(
-      r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
-        V v = (simd::load<T, A>(r.x + i, some...) - mean) * rstd;
-        if (r.gamma != nullptr && r.beta != nullptr)
-          v = simd::fma(v, simd::load<T, A>(r.gamma + i, some...), simd::load<T, A>(r.beta + i, some...));
-        else if (r.gamma != nullptr)
-          v = v * simd::load<T, A>(r.gamma + i, some...);
-        else if (r.beta != nullptr)
-          v = v + simd::load<T, A>(r.beta + i, some...);
-        simd::store(r.y + i, v, some...);
-      });
+  const Index n = rows->n;
+  const double elements = static_cast<double>(n);
+  if (rows->centered)
+    for (NormRow* r = rows; r < rows + count; ++r) r->mean = static_cast<T>(row_sum<T, A>(r->x, n) / elements);
+  for (NormRow* r = rows; r < rows + count; ++r)
+    r->rstd = static_cast<T>(1 / __builtin_sqrt(row_squares<T, A>(r->x, n, r->mean) / elements + r->eps));
+  for (const NormRow* r = rows; r < rows + count; ++r) {
+    // One by one: stores to y might change what r points at.
+    const T *x = r->x, *gamma = r->gamma, *beta = r->beta;
+    T* y = r->y;
+    const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
+    simd::for_registers<T, A>(
+        n, [=](Index i, auto... some) __attribute__((always_inline)) {
+          V v = (simd::load<T, A>(x + i, some...) - mean) * rstd;
+          if (gamma != nullptr && beta != nullptr)
+            v = simd::fma(v, simd::load<T, A>(gamma + i, some...), simd::load<T, A>(beta + i, some...));
+          else if (gamma != nullptr)
+            v = v * simd::load<T, A>(gamma + i, some...);
+          else if (beta != nullptr)
+            v = v + simd::load<T, A>(beta + i, some...);
+          simd::store(y + i, v, some...);
+        });
+  }
 }
 
 /// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term

@@ -19,6 +19,9 @@ void check_eps(const char* operation, double eps) {
 
 // ---- layer, rms and group norm: rows of `groups` parts
 
+/// Elements of rows that are normalised together.
+constexpr Index kGroupElements = 4096;
+
 struct NormShape {
   Index groups = 1, size = 1;  // size: elements that share a gamma
   bool centered = true;
@@ -56,20 +59,27 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
-  for_rows(x, 0.15, requested, [&](Index i) {
+  // Short rows in groups, which share the first-level cache.
+  const Index most = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
+  for_row_groups(x, 0.15, requested, most, [&](Index first, Index count) {
     for (Index part = 0; part < s.groups; ++part) {
-      NormRow r{};
-      r.x = &x(i, part * n);
-      r.y = &y(i, part * n);
-      r.n = n;
-      r.gamma = g == nullptr ? nullptr : g + part * n;
-      r.beta = b == nullptr ? nullptr : b + part * n;
-      r.centered = s.centered;
-      r.eps = eps;
-      kernels.norm(r);
-      const auto at = static_cast<std::size_t>(i * s.groups + part);
-      if (!mean.empty()) mean[at] = r.mean;
-      if (!rstd.empty()) rstd[at] = r.rstd;
+      NormRow rows[kNormRows];
+      for (Index k = 0; k < count; ++k) {
+        NormRow& r = rows[k] = {};
+        r.x = &x(first + k, part * n);
+        r.y = &y(first + k, part * n);
+        r.n = n;
+        r.gamma = g == nullptr ? nullptr : g + part * n;
+        r.beta = b == nullptr ? nullptr : b + part * n;
+        r.centered = s.centered;
+        r.eps = eps;
+      }
+      kernels.norm(rows, count);
+      for (Index k = 0; k < count; ++k) {
+        const auto at = static_cast<std::size_t>((first + k) * s.groups + part);
+        if (!mean.empty()) mean[at] = rows[k].mean;
+        if (!rstd.empty()) rstd[at] = rows[k].rstd;
+      }
     }
   });
 }

@@ -45,6 +45,14 @@ TILEWRIGHT_INLINE Vec<T, A> fold_lanes(Vec<T, A>* fold) {
     return fold[0];
 }
 
+/// The larger one, where a NaN does not matter because it will come out of something else.
+struct MaxOfNumbers {
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> a, Vec<T, A> b) {
+    return xsimd::max(b, a);
+  }
+};
+
 /// Whether a term is so long that copies of it for every register would be most of the library.
 enum class Term { is_short, is_long };
 

@@ -8,9 +8,9 @@
 
 namespace tilewright::detail {
 
-template <class T, class A>
+template <class T, class A, class Op = Max>
 T row_max(const T* x, Index n) noexcept {
-  return reduce<Max, T, A>(
+  return reduce<Op, T, A>(
       n, -std::numeric_limits<T>::infinity(), [=](Index i, auto... some) __attribute__((always_inline)) {
         return simd::load<T, A>(x + i, some...);
       });
@@ -96,7 +96,7 @@ T row_logsumexp(const T* x, T*, Index n) noexcept {
 /// y = exp(x - max) / sum; returns nothing of use.
 template <class T, class A>
 T row_softmax(const T* x, T* y, Index n) noexcept {
-  const T sum = sum_of_exponentials<T, A>(x, y, n, row_max<T, A>(x, n));
+  const T sum = sum_of_exponentials<T, A>(x, y, n, row_max<T, A, MaxOfNumbers>(x, n));
   const Vec<T, A> factor = simd::div(simd::set<T, A>(1), simd::set<T, A>(sum));
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
@@ -108,7 +108,7 @@ T row_softmax(const T* x, T* y, Index n) noexcept {
 /// y = (x - max) - log(sum)
 template <class T, class A>
 T row_log_softmax(const T* x, T* y, Index n) noexcept {
-  const T largest = row_max<T, A>(x, n);
+  const T largest = row_max<T, A, MaxOfNumbers>(x, n);
   const T log_sum = scalar_log<T, A>(sum_of_exponentials<T, A>(x, static_cast<T*>(nullptr), n, largest));
   const Vec<T, A> m = simd::set<T, A>(largest), l = simd::set<T, A>(log_sum);
   simd::for_registers<T, A>(
