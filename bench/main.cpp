@@ -104,7 +104,7 @@ void print_line(const Result& first) {
 
 /// Geometric means over each suite on the best ISA.
 void print_means() {
-  const Isa best = available_isas().back();
+  const Isa best = raced_isas().back();
   std::printf("\n%-10s %8s %8s %12s %14s %10s   (geometric means, %s)\n", "suite", "threads", "cases", "of the roof",
               "vs peer", "slowest", std::string(to_string(best)).c_str());
   for (const auto& [suite, unused] : kSuites)
@@ -133,7 +133,7 @@ void print_means() {
 std::size_t print_table(const Noise::Seen& noise) {
   const Machine m = machine();
   std::printf("tilewright %s on %s, %s (%s), up to %d threads; %s\n", TILEWRIGHT_VERSION,
-              m.cpu.empty() ? "this machine" : m.cpu.c_str(), std::string(to_string(available_isas().back())).c_str(),
+              m.cpu.empty() ? "this machine" : m.cpu.c_str(), std::string(to_string(raced_isas().back())).c_str(),
               isa_reason().c_str(), thread_counts().back(), noise.verdict.c_str());
   std::printf(
       "best of the repetitions, in turn with the roof and the peers; roof: share of what the machine gives in the "
@@ -213,7 +213,7 @@ void add_suites(const Options& o) {
 
 std::vector<Isa> measured_isas() {
   std::vector<Isa> all;
-  for (const Isa isa : available_isas())
+  for (const Isa isa : raced_isas())
     if (std::ranges::any_of(results(), [&](const Result& r) { return r.of.isa == isa; })) all.push_back(isa);
   return all;
 }

@@ -69,7 +69,7 @@ double operations_of(ActivationKind kind) {
 }  // namespace
 
 void add_map(bool full) {
-  const Isa best = available_isas().back();
+  const Isa best = raced_isas().back();
   for (int k = 0; k < kFunctionKinds; ++k) {
     const auto kind = static_cast<FunctionKind>(k);
     for (const Index n : {1 << 10, 1 << 16, 1 << 20})
@@ -90,7 +90,7 @@ void add_map(bool full) {
     }
     const bool usual = kind == ActivationKind::relu || kind == ActivationKind::sigmoid ||
                        kind == ActivationKind::tanh || kind == ActivationKind::gelu || kind == ActivationKind::silu;
-    for (const Isa isa : available_isas())
+    for (const Isa isa : raced_isas())
       if (isa != best && (full || usual))
         add_streaming("map", "forward/" + std::string(to_string(kind)) + "/n:65536", isa, 1, 1, 1 << 16,
                       operations_of(kind), [=] { return forward_race(kind, 1 << 16); });

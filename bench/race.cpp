@@ -247,6 +247,14 @@ std::function<double()> stream_roof(const Case& c, int reads, int writes, Index 
   };
 }
 
+std::span<const Isa> raced_isas() {
+  static const std::span<const Isa> raced = [] {
+    const auto all = available_isas();
+    return all.first(static_cast<std::size_t>(std::ranges::find(all, active_isa()) - all.begin()) + 1);
+  }();
+  return raced;
+}
+
 std::vector<int>& thread_counts() {
   static std::vector<int> counts{1};
   return counts;

@@ -126,6 +126,9 @@ std::function<double()> compute_roof(const Case& c, double flops, int bytes);
 /// The roof of a call that reads and writes so many arrays of n floats.
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place = false);
 
+/// The instruction sets that are measured, slowest first: what the CPU has, up to TILEWRIGHT_ISA.
+std::span<const Isa> raced_isas();
+
 /// 1, 2, 4 ... up to the limit, which is set before the suites are added.
 std::vector<int>& thread_counts();
 

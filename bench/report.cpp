@@ -89,7 +89,7 @@ json model_of(const std::vector<Result>& results, const MachineReport& machine, 
 
 json data_of(const std::vector<Result>& results, const MachineReport& measured, const Noise::Seen& noise) {
   const Machine m = machine();
-  const Isa isa = available_isas().back();
+  const Isa isa = raced_isas().back();
   json data{{"version", TILEWRIGHT_VERSION},
             {"date", today()},
             {"peers", peer_names()},

@@ -90,7 +90,7 @@ Race row_race(const std::string& name, Index rows, Index cols) {
 }  // namespace
 
 void add_rows(bool full) {
-  const Isa best = available_isas().back();
+  const Isa best = raced_isas().back();
   for (const char* name : {"softmax", "softmax_backward", "log_softmax", "layer_norm", "layer_norm_backward",
                            "rms_norm", "rms_norm_backward"})
     for (const auto& [rows, cols] :
@@ -123,7 +123,7 @@ void add_rows(bool full) {
 }
 
 void add_loss(bool) {
-  const Isa best = available_isas().back();
+  const Isa best = raced_isas().back();
   for (const Index n : {100, 1 << 16, 1 << 20}) {
     add_streaming("loss", "mse/n:" + std::to_string(n), best, 2, 1, n, 4, [n] {
       const auto a = arrays(3, n);

@@ -75,7 +75,7 @@ double step_flops(const std::vector<Index>& widths, Index batch) {
 void add_training(const std::string& name, const std::vector<Index>& widths, Index batch,
                   std::shared_ptr<Training> (*make)(), const char* torch) {
   for (const int threads : thread_counts()) {
-    Case c{"train", name, available_isas().back(), threads};
+    Case c{"train", name, raced_isas().back(), threads};
     c.flops = c.operations = step_flops(widths, batch);
     for (std::size_t i = 0; i + 1 < widths.size(); ++i)  // Adam's four arrays, three of them written
       c.bytes_read += 16.0 * static_cast<double>(widths[i] * widths[i + 1]);
