@@ -374,6 +374,8 @@ TEST(GemmBlocking, PacksWhatPays) {
   EXPECT_TRUE(blocking(48 * 14 + 1, 1000, good, good).pack_b);
   EXPECT_FALSE(blocking(12 * 14, 1000, good, page).pack_b);
   EXPECT_TRUE(blocking(12 * 14 + 1, 1000, good, page).pack_b);
+  EXPECT_TRUE(detail::gemm_blocking(25, 1000, 1000, 1, good, page, 6, 16, 4, caches).pack_b);
+  EXPECT_FALSE(detail::gemm_blocking(24, 1000, 1000, 1, good, page, 6, 16, 4, caches).pack_b);
   EXPECT_TRUE(blocking(1, 1000, good, along).pack_b);
   // One panel at a time when all of A fits into its block, a few when A would have to be packed for each.
   const auto one = blocking(90, 5000, good, along);

@@ -78,7 +78,10 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   // Operands that can be read where they are stay there while packing would not pay: A costs the same from both places
   // unless its rows crowd into few sets, and B's packing is shared by too few rows of tiles.
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
-  out.pack_b = b.layout != Layout::lanes_adjacent || m > (is_bad_stride(b.stride) ? 12 : 48) * mr;
+  // In place, rows of B that crowd come from the third level for every tile; a panel of one line is then read in less
+  // time than that takes.
+  const bool one_line = nr * element_bytes <= 64;
+  out.pack_b = b.layout != Layout::lanes_adjacent || m > (!is_bad_stride(b.stride) ? 48 : one_line ? 4 : 12) * mr;
   // Where there are enough columns for every thread, each packs those that it needs and waits for nobody; a panel is
   // packed when it is first met. When all of A fits, it is also met for the last time then, and one panel is kept;
   // columns of neighbours are then followed through all of k, unless A would have to be packed again for each.
