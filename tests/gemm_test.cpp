@@ -407,15 +407,18 @@ TEST(GemmEvenParts, CoverEverythingEvenly) {
   EXPECT_EQ(detail::EvenParts(0, 14).parts, 0);
 }
 
-TEST(GemmGrid, UsesThreadsAndPrefersRows) {
+TEST(GemmGrid, UsesThreadsAndReadsLittle) {
   using detail::gemm_grid;
   const auto grid = [](int threads, Index m, Index n) {
-    const auto g = gemm_grid(threads, m, n);
+    const auto g = gemm_grid(threads, m, n, 14, 32);
     return std::array<int, 2>{g.rows, g.cols};
   };
-  EXPECT_EQ(grid(2, 80, 80), (std::array<int, 2>{2, 1}));
+  EXPECT_EQ(grid(2, 80, 32), (std::array<int, 2>{2, 1}));
+  EXPECT_EQ(grid(2, 74, 32), (std::array<int, 2>{2, 1}));
+  // b is read once, not by both.
+  EXPECT_EQ(grid(2, 2, 128), (std::array<int, 2>{1, 2}));
   EXPECT_EQ(grid(2, 1, 80), (std::array<int, 2>{1, 2}));
-  EXPECT_EQ(grid(4, 2, 80), (std::array<int, 2>{2, 2}));
+  EXPECT_EQ(grid(4, 2, 80), (std::array<int, 2>{1, 4}));
   EXPECT_EQ(grid(1, 5, 5), (std::array<int, 2>{1, 1}));
   EXPECT_EQ(grid(64, 1, 1), (std::array<int, 2>{1, 1}));
 }

@@ -104,18 +104,19 @@ struct Grid {
   int rows, cols;
 };
 
-/// The grid whose busiest thread has the fewest tiles; among equals the one with more rows, since threads of one row of
-/// the grid each pack the same part of A.
-inline Grid gemm_grid(int threads, Index m_tiles, Index n_tiles) {
+/// The grid whose busiest thread has the fewest tiles of mr x nr; among equals the one whose threads read the least,
+/// then the one with more rows, since threads of one row of the grid each pack the same part of A.
+inline Grid gemm_grid(int threads, Index m_tiles, Index n_tiles, Index mr, Index nr) {
   Grid best{1, 1};
-  Index best_cost = m_tiles * n_tiles;
+  Index least_tiles = m_tiles * n_tiles, least_read = m_tiles * mr + n_tiles * nr;
   for (int rows = threads; rows >= 1; --rows) {
     const Index cols = std::min<Index>(threads / rows, std::max<Index>(n_tiles, 1));
-    const Index cost = ((m_tiles + rows - 1) / rows) * ((n_tiles + cols - 1) / cols);
-    if (cost < best_cost) {
-      best_cost = cost;
-      best = {rows, static_cast<int>(cols)};
-    }
+    const Index high = (m_tiles + rows - 1) / rows, wide = (n_tiles + cols - 1) / cols;
+    const Index tiles = high * wide, read = high * mr + wide * nr;
+    if (tiles > least_tiles || (tiles == least_tiles && read >= least_read)) continue;
+    least_tiles = tiles;
+    least_read = read;
+    best = {rows, static_cast<int>(cols)};
   }
   return best;
 }

@@ -197,7 +197,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
   const auto& [j0, nc, k0, kc, keep, last] = block;
   const GemmKernels<T>& kernels = *p.kernels;
   const Index mr = kernels.tile_rows, nr = kernels.tile_cols;
-  const Grid grid = gemm_grid(member.size, ceil_div(p.c.rows, mr), ceil_div(nc, nr));
+  const Grid grid = gemm_grid(member.size, ceil_div(p.c.rows, mr), ceil_div(nc, nr), mr, nr);
   if (member.rank >= grid.rows * grid.cols) return;
   const Range rows = Member{member.rank / grid.cols, grid.rows}.share(p.c.rows);
   const Range cols = Member{member.rank % grid.cols, grid.cols}.share(nc, nr);
