@@ -55,7 +55,8 @@ class Progress : public benchmark::BenchmarkReporter {
   bool ReportContext(const Context&) override { return true; }
 
   void ReportRuns(const std::vector<Run>&) override {
-    ++done_;
+    if (results().size() == done_) return;  // Google Benchmark's means and medians of what was reported
+    done_ = results().size();
     const Result& r = results().back();
     if (!r.error.empty()) {
       std::fprintf(stderr, "%s%s FAILED: %s\n", clear(), r.of.full_name().c_str(), r.error.c_str());

@@ -41,7 +41,8 @@ class TILEWRIGHT_API Executor {
 
 /// Threads of the library's own. The caller works, too, and takes over the parts that no other thread has begun, so a
 /// call never waits for a thread that the system does not run. A second caller at the same time works alone. Waiting
-/// threads look for work for 0.1 ms and then sleep. After fork the child starts threads of its own.
+/// threads look for work for 0.1 ms, one that came too late for the last call for 2 ms, and then sleep. After fork the
+/// child starts threads of its own.
 class TILEWRIGHT_API ThreadPool final : public Executor {
  public:
   /// The caller and threads - 1 others, started by the first call; fewer when the system refuses. Throws ValueError
