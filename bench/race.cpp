@@ -36,13 +36,15 @@ constexpr int kRepetitions = 9, kFewRepetitions = 5;
 constexpr double kLongCall = 0.05;
 /// Operands beyond this are set up once: pages lie everywhere anyway.
 constexpr double kLargeBytes = 64e6;
-/// Before each sample, untimed calls for this long: waiting threads may sleep by now.
-constexpr double kWarm = 1e-3;
+/// Before each sample on several threads, untimed calls for this long: waiting threads may sleep by now, and Linux puts
+/// a thread that wakes beside the one that woke it, on a core that is busy, when cores were mostly busy of late. It
+/// moves it after some milliseconds.
+constexpr double kWarm = 5e-3;
 
 /// After a peer: waiting threads of an OpenMP runtime or of a BLAS spin for a while (GCC's some 4 ms, OpenBLAS's 2^26
 /// cycles), and the next competitor must not run against them.
 void settle(int threads, const std::string& peer) {
-  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(peer.starts_with("openblas") ? 50 : 8));
+  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(peer.starts_with("openblas") ? 50 : 10));
 }
 
 double sample(const Call& call, long calls, int threads) {
