@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Whose threads run a call, and what the host may be up to meanwhile.
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cfenv>
 #include <chrono>
+#include <clocale>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -195,6 +199,52 @@ TEST(Executors, ThePoolSleepsBetweenCalls) {
   EXPECT_EQ(before.size(), 7U);
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_EQ(spent(), before);
+}
+
+/// What belongs to the host and must be afterwards as it was before: environment, locale, handlers of signals, the
+/// calling thread's affinity and signal mask, open files, the working directory.
+std::vector<std::string> state_of_host() {
+  std::vector<std::string> state;
+  for (char** e = environ; *e != nullptr; ++e) state.push_back(*e);
+  state.push_back(std::setlocale(LC_ALL, nullptr));
+  const auto add_bytes = [&](const void* data, std::size_t size) {
+    state.emplace_back(static_cast<const char*>(data), size);
+  };
+  for (int signal = 1; signal < 32; ++signal) {
+    struct sigaction action = {};
+    if (sigaction(signal, nullptr, &action) != 0) continue;
+    const auto handler = reinterpret_cast<std::uintptr_t>(action.sa_handler);
+    add_bytes(&handler, sizeof handler);
+    add_bytes(&action.sa_flags, sizeof action.sa_flags);
+  }
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  sched_getaffinity(0, sizeof cores, &cores);
+  add_bytes(&cores, sizeof cores);
+  sigset_t mask;
+  sigemptyset(&mask);
+  pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+  for (int signal = 1; signal < 32; ++signal) state.push_back(std::to_string(sigismember(&mask, signal)));
+  std::set<std::string> files;
+  for (const auto& file : std::filesystem::directory_iterator("/proc/self/fd")) files.insert(file.path().filename());
+  state.insert(state.end(), files.begin(), files.end());
+  state.push_back(std::filesystem::current_path().string());
+  return state;
+}
+
+TEST(HostState, IsLeftAsItWas) {
+  hash_of_calls(2);  // an OpenMP runtime may keep what it needs
+  for (Executor* executor : {&thread_pool(), &openmp_executor(), &serial_executor()}) {
+    const ExecutorScope scope(*executor);
+    hash_of_calls(3);
+    const auto before = state_of_host();
+    for (int i = 0; i < 5; ++i) {
+      errno = 77;
+      hash_of_calls(1 + i * 3);
+      EXPECT_EQ(errno, 77);
+    }
+    EXPECT_EQ(state_of_host(), before);
+  }
 }
 
 TEST(FloatState, OfTheHostChangesNothing) {

@@ -110,11 +110,15 @@ double quota_cores() {
 }  // namespace
 
 const CacheSizes& cache_sizes() noexcept {
-  static const CacheSizes sizes = read_cache_sizes();
+  static const CacheSizes sizes = [] {
+    const KeepErrno keep;
+    return read_cache_sizes();
+  }();
   return sizes;
 }
 
 Cores cores() noexcept {
+  const KeepErrno keep;
   Cores all = affinity_cores();
   all.quota = quota_cores();
   return all;
@@ -126,6 +130,7 @@ int usable_cores() noexcept {
 }
 
 std::string cpu_name() {
+  const KeepErrno keep;
   std::string name;
   if (std::FILE* file = std::fopen("/proc/cpuinfo", "re")) {
     char line[512];

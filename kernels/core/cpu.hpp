@@ -2,11 +2,24 @@
 // What the machine is: cores that may be used, and cache sizes. Read once; nothing is ever written.
 #pragma once
 
+#include <cerrno>
 #include <string>
 
 #include "tilewright/export.hpp"
 
 namespace tilewright::detail {
+
+/// While it lives, whatever asks the system may fail: errno is the caller's again afterwards.
+class KeepErrno {
+ public:
+  KeepErrno() noexcept : before_(errno) {}
+  ~KeepErrno() { errno = before_; }
+  KeepErrno(const KeepErrno&) = delete;
+  KeepErrno& operator=(const KeepErrno&) = delete;
+
+ private:
+  const int before_;
+};
 
 struct CacheSizes {
   Index l1_bytes;  // data, per core

@@ -8,6 +8,8 @@
 #include <memory>
 #include <new>
 
+#include "kernels/core/cpu.hpp"
+
 namespace tilewright {
 namespace {
 
@@ -23,7 +25,10 @@ void* allocate_aligned(std::size_t bytes) {
   const std::size_t size = (std::max<std::size_t>(bytes, 1) + kLine - 1) / kLine * kLine;
   void* memory = size < bytes ? nullptr : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (memory == nullptr) throw std::bad_alloc();
-  if (alignment == kHugePage) (void)madvise(memory, size, MADV_HUGEPAGE);
+  if (alignment == kHugePage) {
+    const detail::KeepErrno keep;
+    (void)madvise(memory, size, MADV_HUGEPAGE);
+  }
   return memory;
 }
 

@@ -179,6 +179,7 @@ ThreadPool::Team* ThreadPool::team() noexcept {
 }
 
 void ThreadPool::run(int parts, Part part, void* context) noexcept {
+  const detail::KeepErrno keep;  // waiting and waking set it
   Team* const team = threads_ > 1 && parts > 1 && parts <= kMaxThreads ? this->team() : nullptr;
   if (team == nullptr || team->busy.exchange(true, std::memory_order_acquire)) {
     for (int i = 0; i < parts; ++i) part(context, i);
