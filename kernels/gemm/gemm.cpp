@@ -99,9 +99,10 @@ bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const
               const GemmOptions<T>& o) {
   // Each extent first, so that their product does not overflow.
   if (a.cols > kSumBlock || a.cols == 0 || c.rows > kSmallWork || c.cols > kSmallWork) return false;
-  const Index work = c.rows * c.cols * a.cols;
+  const Index lanes = kernels.lanes, work = c.rows * c.cols * a.cols;
+  const Index padded = c.rows * ((c.cols + lanes - 1) & -lanes) * a.cols;  // as work_of() counts
   const bool alone =
-      o.num_threads == 1 || static_cast<double>(work) < 2 * kThreadWork * rate_of(kernels) || num_threads() == 1;
+      o.num_threads == 1 || static_cast<double>(padded) < 2 * kThreadWork * rate_of(kernels) || num_threads() == 1;
   return work > 0 && work <= kSmallWork && alone && o.residual.col_stride == 1 && o.saved.col_stride == 1 &&
          o.pre_activation.col_stride == 1;
 }
