@@ -13,7 +13,7 @@ template <class T>
 class FetchRuns {
  public:
   static constexpr Index kLine = 64 / Index{sizeof(T)};
-  FetchRuns(const T* first, Index stride, Index run) : at_(first), stride_(stride), run_(run) {}
+  TILEWRIGHT_MEMBER FetchRuns(const T* first, Index stride, Index run) : at_(first), stride_(stride), run_(run) {}
   template <int kLines>
   TILEWRIGHT_MEMBER void fetch() {
 #pragma GCC unroll 16
@@ -23,7 +23,7 @@ class FetchRuns {
     done_ = 0;
     at_ += stride_;
   }
-  void restart(const T* first) {
+  TILEWRIGHT_MEMBER void restart(const T* first) {
     at_ = first;
     done_ = 0;
   }
@@ -33,11 +33,9 @@ class FetchRuns {
   Index stride_, run_, done_ = 0;
 };
 
-/// Cache lines that so many registers span, at least one.
+/// Cache lines that so many registers span.
 template <int kRegisters, class T, class A>
-inline constexpr int kLinesOf = kRegisters* kLanes<T, A>* static_cast<int>(sizeof(T)) <= 64
-                                    ? 1
-                                    : kRegisters* kLanes<T, A>* static_cast<int>(sizeof(T)) / 64;
+inline constexpr int kLinesOf = (kRegisters * kLanes<T, A> * static_cast<int>(sizeof(T)) + 63) / 64;
 
 /// B's rows are neighbours: eight of them at a time, the sums of all columns waiting in the first-level cache. One or
 /// two rows of A leave it to the hardware to fetch, which follows eight long runs well while little else is read; with
