@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // tilewright_bench [options] [Google Benchmark's own options]
-//   --suite NAME      gemm, map, rows, loss, update or train, every case; may be repeated. By default a selection of
-//   all
+//   --suite NAME      every case of gemm, map, rows, loss, update or train; may be repeated. By default some of all
 //   --full            every case of every suite
 //   --threads N       1, 2, 4 ... N threads; by default as many as the library uses
 //   --report BASE     writes BASE.html and BASE.md

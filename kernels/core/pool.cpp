@@ -20,8 +20,8 @@ constexpr std::size_t kLine = 64;
 /// Threads look for the next job this long before they sleep: longer than what lies between the calls of a training
 /// step, shorter than anybody notices. Waking a sleeping thread takes 5 to 50 microseconds.
 constexpr std::chrono::microseconds kPatience{100};
-/// One that came too late to find a part looks for so long once: where waking takes longer than a part (a virtual
-/// machine's halted core needs up to a millisecond), it would be late for every call.
+/// One that came too late to find a part looks for so long once: where it waits for a core
+/// longer than a part takes, it would be late for every call.
 constexpr std::chrono::microseconds kPatienceWhenLate{2000};
 
 void pause() noexcept {

@@ -5,6 +5,7 @@
 #include "kernels/core/check.hpp"
 #include "kernels/core/profile.hpp"
 #include "kernels/gemm/product.hpp"
+#include "kernels/gemm/small.hpp"
 
 namespace tilewright {
 namespace detail {

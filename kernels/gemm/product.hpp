@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The ways through a checked product. docs/gemm.md has the picture of the loops.
 //
-//   SmallProduct                a few tiles, one thread
+//   SmallProduct                a few tiles, one thread (small.hpp)
 //   run -> long_product         few outputs, long k: threads share k
 //       -> few_rows_product     up to eight rows: b is read once, where it is
 //       -> shared_product       threads pack b together
@@ -145,9 +145,9 @@ BlockOfB<T> block_of_b(const Problem<T>& p, const Plan<T>& plan, const Block<T>&
 template <class T>
 inline constexpr Index kLastOfLine = kLineOf<T> - 1;
 
-/// A panel of b from column j in the block of k that begins at k0, where the caller has it.
+/// To be fetched: a panel of b from column j in the block of k that begins at k0, where the caller has it.
 template <class T>
-Stream<T> columns_of_b(const Problem<T>& p, const Plan<T>& plan, Index j, Index k0) {
+Stream<T> next_panel_of_b(const Problem<T>& p, const Plan<T>& plan, Index j, Index k0) {
   const Index kc = std::min(kSumBlock, p.a.cols - k0), nr = p.kernels->tile_cols;
   if (p.packed_b != nullptr) {
     const BlockOfB<T> b = block_of_b(p, plan, Block<T>{0, 0, k0, kc, T(0), false}, static_cast<const T*>(nullptr));
@@ -161,9 +161,9 @@ Stream<T> columns_of_b(const Problem<T>& p, const Plan<T>& plan, Index j, Index 
   return {from, step, run, p.b.col_stride - run * step};
 }
 
-/// The given rows of a in the block of k that begins at k0, part `part` of `parts`.
+/// To be fetched: the given rows of a in the block of k that begins at k0, part `part` of `parts`.
 template <class T>
-Stream<T> rows_of_a(const Problem<T>& p, const Plan<T>& plan, Range rows, Index k0, Index part, Index parts) {
+Stream<T> next_rows_of_a(const Problem<T>& p, const Plan<T>& plan, Range rows, Index k0, Index part, Index parts) {
   if (plan.a_layout == Layout::strided) return {};
   const bool along = plan.a_layout == Layout::steps_adjacent;
   const Index height = rows.end - rows.first, kc = std::min(kSumBlock, p.a.cols - k0);
@@ -226,11 +226,11 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
       if (last_panel && last_block) {
         const Index j_after = last ? j0 + nc : j0 + cols.first;
         if ((plan.own_b || !plan.pack_b) && j_after < columns.end)
-          next_b = columns_of_b(p, plan, j_after, last ? 0 : k0 + kc);
+          next_b = next_panel_of_b(p, plan, j_after, last ? 0 : k0 + kc);
       } else if (plan.pack_b && (i > 0 || last_panel || !plan.own_b)) {
         next_b = {b.at(last_panel ? cols.first : j + nr, kc), nr, kc, 0};
       } else {
-        next_b = columns_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
+        next_b = next_panel_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
       }
       Index first = tiles.first(blocks.first(i));
       for (Index t = blocks.first(i), place = 0; t < blocks.first(i + 1); ++t, ++place) {  // first loop: rows of a
@@ -240,8 +240,8 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
         if (place == 0)
           tile.next = next_b;
         else if (last_panel && !(last && last_block))
-          tile.next = rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
-                                blocks.size(i) - 1);
+          tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
+                                     blocks.size(i) - 1);
         compute_tile(p, micro_for(kernels, ra.along, height, width), tile, row, j0 + j, height, last);
         first = end;
       }
@@ -376,91 +376,6 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     for (Index j = columns.first; j < columns.end; j += chunk) block(j, k0, kc, keep, last);
   });
 }
-
-/// The longest k for which SmallProduct packs b, on the stack.
-inline constexpr Index kSmallPanel = 128;
-
-/// A product for one thread that fits(): tile after tile and nothing else, because for a few tiles everything else
-/// would take longer than they do.
-template <class T>
-struct SmallProduct {
-  using Micro = typename GemmKernels<T>::Micro;
-  const GemmKernels<T>* kernels;
-  Tile<T> tile;  // everything but the addresses
-  Index rows, cols;
-  bool packs_b;
-  void (*tiny)(const Tile<T>&, Index rows) noexcept;  // for all of it, or null
-  EvenParts tiles;
-  Micro whole[2], last[2];  // for a panel of full width and for the last one; for taller and other tiles
-
-  /// Whether k is one block, and operands can be read in place.
-  static bool fits(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
-                   const MatrixView<T>& c) {
-    return (c.col_stride == 1 || c.cols == 1) && (a.col_stride == 1 || a.row_stride == 1) &&
-           (b.col_stride == 1 || b.cols == 1 || (b.row_stride == 1 && a.cols <= kSmallPanel)) &&
-           !worth_turning(kernels, a, c);
-  }
-
-  SmallProduct(const GemmKernels<T>& k, const MatrixView<const T>& a, const MatrixView<const T>& b,
-               const MatrixView<T>& c, T alpha, T beta)
-      : kernels(&k),
-        tile{nullptr, a.row_stride, a.col_stride, nullptr, b.row_stride, a.cols,
-             nullptr, c.row_stride, c.cols,       alpha,   beta},
-        rows(c.rows),
-        cols(c.cols),
-        packs_b(b.col_stride != 1 && b.cols != 1),
-        tiny(nullptr),
-        tiles(0, 1),
-        b_stride_(b.col_stride) {
-    const bool along = a.col_stride == 1;
-    if (packs_b) tile.b_k_stride = k.tile_cols;
-    if (a.cols <= kTinySteps && cols <= k.lanes && rows >= kTinyRows && beta == T(0))
-      tiny = k.tiny[along][2 * cols <= k.lanes][a.cols - 1];
-    if (tiny != nullptr) return;
-    tiles = EvenParts(rows, k.tile_rows);
-    const Index tall = tiles.each + (tiles.more > 0 ? 1 : 0), rest = cols % k.tile_cols;
-    const Index width = rest == 0 ? k.tile_cols : rest;
-    last[0] = micro_for(k, along, tall, width);
-    last[1] = micro_for(k, along, tiles.each, width);
-    if (cols <= k.tile_cols) return;
-    whole[0] = micro_for(k, along, tall, k.tile_cols);
-    whole[1] = micro_for(k, along, tiles.each, k.tile_cols);
-  }
-
-  /// Uses up this object's tile.
-  [[gnu::always_inline]] void compute(const T* a, const T* b, T* c) noexcept { compute(tile, a, b, c); }
-  void operator()(const T* a, const T* b, T* c) const noexcept {
-    Tile<T> t = tile;
-    compute(t, a, b, c);
-  }
-
- private:
-  [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
-    T panel[kSmallPanel * kMaxTileCols];
-    for (Index j = 0; j < cols; j += kernels->tile_cols) {
-      const bool is_last = j + kernels->tile_cols >= cols;
-      t.cols = is_last ? cols - j : kernels->tile_cols;
-      t.b = packs_b ? panel : b + j;
-      if (packs_b) kernels->pack_columns(b + j * b_stride_, b_stride_, t.cols, t.k, panel);
-      t.a = a;
-      t.c = c + j;
-      if (tiny != nullptr) return tiny(t, rows);
-      const Micro* micro = is_last ? last : whole;
-      for (Index part = 0; part < tiles.parts; ++part) {
-        const bool tall = part < tiles.more;
-        micro[tall ? 0 : 1](t);
-        const Index height = tiles.each + (tall ? 1 : 0);
-        t.a += height * t.a_row_stride;
-        t.c += height * t.c_row_stride;
-      }
-    }
-  }
-
-  Index b_stride_;
-};
-
-/// Up to this many multiply-adds a product counts as small. Beyond, what SmallProduct leaves out pays.
-inline constexpr Index kSmallWork = 100 * 100 * 100;
 
 /// Multiply-adds of one thread in a nanosecond: one register in a cycle of 3 GHz.
 template <class T>

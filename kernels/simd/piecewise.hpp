@@ -48,7 +48,7 @@ TILEWRIGHT_INLINE Vec<float, A> load_quads(Address address, int lane, int first)
 }
 
 /// The row of a table that each lane has chosen, by its index % 32. AVX-512 has an instruction for a column of 32;
-/// elsewhere whole rows are loaded and transposed, which is three times as fast as gathering each column.
+/// elsewhere whole rows are loaded and transposed, which was four times as fast as gathering each column (avx2, Zen 5).
 template <class Table, class A>
 class ChosenRows {
  public:

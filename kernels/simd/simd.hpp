@@ -325,7 +325,7 @@ TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[32], Vec<std::int32_
 #endif
 #if defined(__AVX2__)
   if constexpr (kIsAvx2<A>) {
-    // Four tables of eight, chosen by the next two bits: gathers take twice as long, and on some Intel CPUs ten times.
+    // Four tables of eight, chosen by the next two bits: gathers took three times as long (Zen 5).
     const auto of_eight = [&](int first) __attribute__((always_inline)) {
       return _mm256_permutevar8x32_ps(_mm256_load_ps(table + first), row.data);
     };
