@@ -262,7 +262,8 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
   check_view("gemm_strided_batched", "b", b);
   check(a, b.rows, b.cols, c, o);
   check_batch_options("gemm_strided_batched", o);
-  if (count > 1 && c_step == 0) throw ShapeError("gemm_strided_batched: c_step is 0: the products would overlap");
+  if (count > 1 && c_step == 0 && !c.empty())
+    throw ShapeError("gemm_strided_batched: c_step is 0: the products would overlap");
   batch_any<T>(count, o, [&](Index i) {
     Item<T> it{a, b, c};
     it.a.data += i * a_step;
