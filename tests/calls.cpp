@@ -22,10 +22,14 @@ std::uint64_t next(std::uint64_t& state) {  // SplitMix64 (Steele, Lea, Flood: O
 double value_of(std::uint64_t word, Values values) {
   const double u = static_cast<double>(word >> 40) * 0x1p-24;
   switch (values) {
-    case Values::positive: return 0.1 + 2 * u;
-    case Values::probability: return 0.01 + 0.98 * u;
-    case Values::sign: return word % 2 == 0 ? 1 : -1;
-    case Values::any: break;
+    case Values::positive:
+      return 0.1 + 2 * u;
+    case Values::probability:
+      return 0.01 + 0.98 * u;
+    case Values::sign:
+      return word % 2 == 0 ? 1 : -1;
+    case Values::any:
+      break;
   }
   return word % 16 == 0 ? 0 : 4 * u - 2;
 }
@@ -51,13 +55,16 @@ std::uint64_t Operands::bits() { return next(structure_); }
 Index Operands::extent(Index most) {
   const std::uint64_t word = bits();
   switch (word % 32) {
-    case 0: return 0;
+    case 0:
+      return 0;
     case 1:
-    case 2: return 1;
+    case 2:
+      return 1;
     case 3:  // beyond a register, a tile, a line
       if (most >= 40) return 64 + static_cast<Index>(word >> 32) % 70;
       [[fallthrough]];
-    default: return 1 + static_cast<Index>(word >> 32) % most;
+    default:
+      return 1 + static_cast<Index>(word >> 32) % most;
   }
 }
 
@@ -80,7 +87,8 @@ Operand& Operands::add(const char* name, Role role, Index rows, Index cols, cons
   const bool scattered = placement_ == Placement::scattered;
   if (scattered && !is_span) {
     const bool turned = want.layout == Layout::columns || (want.layout == Layout::any && next(where_) % 3 == 0);
-    const Index along = want.layout == Layout::any && next(where_) % 4 == 0 ? 2 + static_cast<Index>(next(where_) % 2) : 1;
+    const Index along =
+        want.layout == Layout::any && next(where_) % 4 == 0 ? 2 + static_cast<Index>(next(where_) % 2) : 1;
     const Index inner = turned ? rows : cols;
     const Index across = std::max<Index>(1, inner * along) + static_cast<Index>(next(where_) % 10);
     o.row_stride = turned ? along : across;
@@ -204,6 +212,8 @@ namespace {
 
 constexpr Want kRows{.layout = Layout::rows};
 constexpr Want kPositive{.values = Values::positive};
+constexpr Want kOptional{.optional = true};
+constexpr Want kOptionalRows{.layout = Layout::rows, .optional = true};
 constexpr Want kSigns{.values = Values::sign};
 constexpr Want kProbabilities{.values = Values::probability};
 
@@ -327,10 +337,17 @@ struct Extents {
 Extents product_extents(Operands& o) {
   Extents e{o.extent(), o.extent(), o.extent()};
   switch (o.bits() % 64) {
-    case 0: e.k = 500 + o.extent(1100); break;
-    case 1: e = {1 + o.extent(8), 100 + o.extent(300), 100 + o.extent(200)}; break;
-    case 2: e = {100 + o.extent(100), 100 + o.extent(100), 50 + o.extent(50)}; break;
-    default: break;
+    case 0:
+      e.k = 500 + o.extent(1100);
+      break;
+    case 1:
+      e = {1 + o.extent(8), 100 + o.extent(300), 100 + o.extent(200)};
+      break;
+    case 2:
+      e = {100 + o.extent(100), 100 + o.extent(100), 50 + o.extent(50)};
+      break;
+    default:
+      break;
   }
   return e;
 }
@@ -345,22 +362,22 @@ GemmOptions<T> numbers(Operands& o) {
 }
 
 template <class T>
-MatrixView<T> result(Operands& o, const GemmOptions<T>& options, const char* name, Index m, Index n) {
-  return options.beta == 0 ? o.out<T>(name, m, n) : o.updated<T>(name, m, n);
+MatrixView<T> result(Operands& o, const GemmOptions<T>& options, Index m, Index n, const Want& want = {}) {
+  return options.beta == 0 ? o.out<T>("c", m, n, want) : o.updated<T>("c", m, n, want);
 }
 
 /// What the options of a full product can have; `b_sums` where they are allowed.
 template <class T>
 void extras(Operands& o, GemmOptions<T>& options, const Extents& e, bool a_sums, bool b_sums) {
-  if (o.maybe()) options.bias = o.in<T>("bias", e.n);
+  if (o.maybe()) options.bias = o.in<T>("bias", e.n, kOptional);
   if (o.maybe()) options.activation = any_activation(o);
-  if (o.maybe(4)) options.residual = o.in<T>("residual", e.m, e.n);
+  if (o.maybe(4)) options.residual = o.in<T>("residual", e.m, e.n, kOptional);
   if (o.maybe(4))
-    options.saved = o.in<T>("saved", e.m, e.n);
+    options.saved = o.in<T>("saved", e.m, e.n, kOptional);
   else if (o.maybe(4))
-    options.pre_activation = o.out<T>("pre_activation", e.m, e.n);
+    options.pre_activation = o.out<T>("pre_activation", e.m, e.n, kOptional);
   const auto sums = [&](const char* name, Index count) {
-    return options.beta == 0 ? o.out<T>(name, count) : o.updated<T>(name, count);
+    return options.beta == 0 ? o.out<T>(name, count, kOptional) : o.updated<T>(name, count, kOptional);
   };
   if (a_sums) options.a_row_sums = sums("a_row_sums", e.m);
   if (b_sums) options.b_column_sums = sums("b_column_sums", e.n);
@@ -373,7 +390,7 @@ void products(Operands& o) {
   const bool plain = o.maybe(), a_sums = !plain && o.maybe(4), b_sums = !plain && o.maybe(4);
   const auto a = o.in<T>("a", e.m, e.k, {.layout = a_sums ? Layout::columns : Layout::any});
   const auto b = o.in<T>("b", e.k, e.n, {.layout = b_sums ? Layout::rows : Layout::any});
-  const auto c = result(o, options, "c", e.m, e.n);
+  const auto c = result(o, options, e.m, e.n);
   if (!plain) extras(o, options, e, a_sums, b_sums);
   o.call([&] { return gemm(a, b, c, options), 0.0; });
 }
@@ -385,7 +402,7 @@ void packed_products(Operands& o) {
   const bool plain = o.maybe(), a_sums = !plain && o.maybe(4);
   const auto a = o.in<T>("a", e.m, e.k, {.layout = a_sums ? Layout::columns : Layout::any});
   const auto b = o.in<T>("b", e.k, e.n);
-  const auto c = result(o, options, "c", e.m, e.n);
+  const auto c = result(o, options, e.m, e.n);
   if (!plain) extras(o, options, e, a_sums, false);
   o.call([&] { return gemm(a, PackedMatrix<T>(b), c, options), 0.0; });
 }
@@ -399,7 +416,7 @@ void batches(Operands& o) {
     const Extents e{o.extent(), o.extent(), o.extent()};
     a.push_back(o.in<T>("a", e.m, e.k));
     b.push_back(o.in<T>("b", e.k, e.n));
-    c.push_back(result(o, options, "c", e.m, e.n));
+    c.push_back(result(o, options, e.m, e.n, {.may_overlap = i > 0}));
   }
   o.call([&] { return gemm_batched(a, b, c, options), 0.0; });
 }
@@ -411,7 +428,7 @@ void strided_batches(Operands& o) {
   GemmOptions<T> options = numbers<T>(o);
   const Want below{.layout = Layout::rows, .free_rows = true};
   const auto a = o.in<T>("a", count * m, k, below), b = o.in<T>("b", count * k, n, below);
-  const auto c = options.beta == 0 ? o.out<T>("c", count * m, n, below) : o.updated<T>("c", count * m, n, below);
+  const auto c = result(o, options, count * m, n, below);
   o.call([&] {
     const auto first = [&](auto view, Index rows) {
       if (view.rows == count * rows) view.rows = rows;  // a mistake stays one
@@ -428,7 +445,7 @@ void plans(Operands& o) {
   const Extents e{o.extent(), o.extent(), o.extent()};
   const GemmOptions<T> options = numbers<T>(o);
   const auto a = o.in<T>("a", e.m, e.k), b = o.in<T>("b", e.k, e.n);
-  const auto c = result(o, options, "c", e.m, e.n);
+  const auto c = result(o, options, e.m, e.n, {.may_overlap = true});
   o.call([&] { return GemmPlan<T>(a, b, c, options)(a.data, b.data, c.data), 0.0; });
 }
 
@@ -481,7 +498,7 @@ void of_rows_backward(Operands& o) {
 template <auto Operation, class Out = float>
 void number_of_rows(Operands& o) {
   const Index m = o.extent(), n = o.at_least_one(200);
-  const auto x = o.in("x", m, n, {.layout = Layout::rows});
+  const auto x = o.in("x", m, n, {.layout = Layout::rows, .free_cols = true});
   const auto out = o.out<Out>("out", m);
   o.call([&] { return Operation(x, out, o.threads()), 0.0; });
 }
@@ -489,7 +506,7 @@ void number_of_rows(Operands& o) {
 void variances(Operands& o) {
   const Index m = o.extent(), n = o.at_least_one(200);
   const double correction = o.maybe() ? 1 : 0;
-  const auto x = o.in("x", m, n, kRows);
+  const auto x = o.in("x", m, n, {.layout = Layout::rows, .free_cols = true});
   const auto out = o.out("out", m);
   o.call([&] { return row_variance(x, out, correction, o.threads()), 0.0; });
 }
@@ -514,7 +531,7 @@ void layer_norms(Operands& o) {
 void layer_norms_backward(Operands& o) {
   const Index m = o.extent(), n = o.extent(200);
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
-  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kRows);
+  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto gamma = maybe_in(o, "gamma", n);
   const auto mean = o.in("mean", m), rstd = o.in("rstd", m, kPositive);
   const auto dgamma = maybe_out(o, "dgamma", n), dbeta = maybe_out(o, "dbeta", n);
@@ -533,7 +550,7 @@ void rms_norms(Operands& o) {
 void rms_norms_backward(Operands& o) {
   const Index m = o.extent(), n = o.extent(200);
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
-  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kRows);
+  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto gamma = maybe_in(o, "gamma", n);
   const auto rstd = o.in("rstd", m, kPositive);
   const auto dgamma = maybe_out(o, "dgamma", n);
@@ -561,7 +578,7 @@ void group_norms(Operands& o) {
 void group_norms_backward(Operands& o) {
   const auto [m, n, groups] = any_groups(o);
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
-  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kRows);
+  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto gamma = maybe_in(o, "gamma", groups.channels);
   const auto mean = o.in("mean", m * groups.groups), rstd = o.in("rstd", m * groups.groups, kPositive);
   const auto dgamma = maybe_out(o, "dgamma", groups.channels), dbeta = maybe_out(o, "dbeta", groups.channels);
@@ -592,7 +609,7 @@ void batch_norms_inference(Operands& o) {
 void batch_norms_backward(Operands& o) {
   const Index m = o.at_least_one(), n = o.extent(100);
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
-  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kRows);
+  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto gamma = maybe_in(o, "gamma", n);
   const auto mean = o.in("mean", n), rstd = o.in("rstd", n, kPositive);
   const auto dgamma = maybe_out(o, "dgamma", n), dbeta = maybe_out(o, "dbeta", n);
@@ -611,7 +628,7 @@ void prelus_backward(Operands& o) {
   const Index m = o.extent(), n = o.extent(100), slopes = o.maybe() ? 1 : n;
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
   const auto slope = o.in("slope", slopes);
-  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kRows);
+  const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto dslope = maybe_out(o, "dslope", slopes);
   o.call([&] { return prelu_backward(x, dy, slope, dx, dslope, o.threads()), 0.0; });
 }
@@ -622,12 +639,13 @@ Reduction any_reduction(Operands& o) { return static_cast<Reduction>(o.bits() % 
 
 LossOptions loss_options(Operands& o, Index m, Index n) {
   LossOptions options{.reduction = any_reduction(o)};
-  if (o.maybe()) options.weight = o.in("weight", m, n, kPositive);
-  if (options.reduction == Reduction::none || o.maybe()) options.values = o.out("values", m, n);
+  if (o.maybe()) options.weight = o.in("weight", m, n, {.values = Values::positive, .optional = true});
+  if (options.reduction == Reduction::none || o.maybe())
+    options.values = o.out("values", m, n, {.optional = options.reduction != Reduction::none});
   return options;
 }
 
-MatrixView<float> maybe_gradient(Operands& o, const char* name, MatrixView<const float> x, Want want = {}) {
+MatrixView<float> maybe_gradient(Operands& o, const char* name, MatrixView<const float> x, Want want = kOptional) {
   return o.maybe() ? o.out_or(name, x, want) : MatrixView<float>{};
 }
 
@@ -681,16 +699,17 @@ ClassLossOptions class_options(Operands& o, Index m, Index n, bool smoothing) {
   if (o.maybe()) options.weight = o.in("weight", n, kPositive);
   if (o.maybe(4)) options.ignore_index = 0;
   if (smoothing && o.maybe()) options.label_smoothing = o.number(0, 1);
-  if (options.reduction == Reduction::none || o.maybe()) options.values = o.out("values", m);
+  if (options.reduction == Reduction::none || o.maybe())
+    options.values = o.out("values", m, {.optional = options.reduction != Reduction::none});
   return options;
 }
 
 void cross_entropies(Operands& o) {
   const Index m = o.extent(), n = o.at_least_one(200);
-  const auto x = o.in("x", m, n, kRows);
+  const auto x = o.in("x", m, n, {.layout = Layout::rows, .free_cols = true});
   const auto classes = o.ids("classes", m, n);
   const ClassLossOptions options = class_options(o, m, n, true);
-  const auto dx = maybe_gradient(o, "dx", x, kRows);
+  const auto dx = maybe_gradient(o, "dx", x, kOptionalRows);
   o.call([&] { return cross_entropy_loss(x, classes, dx, options, o.threads()); });
 }
 
@@ -699,13 +718,13 @@ void cross_entropies_of_probabilities(Operands& o) {
   const auto x = o.in("x", m, n, kRows);
   const auto target = o.in("target", m, n, {.layout = Layout::rows, .values = Values::probability});
   ClassLossOptions options = class_options(o, m, n, true);
-  const auto dx = maybe_gradient(o, "dx", x, kRows);
+  const auto dx = maybe_gradient(o, "dx", x, kOptionalRows);
   o.call([&] { return cross_entropy_loss(x, target, dx, options, o.threads()); });
 }
 
 void nlls(Operands& o) {
   const Index m = o.extent(), n = o.at_least_one();
-  const auto x = o.in("x", m, n);
+  const auto x = o.in("x", m, n, {.free_cols = true});
   const auto classes = o.ids("classes", m, n);
   const ClassLossOptions options = class_options(o, m, n, false);
   const auto dx = maybe_gradient(o, "dx", x);
@@ -717,8 +736,8 @@ void linear_cross_entropies(Operands& o) {
   const auto x = o.in("x", m, features), w = o.in("w", n, features, {.free_rows = true});
   const auto classes = o.ids("classes", m, n);
   const ClassLossOptions options = class_options(o, m, n, true);
-  const auto dx = o.maybe() ? o.out("dx", m, features) : MatrixView<float>{};
-  const auto dw = o.maybe() ? o.out("dw", n, features) : MatrixView<float>{};
+  const auto dx = o.maybe() ? o.out("dx", m, features, kOptional) : MatrixView<float>{};
+  const auto dw = o.maybe() ? o.out("dw", n, features, kOptional) : MatrixView<float>{};
   o.call([&] { return linear_cross_entropy_loss(x, w, classes, dx, dw, options, o.threads()); });
 }
 
@@ -727,9 +746,10 @@ void cosine_embeddings(Operands& o) {
   const auto x = o.in("x", m, n, kRows), y = o.in("y", m, n, kRows);
   const auto target = o.in("target", m, kSigns);
   ClassLossOptions options{.reduction = any_reduction(o)};
-  if (options.reduction == Reduction::none || o.maybe()) options.values = o.out("values", m);
-  const auto dx = o.maybe() ? o.out("dx", m, n, kRows) : MatrixView<float>{};
-  const auto dy = o.maybe() ? o.out("dy", m, n, kRows) : MatrixView<float>{};
+  if (options.reduction == Reduction::none || o.maybe())
+    options.values = o.out("values", m, {.optional = options.reduction != Reduction::none});
+  const auto dx = o.maybe() ? o.out("dx", m, n, kOptionalRows) : MatrixView<float>{};
+  const auto dy = o.maybe() ? o.out("dy", m, n, kOptionalRows) : MatrixView<float>{};
   o.call([&] { return cosine_embedding_loss(x, y, target, dx, dy, 0.2, options, o.threads()); });
 }
 
@@ -827,17 +847,17 @@ void penalties(Operands& o) {
 }
 
 void clips_by_value(Operands& o) {
-  const auto g = o.updated("gradients", parameters_of(o));
+  const auto g = o.updated("gradients", parameters_of(o), {.free_cols = true});
   o.call([&] { return clip_value(g, 0.5, o.threads()), 0.0; });
 }
 
 void norms(Operands& o) {
-  const auto x = o.in("x", parameters_of(o));
+  const auto x = o.in("x", parameters_of(o), {.free_cols = true});
   o.call([&] { return norm(x, o.threads()); });
 }
 
 void clips_by_norm(Operands& o) {
-  const auto g = o.updated("gradients", parameters_of(o));
+  const auto g = o.updated("gradients", parameters_of(o), {.free_cols = true});
   o.call([&] { return clip_norm(g, 0.5, o.threads()); });
 }
 
@@ -845,19 +865,19 @@ void clips_by_norm(Operands& o) {
 
 void uniform_fills(Operands& o) {
   const RandomStream stream{o.bits(), o.bits()};
-  const auto out = o.out("out", parameters_of(o));
+  const auto out = o.out("out", parameters_of(o), {.free_cols = true});
   o.call([&] { return fill_uniform(out, stream, -1, 3), 0.0; });
 }
 
 void normal_fills(Operands& o) {
   const RandomStream stream{o.bits(), o.bits()};
-  const auto out = o.out("out", parameters_of(o));
+  const auto out = o.out("out", parameters_of(o), {.free_cols = true});
   o.call([&] { return fill_normal(out, stream, -1, 3), 0.0; });
 }
 
 void permutations(Operands& o) {
   const RandomStream stream{o.bits(), o.bits()};
-  const auto out = o.out<Index>("out", o.extent(300));
+  const auto out = o.out<Index>("out", o.extent(300), {.free_cols = true});
   o.call([&] { return fill_permutation(out, stream), 0.0; });
 }
 

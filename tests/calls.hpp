@@ -40,8 +40,12 @@ enum class Values { any, positive, probability, sign };
 struct Want {
   Layout layout = Layout::any;
   Values values = Values::any;
-  /// More rows than the others tell would be no mistake.
-  bool free_rows = false;
+  /// More rows, or columns, than the others tell would be no mistake.
+  bool free_rows = false, free_cols = false;
+  /// Without memory it is not wanted.
+  bool optional = false;
+  /// Whether it overlaps the first operand is not looked at.
+  bool may_overlap = false;
 };
 
 /// A matrix somewhere in a page set of its own.
@@ -123,12 +127,15 @@ class Operands {
   }
   /// Numbers in [0, bound).
   std::span<const Index> ids(const char* name, Index count, Index bound);
-  /// An output that may be the given input.
+  /// An output of the given input's shape, that may be in its place.
   template <class T>
   MatrixView<T> out_or(const char* name, MatrixView<const T> x, Want want = {}) {
     if (reuses(reinterpret_cast<const char*>(x.data)))
       return {const_cast<T*>(x.data), x.rows, x.cols, x.row_stride, x.col_stride};
-    return out<T>(name, x.rows, x.cols, want);
+    Index rows = x.rows, cols = x.cols;
+    for (const Operand& o : operands_)
+      if (o.data == reinterpret_cast<const char*>(x.data)) rows = o.rows, cols = o.cols;  // x may be a mistake
+    return out<T>(name, rows, cols, want);
   }
 
   /// Runs the operation; its result counts as an output.
@@ -157,15 +164,32 @@ class Operands {
   void spoil(MatrixView<T>& view) const {
     constexpr Index kEndless = Index{1} << 62;
     switch (mistake_) {
-      case Mistake::null_data: view.data = nullptr; break;
-      case Mistake::negative_rows: view.rows = -1; break;
-      case Mistake::negative_cols: view.cols = -1; break;
-      case Mistake::more_rows: ++view.rows; break;
-      case Mistake::more_cols: ++view.cols; break;
-      case Mistake::endless_stride: view.row_stride = kEndless; break;
-      case Mistake::overlaps_itself: view.row_stride = 0; break;
-      case Mistake::overlaps_input: view.data = reinterpret_cast<T*>(operands_[0].data) + 1; break;
-      case Mistake::none: break;
+      case Mistake::null_data:
+        view.data = nullptr;
+        break;
+      case Mistake::negative_rows:
+        view.rows = -1;
+        break;
+      case Mistake::negative_cols:
+        view.cols = -1;
+        break;
+      case Mistake::more_rows:
+        ++view.rows;
+        break;
+      case Mistake::more_cols:
+        ++view.cols;
+        break;
+      case Mistake::endless_stride:
+        view.row_stride = kEndless;
+        break;
+      case Mistake::overlaps_itself:
+        view.row_stride = 0;
+        break;
+      case Mistake::overlaps_input:
+        view.data = reinterpret_cast<T*>(operands_[0].data) + 1;
+        break;
+      case Mistake::none:
+        break;
     }
   }
   template <class T>

@@ -7,6 +7,7 @@
 #include <map>
 #include <thread>
 
+#include "kernels/core/check.hpp"
 #include "tests/calls.hpp"
 #include "tests/support.hpp"
 
@@ -44,6 +45,114 @@ TEST(Calls, TouchOnlyTheirOperandsAndDependOnNothingElse) {
     ASSERT_EQ(scattered.damage(), "") << title(seed, scattered);
     ASSERT_EQ(scattered.hash(), want) << title(seed, scattered);
   }
+}
+
+/// A mistake that a call must notice, if its operand can have it.
+bool matters(const Operand& o, const Operand& first, std::size_t which, Mistake mistake) {
+  const bool empty = o.rows == 0 || o.cols == 0, written = o.role != Role::input;
+  switch (mistake) {
+    case Mistake::none:
+      return false;
+    case Mistake::null_data:
+      return !empty && !o.want.optional;
+    case Mistake::negative_rows:
+    case Mistake::negative_cols:
+      return !o.is_span;
+    case Mistake::more_rows:
+      return !o.is_span && !o.want.free_rows;
+    case Mistake::more_cols:
+      return !o.want.free_cols;
+    case Mistake::endless_stride:
+      return !o.is_span && o.cols > 0 && o.rows > 2;
+    case Mistake::overlaps_itself:
+      return !o.is_span && written && o.cols > 0 && o.rows > 1;
+    case Mistake::overlaps_input:
+      return which > 0 && !o.want.may_overlap && (written || first.role != Role::input) && !empty && first.rows > 0 &&
+             first.cols > 1;
+  }
+  return false;
+}
+
+/// For every operation and each of its operands, every mistake: an error that names the operation and the operand, and
+/// nothing has changed.
+TEST(Calls, NameEveryMistakeAndChangeNothing) {
+  Pages pages;
+  std::map<std::string, int> noticed;
+  const std::uint64_t count =
+      calls(static_cast<std::uint64_t>(kEmulated ? 2000 : 200) * catalogue().size()) / (kEmulated ? 10 : 1);
+  for (std::uint64_t seed = 0; seed < count; ++seed) {
+    Operands right(seed, Operands::Placement::tight, pages);
+    entry_of(seed).make(right);
+    const std::size_t which = seed / catalogue().size() % right.operands().size();
+    const auto mistake = static_cast<Mistake>(seed / catalogue().size() / right.operands().size() % kMistakes);
+    const Operand& operand = right.operands()[which];
+    if (!matters(operand, right.operands()[0], which, mistake)) continue;
+    Operands wrong(seed, Operands::Placement::tight, pages);
+    wrong.mistake(which, mistake);
+    std::string message = "no error";
+    try {
+      entry_of(seed).make(wrong);
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    const std::string what = title(seed, wrong) + "; mistake " + std::to_string(static_cast<int>(mistake)) + " in " +
+                             operand.name + ": " + message;
+    const bool names = message.starts_with(std::string(entry_of(seed).name) + ": ") ||
+                       (operand.name == "b" && message.starts_with("PackedMatrix: "));
+    EXPECT_TRUE(names) << what;
+    // What is too large may be said of the operand that it does not fit.
+    const bool too_large = mistake == Mistake::more_rows || mistake == Mistake::more_cols;
+    EXPECT_TRUE(too_large || message.find(operand.name) != std::string::npos) << what;
+    EXPECT_EQ(wrong.damage(true), "") << what;
+    ++noticed[entry_of(seed).name];
+  }
+  for (const CatalogueEntry& entry : catalogue()) EXPECT_GT(noticed[entry.name], 0) << entry.name;
+}
+
+/// Against all pairs of elements.
+TEST(Overlap, OfTwoViewsIsExact) {
+  const RandomStream random{3, 1};
+  std::uint64_t at = 0;
+  const auto pick = [&](Index low, Index high) {
+    return low + static_cast<Index>(random.below(at++, static_cast<std::uint64_t>(high - low + 1)));
+  };
+  std::vector<float> memory(4000);
+  const auto view = [&] {
+    MatrixView<const float> v(memory.data() + pick(1500, 1560), pick(0, 5), pick(0, 5), pick(-12, 12), pick(-12, 12));
+    if (pick(0, 1) == 0) (pick(0, 1) == 0 ? v.row_stride : v.col_stride) = 1;
+    return v;
+  };
+  int overlapping = 0;
+  constexpr int kPairs = 200000;
+  for (int i = 0; i < kPairs; ++i) {
+    const auto a = view();
+    auto b = view();
+    if (pick(0, 1) == 0) b.row_stride = a.row_stride, b.col_stride = a.col_stride;
+    bool want = false;
+    for (Index r = 0; r < a.rows; ++r)
+      for (Index c = 0; c < a.cols; ++c)
+        for (Index s = 0; s < b.rows; ++s)
+          for (Index d = 0; d < b.cols; ++d) want = want || &a(r, c) == &b(s, d);
+    const bool got = detail::overlap({"a", a}, {"b", b});
+    overlapping += want;
+    ASSERT_FALSE(got && !want) << a.rows << "x" << a.cols << " " << a.row_stride << ", " << a.col_stride << " and "
+                               << b.rows << "x" << b.cols << " " << b.row_stride << ", " << b.col_stride << " at "
+                               << b.data - a.data;
+    const auto has_neighbours = [](const auto& v) {
+      return v.rows <= 1 || v.cols <= 1 || std::min(std::abs(v.row_stride), std::abs(v.col_stride)) <= 1;
+    };
+    const bool certain =
+        (a.row_stride == b.row_stride && a.col_stride == b.col_stride) || (has_neighbours(a) && has_neighbours(b));
+    ASSERT_FALSE(want && !got && certain)
+        << a.rows << "x" << a.cols << " " << a.row_stride << ", " << a.col_stride << " and " << b.rows << "x" << b.cols
+        << " " << b.row_stride << ", " << b.col_stride << " at " << b.data - a.data;
+  }
+  EXPECT_GT(overlapping, kPairs / 10);
+  const std::vector<double> doubles(4);
+  const auto* halves = reinterpret_cast<const float*>(doubles.data());
+  EXPECT_TRUE(detail::overlap({"a", std::span(doubles)}, {"b", std::span<const float>(halves + 1, 1)}));
+  EXPECT_FALSE(
+      detail::overlap({"a", std::span<const double>(doubles.data(), 2)}, {"b", std::span<const float>(halves + 4, 4)}));
 }
 
 }  // namespace

@@ -121,7 +121,7 @@ TEST(Embedding, GathersAndScatters) {
 TEST(ElementwiseErrors, NameOperandsAndShapes) {
   Matrix<float> x(2, 3), y(3, 2);
   EXPECT_EQ(message_of<ShapeError>([&] { add(x, y, x); }), "add: y is 3x2 but x is 2x3");
-  EXPECT_EQ(message_of<ShapeError>([&] { axpy(1, x, y); }), "axpy: out is 3x2 but x is 2x3");
+  EXPECT_EQ(message_of<ShapeError>([&] { axpy(1, x, y); }), "axpy: y is 3x2 but x is 2x3");
   EXPECT_EQ(message_of<ShapeError>([&] { copy(x, MatrixView<float>(y.data(), 2, 3, 0)); }),
             "copy: out is 2x3 with strides 0, 1: elements overlap");
 }

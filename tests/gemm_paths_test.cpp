@@ -211,14 +211,14 @@ TYPED_TEST(GemmPaths, PlansEqualGemm) {
       }
   const MatrixView<const T> a(nullptr, 4, 5), b(nullptr, 5, 6);
   const MatrixView<T> c(nullptr, 4, 6);
-  EXPECT_EQ(message_of<ShapeError>([&] { GemmPlan<T>(a, a, c); }), "gemm: a is 4x5 but b is 4x5");
+  EXPECT_EQ(message_of<ShapeError>([&] { GemmPlan<T>(a, a, c); }), "GemmPlan: a is 4x5 but b is 4x5");
   EXPECT_NE(
       message_of<ValueError>([&] { GemmPlan<T>(a, b, c, {.activation = ActivationKind::tanh}); }).find("GemmPlan"),
       std::string::npos);
   std::vector<T> some(40, T(1));
   const GemmPlan<T> plan(a, b, c);
   EXPECT_EQ(message_of<ValueError>([&] { plan(nullptr, some.data(), some.data()); }),
-            "gemm: a is 4x5 but its data is null");
+            "GemmPlan: a is 4x5 but its data is null");
   const GemmPlan<T> copy = plan;  // shares nothing that changes
   std::vector<T> out(24);
   copy(some.data(), some.data(), out.data());
@@ -404,18 +404,18 @@ TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b, c, {.pre_activation = c, .saved = c}); }),
             "gemm: pre_activation is of the forward pass, saved of the backward pass: give one of them");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.a_row_sums = four}); }),
-            "gemm: a_row_sums has 4 elements but a is 3x4");
+            "gemm: a_row_sums has 4 elements, expected 3 (a is 3x4)");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.a_row_sums = three}); }),
             "gemm: a_row_sums: what is summed side by side must lie side by side (stride 1)");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.b_column_sums = three}); }),
-            "gemm: b_column_sums has 3 elements but b is 4x2");
-  EXPECT_EQ(message_of<ShapeError>([&] { gemv(a, three, three); }), "gemv: a is 3x4 but x has 3 and y 3 elements");
-  EXPECT_EQ(message_of<ShapeError>([&] { ger(three, three, a); }), "ger: a is 3x4 but x has 3 and y 3 elements");
+            "gemm: b_column_sums has 3 elements, expected 2 (b is 4x2)");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemv(a, three, three); }), "gemv: x has 3 elements, expected 4 (a is 3x4)");
+  EXPECT_EQ(message_of<ShapeError>([&] { ger(three, three, a); }), "ger: y has 3 elements, expected 4 (a is 3x4)");
   const std::vector<MatrixView<const T>> as{a, a}, bs{b, wrong}, one{b};
   const std::vector<MatrixView<T>> cs{c, c};
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, one, cs); }), "gemm_batched: 2 a, 1 b and 2 c");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, bs, cs); }),
-            "gemm_batched: product 1: gemm: a is 3x4 but b is 2x2");
+            "gemm_batched: product 1: a is 3x4 but b is 2x2");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_strided_batched(2, a.view(), 0, b.view(), 0, c.view(), 0); }),
             "gemm_strided_batched: c_step is 0: the products would overlap");
 }

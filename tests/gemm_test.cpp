@@ -302,7 +302,8 @@ TYPED_TEST(Gemm, ErrorsNameTheShapes) {
   std::vector<T> bias(3);
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c); }), "gemm: a is 3x4 but b is 5x2");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c); }), "gemm: c is 3x3 but a * b is 3x2");
-  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c2, {.bias = bias}); }), "gemm: bias has 3 elements but c is 3x2");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b4, c2, {.bias = bias}); }),
+            "gemm: bias has 3 elements, expected 2 (c is 3x2)");
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.activation = Activation::leaky_relu(-1)}); }),
             "gemm: leaky_relu with a = -1.000000, b = 0.000000: not in the ranges of tilewright/activations.hpp");
   EXPECT_EQ(message_of<ValueError>([&] { gemm(a, b4, c2, {.num_threads = -2}); }),
@@ -335,7 +336,8 @@ TYPED_TEST(Gemm, ColumnSums) {
     }
   Matrix<T> x(2, 3);
   std::vector<T> two(2);
-  EXPECT_EQ(message_of<ShapeError>([&] { column_sums(x, two); }), "column_sums: x is 2x3 but sums has 2 elements");
+  EXPECT_EQ(message_of<ShapeError>([&] { column_sums(x, two); }),
+            "column_sums: sums has 2 elements, expected 3 (x is 2x3)");
 }
 
 TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {

@@ -152,7 +152,7 @@ TEST(Losses, Errors) {
   EXPECT_EQ(message_of<ValueError>([&] { cross_entropy_loss(x, classes, {}); }),
             "cross_entropy_loss: classes[1] is 3, expected 0..2");
   EXPECT_EQ(message_of<ShapeError>([&] { cross_entropy_loss(t, classes, {}); }),
-            "cross_entropy_loss: x is 3x2 but there are 2 classes");
+            "cross_entropy_loss: classes has 2 elements, expected 3 (x is 3x2)");
 }
 
 // ---- tests/data/make_losses.py: PyTorch's losses over their options
@@ -369,7 +369,7 @@ TEST(Losses, OptionErrors) {
   EXPECT_EQ(message_of<ShapeError>([&] { linear_cross_entropy_loss(x, t, classes, {}, {}); }),
             "linear_cross_entropy_loss: x is 2x3 but w is 3x2: they must have as many columns");
   EXPECT_EQ(message_of<ShapeError>([&] { cosine_embedding_loss(x, x, three, {}, {}); }),
-            "cosine_embedding_loss: x is 2x3 but there are 3 targets");
+            "cosine_embedding_loss: target has 3 elements, expected 2 (x is 2x3)");
 }
 
 }  // namespace

@@ -372,31 +372,32 @@ TEST(Rows, Errors) {
   EXPECT_EQ(message_of<ShapeError>([&] { softmax(x, y); }), "softmax: y is 6x2 but x is 2x6");
   EXPECT_EQ(message_of<ShapeError>([&] { softmax(y.t(), z); }),
             "softmax: columns of x must be neighbours (col_stride 1)");
-  EXPECT_EQ(message_of<ShapeError>([&] { row_sum(x, six); }), "row_sum: out has 6 elements, expected 2");
+  EXPECT_EQ(message_of<ShapeError>([&] { row_sum(x, six); }), "row_sum: out has 6 elements, expected 2 (x is 2x6)");
   EXPECT_EQ(message_of<ShapeError>([&] { row_argmax(MatrixView<const float>(x.data(), 2, 0), at); }),
             "row_argmax: x is 2x0: rows must not be empty");
   EXPECT_EQ(message_of<ShapeError>([&] { layer_norm(x, two, six, z, two, two); }),
-            "layer_norm: gamma has 2 elements, expected 6");
+            "layer_norm: gamma has 2 elements, expected 6 (x is 2x6)");
   EXPECT_EQ(message_of<ShapeError>([&] { layer_norm_backward(x, z, six, two, none, z, six, six); }),
-            "layer_norm_backward: rstd has 0 elements, expected 2");
+            "layer_norm_backward: rstd has 0 elements, expected 2 (x is 2x6)");
   EXPECT_EQ(message_of<ValueError>([&] { rms_norm(x, six, z, two, NAN); }),
             "rms_norm: eps is nan, expected a finite number >= 0");
   EXPECT_EQ(message_of<ShapeError>([&] {
               group_norm(x, {3, 2}, six, six, z, two, two);
             }),
-            "group_norm: rows of 6 elements with 3 channels in 2 groups: they must divide each other");
+            "group_norm: x has rows of 6 elements with 3 channels in 2 groups: they must divide each other");
   Matrix<float> none_wide(2, 0);
   EXPECT_EQ(message_of<ShapeError>([&] {
               group_norm(none_wide, {2, 1}, two, two, none_wide, two, two);
             }),
-            "group_norm: rows of 0 elements with 2 channels in 1 groups: they must divide each other");
+            "group_norm: x has rows of 0 elements with 2 channels in 1 groups: they must divide each other");
   EXPECT_EQ(message_of<ShapeError>([&] {
-              batch_norm(x.row_block(0, 1), six, six, z.row_block(0, 1), six, six, 1e-5, {six, six, 0.1});
+              std::vector<float> a(6), b(6), c(6), d(6);
+              batch_norm(x.row_block(0, 1), six, six, z.row_block(0, 1), a, b, 1e-5, {c, d, 0.1});
             }),
             "batch_norm: x is 1x6: too few rows for a mean and a variance");
   EXPECT_EQ(message_of<ValueError>([&] { row_variance(x, two, -1); }),
             "row_variance: correction is -1.000000, expected a finite number >= 0");
-  EXPECT_EQ(message_of<ShapeError>([&] { prelu(x, two, z); }), "prelu: slope has 2 elements, expected 6");
+  EXPECT_EQ(message_of<ShapeError>([&] { prelu(x, two, z); }), "prelu: slope has 2 elements, expected 6 (x is 2x6)");
 }
 
 }  // namespace

@@ -263,17 +263,19 @@ TEST(Updates, BitsDoNotDependOnThreads) {
 }
 
 TEST(Updates, Errors) {
-  std::vector<float> three(3), two(2);
-  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, two, three, three, {}); }),
+  std::vector<float> p(3), g(3), m(3), v(3), two(2);
+  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(p, two, m, v, {}); }),
             "adam_update: gradients has 2 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { adam_update(three, three, three, three, {.beta1 = 1}); }),
+  EXPECT_EQ(message_of<ValueError>([&] { adam_update(p, g, m, v, {.beta1 = 1}); }),
             "adam_update: beta1 is 1.000000, expected 0 <= beta1 < 1");
-  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.lr = NAN}); }),
+  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(p, g, {}, {.lr = NAN}); }),
             "sgd_update: lr is nan, expected a finite number >= 0");
-  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(three, three, {}, {.momentum = 0.9}); }),
+  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(p, g, {}, {.momentum = 0.9}); }),
             "sgd_update: buffer has 0 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(three, three, {}, {.nesterov = true}); }),
+  EXPECT_EQ(message_of<ValueError>([&] { sgd_update(p, g, {}, {.nesterov = true}); }),
             "sgd_update: nesterov needs momentum > 0 and dampening 0");
+  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(p, g, m, m, {}); }), "adam_update: m overlaps v");
+  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(p, p, {}, {}); }), "sgd_update: parameters overlaps gradients");
 }
 
 /// Tails of every length, with memory behind them that must stay as it is.
@@ -294,22 +296,22 @@ TEST(Updates, FormulasStayInside) {
 }
 
 TEST(Updates, FormulaErrors) {
-  std::vector<float> three(3), two(2);
-  EXPECT_EQ(message_of<ShapeError>([&] { rmsprop_update(three, three, three, two, {}, {}); }),
+  std::vector<float> p(3), g(3), m(3), v(3), two(2);
+  EXPECT_EQ(message_of<ShapeError>([&] { rmsprop_update(p, g, m, two, {}, {}); }),
             "rmsprop_update: average has 2 elements but parameters has 3");
-  EXPECT_EQ(message_of<ShapeError>([&] { rmsprop_update(three, three, three, {}, {}, {.momentum = 0.9}); }),
+  EXPECT_EQ(message_of<ShapeError>([&] { rmsprop_update(p, g, m, {}, {}, {.momentum = 0.9}); }),
             "rmsprop_update: buffer has 0 elements but parameters has 3");
-  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(three, three, three, three, two, {}); }),
+  EXPECT_EQ(message_of<ShapeError>([&] { adam_update(p, g, m, v, two, {}); }),
             "adam_update: max_v has 2 elements but parameters has 3");
-  EXPECT_EQ(message_of<ValueError>([&] { nadam_update(three, three, three, three, {.mu = 1}); }),
+  EXPECT_EQ(message_of<ValueError>([&] { nadam_update(p, g, m, v, {.mu = 1}); }),
             "nadam_update: mu is 1.000000, expected 0 <= mu < 1");
-  EXPECT_EQ(message_of<ValueError>([&] { radam_update(three, three, three, three, {.bias_correction1 = 0}); }),
+  EXPECT_EQ(message_of<ValueError>([&] { radam_update(p, g, m, v, {.bias_correction1 = 0}); }),
             "radam_update: bias_correction1 is 0.000000, expected 0 < bias_correction1 <= 1");
-  EXPECT_EQ(message_of<ValueError>([&] { rprop_update(three, three, three, three, {.eta_plus = 1}); }),
+  EXPECT_EQ(message_of<ValueError>([&] { rprop_update(p, g, m, v, {.eta_plus = 1}); }),
             "rprop_update: eta_plus is 1.000000, expected a finite number > 1");
-  EXPECT_EQ(message_of<ValueError>([&] { ema_update(three, three, 1.5); }),
+  EXPECT_EQ(message_of<ValueError>([&] { ema_update(p, g, 1.5); }),
             "ema_update: decay is 1.500000, expected 0 <= decay <= 1");
-  EXPECT_EQ(message_of<ValueError>([&] { clip_norm(three, NAN); }),
+  EXPECT_EQ(message_of<ValueError>([&] { clip_norm(p, NAN); }),
             "clip_norm: max_norm is nan, expected a finite number >= 0");
 }
 

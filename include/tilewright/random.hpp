@@ -36,6 +36,6 @@ TILEWRIGHT_API void fill_normal(std::span<float> out, RandomStream stream, float
                                 float standard_deviation = 1);
 
 /// A permutation of 0 .. out.size()-1 (Fisher and Yates).
-TILEWRIGHT_API void fill_permutation(std::span<Index> out, RandomStream stream) noexcept;
+TILEWRIGHT_API void fill_permutation(std::span<Index> out, RandomStream stream);
 
 }  // namespace tilewright

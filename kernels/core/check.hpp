@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Building error messages. Only baseline code checks; kernels trust their arguments.
+// What public functions ask of their arguments, and what they say when it is not so. Only baseline code checks; kernels
+// trust their arguments. The messages are put together out of line.
 #pragma once
 
+#include <initializer_list>
+#include <span>
 #include <string>
 
 #include "tilewright/error.hpp"
@@ -10,6 +13,45 @@
 
 namespace tilewright::detail {
 
+/// An operand without its type.
+struct Place {
+  const char* name;
+  const void* data;
+  Index rows, cols, row_stride, col_stride, element_bytes;
+  bool is_span;
+  std::uintptr_t begin, end;  // the addresses that the strides reach; meaningless where check_view() throws
+
+  template <class T>
+  Place(const char* name_, const MatrixView<T>& v)
+      : Place(name_, v.data, v.rows, v.cols, v.row_stride, v.col_stride, sizeof(T), false) {}
+  template <class T>
+  Place(const char* name_, const std::span<T>& values)
+      : Place(name_, values.data(), 1, static_cast<Index>(values.size()), 0, 1, sizeof(T), true) {}
+  bool empty() const { return rows == 0 || cols == 0; }
+
+ private:
+  Place(const char* name_, const void* data_, Index rows_, Index cols_, Index row_stride_, Index col_stride_,
+        Index bytes, bool is_span_)
+      : name(name_),
+        data(data_),
+        rows(rows_),
+        cols(cols_),
+        row_stride(row_stride_),
+        col_stride(col_stride_),
+        element_bytes(bytes),
+        is_span(is_span_) {
+    begin = end = reinterpret_cast<std::uintptr_t>(data);
+    if (empty()) return;
+    const auto reach = [&](Index extent, Index stride) {
+      const auto last = static_cast<std::uintptr_t>(extent - 1) * static_cast<std::uintptr_t>(stride * bytes);
+      (stride < 0 ? begin : end) += last;
+    };
+    reach(rows, row_stride);
+    reach(cols, col_stride);
+    end += static_cast<std::uintptr_t>(bytes);
+  }
+};
+
 inline std::string shape_of(Index rows, Index cols) { return std::to_string(rows) + "x" + std::to_string(cols); }
 
 template <class T>
@@ -17,55 +59,76 @@ std::string shape_of(const MatrixView<T>& view) {
   return shape_of(view.rows, view.cols);
 }
 
-/// Extents are not negative, and there is memory where there are elements.
+/// The cold halves of the checks below.
+void check_view_closely(const char* operation, const Place& place);
+void check_output_closely(const char* operation, const Place& place);
+[[noreturn]] void throw_not_neighbours(const char* operation, const char* name);
+[[noreturn]] void throw_shapes_differ(const char* operation, const char* name, Index rows, Index cols,
+                                      const char* other_name, Index other_rows, Index other_cols);
+[[noreturn]] void throw_count(const char* operation, const char* name, std::size_t size, Index expected,
+                              const Place* reason);
+void check_thread_count(const char* operation, int count);
+
+/// Whether two operands have an element in common. True is certain; false is not, where one of the operands has no
+/// neighbouring elements at all and their strides differ.
+bool overlap(const Place& a, const Place& b) noexcept;
+
+/// Extents and strides so small that no sum of products of them overflows, and not negative extents.
+template <class T>
+bool has_usual_extents(const MatrixView<T>& v) {
+  const auto magnitude = [](Index x) { return static_cast<std::uint64_t>(x ^ (x >> 63)); };
+  return ((static_cast<std::uint64_t>(v.rows | v.cols) | magnitude(v.row_stride) | magnitude(v.col_stride)) >> 28) == 0;
+}
+
+/// Extents are not negative, there is memory where there are elements, and the strides stay within an address space.
 template <class T>
 void check_view(const char* operation, const char* name, const MatrixView<T>& view) {
-  if (view.rows < 0 || view.cols < 0)
-    throw ShapeError(std::string(operation) + ": " + name + " is " + shape_of(view) + ": extents must not be negative");
-  if (view.data == nullptr && !view.empty())
-    throw ValueError(std::string(operation) + ": " + name + " is " + shape_of(view) + " but its data is null");
+  if (!has_usual_extents(view) || view.data == nullptr) [[unlikely]]
+    check_view_closely(operation, {name, view});
 }
 
 /// Kernels of rows want the elements of a row side by side.
 template <class T>
 void check_neighbours(const char* operation, const char* name, const MatrixView<T>& view) {
   check_view(operation, name, view);
-  if (view.cols > 1 && view.col_stride != 1)
-    throw ShapeError(std::string(operation) + ": columns of " + name + " must be neighbours (col_stride 1)");
+  if (view.cols > 1 && view.col_stride != 1) throw_not_neighbours(operation, name);
 }
 
 /// No two elements share a place.
 template <class T>
 void check_output(const char* operation, const char* name, const MatrixView<T>& view) {
   check_view(operation, name, view);
-  const auto magnitude = [](Index x) { return x < 0 ? -x : x; };
-  const Index r = magnitude(view.row_stride), c = magnitude(view.col_stride);
-  const bool rows_apart = view.rows <= 1 || r > (view.cols - 1) * c;
-  const bool cols_apart = view.cols <= 1 || c > (view.rows - 1) * r;
-  const bool steps = (view.rows <= 1 || r > 0) && (view.cols <= 1 || c > 0);
-  if (!view.empty() && !(steps && (rows_apart || cols_apart)))
-    throw ShapeError(std::string(operation) + ": " + name + " is " + shape_of(view) + " with strides " +
-                     std::to_string(view.row_stride) + ", " + std::to_string(view.col_stride) + ": elements overlap");
+  if (!(view.col_stride == 1 && view.row_stride >= view.cols)) check_output_closely(operation, {name, view});
 }
 
 template <class T, class U>
 void check_same(const char* operation, const char* name, const MatrixView<T>& view, const char* other_name,
                 const MatrixView<U>& other) {
   if (view.rows != other.rows || view.cols != other.cols)
-    throw ShapeError(std::string(operation) + ": " + name + " is " + shape_of(view) + " but " + other_name + " is " +
-                     shape_of(other));
+    throw_shapes_differ(operation, name, view.rows, view.cols, other_name, other.rows, other.cols);
 }
 
-inline void check_count(const char* operation, const char* name, std::size_t size, Index expected) {
-  if (static_cast<Index>(size) != expected)
-    throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(size) + " elements, expected " +
-                     std::to_string(expected));
+/// As many as expected, and memory for them. The message shows the shape of `reason`, which says how many.
+template <class T>
+void check_count(const char* operation, const char* name, std::span<T> values, Index expected,
+                 const Place* reason = nullptr) {
+  if (static_cast<Index>(values.size()) != expected) throw_count(operation, name, values.size(), expected, reason);
+  if (values.data() == nullptr && expected > 0) [[unlikely]]
+    check_view_closely(operation, {name, values});
 }
 
-inline void check_thread_count(const char* operation, int count) {
-  if (count < 0 || count > kMaxThreads)
-    throw ValueError(std::string(operation) + ": num_threads is " + std::to_string(count) + ", expected 0.." +
-                     std::to_string(kMaxThreads));
+/// Empty is fine, too.
+template <class T>
+void check_optional(const char* operation, const char* name, std::span<T> values, Index expected,
+                    const Place* reason = nullptr) {
+  if (!values.empty()) check_count(operation, name, values, expected, reason);
 }
+
+/// Whether a written operand may be exactly one of those that are read (or two written ones the same).
+enum class Sharing { none, same };
+
+/// Nobody writes what another operand holds. Operands without memory take no part.
+void check_apart(const char* operation, std::initializer_list<Place> written, std::initializer_list<Place> read,
+                 Sharing sharing);
 
 }  // namespace tilewright::detail

@@ -6,6 +6,7 @@
 #include <iterator>
 #include <utility>
 
+#include "kernels/core/check.hpp"
 #include "kernels/core/profile.hpp"
 #include "kernels/core/table.hpp"
 #include "kernels/simd/coefficients.hpp"
@@ -88,6 +89,7 @@ std::uint64_t RandomStream::below(std::uint64_t index, std::uint64_t bound) cons
 }
 
 void fill_uniform(std::span<float> out, RandomStream stream, float low, float high) {
+  detail::check_count("fill_uniform", "out", out, static_cast<Index>(out.size()));
   const detail::Call call(detail::over_elements<float>, "fill_uniform", "", static_cast<Index>(out.size()), 1, 0, 1);
   const detail::RandomKernels& kernels = detail::active_table().random;
   constexpr std::size_t kPiece = 1024;
@@ -101,6 +103,7 @@ void fill_uniform(std::span<float> out, RandomStream stream, float low, float hi
 }
 
 void fill_normal(std::span<float> out, RandomStream stream, float mean, float standard_deviation) {
+  detail::check_count("fill_normal", "out", out, static_cast<Index>(out.size()));
   const detail::Call call(detail::over_elements<float>, "fill_normal", "", static_cast<Index>(out.size()), 1, 0, 1);
   for (std::size_t i = 0; i < out.size(); i += 4) {
     const auto w = words(stream, i / 4);
@@ -117,7 +120,8 @@ void fill_normal(std::span<float> out, RandomStream stream, float mean, float st
   }
 }
 
-void fill_permutation(std::span<Index> out, RandomStream stream) noexcept {
+void fill_permutation(std::span<Index> out, RandomStream stream) {
+  detail::check_count("fill_permutation", "out", out, static_cast<Index>(out.size()));
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<Index>(i);
   for (std::size_t i = out.size(); i > 1; --i) std::swap(out[i - 1], out[stream.below(i, i)]);
 }

@@ -11,49 +11,81 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-/// Every condition on the arguments, in order; throws at the first that fails.
+/// Every condition on the arguments, in order; throws at the first that fails. Arranged beforehand, b has no data.
 template <class T>
-[[gnu::cold, gnu::noinline]] void check_each(const MatrixView<const T>& a, Index b_rows, Index b_cols,
-                                             const MatrixView<T>& c, const GemmOptions<T>& o) {
-  check_view("gemm", "a", a);
-  check_output("gemm", "c", c);
-  if (a.cols != b_rows) throw ShapeError("gemm: a is " + shape_of(a) + " but b is " + shape_of(b_rows, b_cols));
-  if (c.rows != a.rows || c.cols != b_cols)
-    throw ShapeError("gemm: c is " + shape_of(c) + " but a * b is " + shape_of(a.rows, b_cols));
-  if (o.bias.data() != nullptr && static_cast<Index>(o.bias.size()) != c.cols)
-    throw ShapeError("gemm: bias has " + std::to_string(o.bias.size()) + " elements but c is " + shape_of(c));
+[[gnu::cold, gnu::noinline]] void check_each(const char* operation, const MatrixView<const T>& a,
+                                             const MatrixView<const T>& b, bool b_is_packed, const MatrixView<T>& c,
+                                             const GemmOptions<T>& o) {
+  const Place of_a("a", a), of_b("b", b), of_c("c", c);
+  check_view(operation, "a", a);
+  if (!b_is_packed) check_view(operation, "b", b);
+  check_output(operation, "c", c);
+  if (a.cols != b.rows) throw_shapes_differ(operation, "a", a.rows, a.cols, "b", b.rows, b.cols);
+  if (c.rows != a.rows || c.cols != b.cols)
+    throw_shapes_differ(operation, "c", c.rows, c.cols, "a * b", a.rows, b.cols);
+  if (o.bias.data() != nullptr) check_count(operation, "bias", o.bias, c.cols, &of_c);
   if (o.pre_activation.data != nullptr) {
-    check_same("gemm", "pre_activation", o.pre_activation, "c", c);
-    check_output("gemm", "pre_activation", o.pre_activation);
+    check_same(operation, "pre_activation", o.pre_activation, "c", c);
+    check_output(operation, "pre_activation", o.pre_activation);
   }
-  if (o.residual.data != nullptr) check_same("gemm", "residual", o.residual, "c", c);
+  if (o.residual.data != nullptr) {
+    check_view(operation, "residual", o.residual);
+    check_same(operation, "residual", o.residual, "c", c);
+  }
   if (o.saved.data != nullptr) {
-    check_same("gemm", "saved", o.saved, "c", c);
+    check_view(operation, "saved", o.saved);
+    check_same(operation, "saved", o.saved, "c", c);
     if (o.pre_activation.data != nullptr)
-      throw ValueError("gemm: pre_activation is of the forward pass, saved of the backward pass: give one of them");
+      throw ValueError(std::string(operation) +
+                       ": pre_activation is of the forward pass, saved of the backward pass: give one of them");
   }
-  if (o.a_row_sums.data() != nullptr && static_cast<Index>(o.a_row_sums.size()) != a.rows)
-    throw ShapeError("gemm: a_row_sums has " + std::to_string(o.a_row_sums.size()) + " elements but a is " +
-                     shape_of(a));
-  if (o.b_column_sums.data() != nullptr && static_cast<Index>(o.b_column_sums.size()) != b_cols)
-    throw ShapeError("gemm: b_column_sums has " + std::to_string(o.b_column_sums.size()) + " elements but b is " +
-                     shape_of(b_rows, b_cols));
-  check_activation("gemm", o.activation);
-  check_thread_count("gemm", o.num_threads);
+  if (o.a_row_sums.data() != nullptr) check_count(operation, "a_row_sums", o.a_row_sums, a.rows, &of_a);
+  if (o.b_column_sums.data() != nullptr) check_count(operation, "b_column_sums", o.b_column_sums, b.cols, &of_b);
+  check_activation(operation, o.activation);
+  check_thread_count(operation, o.num_threads);
 }
 
-/// check_each, but plain matrices with default options pass by a few comparisons: a call of a tiny product takes 40 ns.
 template <class T>
-void check(const MatrixView<const T>& a, Index b_rows, Index b_cols, const MatrixView<T>& c, const GemmOptions<T>& o) {
-  const bool shapes_fit = a.cols == b_rows && c.rows == a.rows && c.cols == b_cols && (a.rows | a.cols | b_cols) >= 0;
-  const bool memory = (a.data != nullptr || a.empty()) && (c.data != nullptr || c.empty());
+[[gnu::cold, gnu::noinline]] void check_all(const char* operation, const MatrixView<const T>& a,
+                                            const MatrixView<const T>& b, bool b_is_packed, const MatrixView<T>& c,
+                                            const GemmOptions<T>& o) {
+  check_each(operation, a, b, b_is_packed, c, o);
+  check_apart(operation,
+              {{"c", c},
+               {"pre_activation", o.pre_activation},
+               {"a_row_sums", o.a_row_sums},
+               {"b_column_sums", o.b_column_sums}},
+              {{"a", a}, {"b", b}, {"bias", o.bias}, {"residual", o.residual}, {"saved", o.saved}}, Sharing::none);
+}
+
+/// Addresses that a view with usual extents reaches; past the end.
+template <class T>
+std::pair<const T*, const T*> reach_of(const MatrixView<T>& v) noexcept {
+  const Index rows = (v.rows - 1) * v.row_stride, cols = (v.cols - 1) * v.col_stride;
+  return {v.data + std::min<Index>(rows, 0) + std::min<Index>(cols, 0),
+          v.data + std::max<Index>(rows, 0) + std::max<Index>(cols, 0) + 1};
+}
+
+/// check_all, but plain matrices with default options pass by a few comparisons: a call of a tiny product takes 40 ns.
+template <class T>
+void check(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, bool b_is_packed,
+           const MatrixView<T>& c, const GemmOptions<T>& o) {
+  const bool usual = has_usual_extents(a) && has_usual_extents(b) && has_usual_extents(c);
+  const bool shapes_fit = a.cols == b.rows && c.rows == a.rows && c.cols == b.cols;
+  const bool memory = a.data != nullptr && (b.data != nullptr || b_is_packed) && c.data != nullptr;
   const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
+  const auto disjoint = [&] {
+    const auto [a_begin, a_end] = reach_of(a);
+    const auto [b_begin, b_end] = reach_of(b);
+    const auto [c_begin, c_end] = reach_of(c);
+    return (c_end <= a_begin || a_end <= c_begin) && (c_end <= b_begin || b_end <= c_begin);
+  };
   const bool plain = o.bias.data() == nullptr && o.pre_activation.data == nullptr && o.residual.data == nullptr &&
                      o.saved.data == nullptr && o.a_row_sums.data() == nullptr && o.b_column_sums.data() == nullptr &&
                      o.activation.kind == ActivationKind::identity && o.num_threads >= 0 &&
                      o.num_threads <= kMaxThreads;
-  if (!(shapes_fit && memory && apart && plain)) [[unlikely]]
-    check_each(a, b_rows, b_cols, c, o);
+  if (!(usual && shapes_fit && memory && apart && plain && disjoint())) [[unlikely]]
+    check_all(operation, a, b, b_is_packed, c, o);
 }
 
 /// For the profiler: m x n x k, each operand met once.
@@ -68,11 +100,11 @@ CallInfo product_info(const char* operation, const MatrixView<T>& c, Index k, T 
 
 template <class T>
 void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, int requested) {
-  check_view("column_sums", "x", x);
+  check_neighbours("column_sums", "x", x);
   check_thread_count("column_sums", requested);
-  if (static_cast<Index>(sums.size()) != x.cols)
-    throw ShapeError("column_sums: x is " + shape_of(x) + " but sums has " + std::to_string(sums.size()) + " elements");
-  if (x.cols > 1 && x.col_stride != 1) throw ShapeError("column_sums: columns of x must be neighbours (col_stride 1)");
+  const Place of_x("x", x);
+  check_count("column_sums", "sums", sums, x.cols, &of_x);
+  check_apart("column_sums", {{"sums", sums}}, {{"x", x}}, Sharing::none);
   const Call call(over_elements<T>, "column_sums", "", x.rows, x.cols, 1, 0);
   if (!accumulate) std::fill(sums.begin(), sums.end(), T(0));
   const GemmKernels<T>& kernels = active_table().gemm<T>();
@@ -109,11 +141,10 @@ bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const
 }
 
 template <class T>
-void gemm_any(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
+void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
   const DefaultFloatState state;
-  if (b.data == nullptr && !b.empty()) check_view("gemm", "b", b);
-  check(a, b.rows, b.cols, c, o);
+  check(operation, a, b, false, c, o);
   const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
   if (o.a_row_sums.data() != nullptr) prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
   if (o.b_column_sums.data() != nullptr) prepare_sums(o.b_column_sums, "b_column_sums", b, o);
@@ -146,7 +177,7 @@ template <class T>
 void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, const GemmOptions<T>& o) {
   if (b.data() == nullptr && b.rows() > 0 && b.cols() > 0)
     throw ValueError("gemm: b is a PackedMatrix that was moved from");
-  check(a, b.rows(), b.cols(), c, o);
+  check("gemm", a, MatrixView<const T>(nullptr, b.rows(), b.cols()), true, c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
   const Call call(product_info<T>, "gemm_packed", c, a.cols, o.beta);
   if (o.a_row_sums.data() != nullptr) prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
@@ -242,11 +273,13 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
                      std::to_string(c.size()) + " c");
   check_batch_options("gemm_batched", o);
   for (std::size_t i = 0; i < a.size(); ++i) {
+    const auto named = [&](const char* what) { return "gemm_batched: product " + std::to_string(i) + what; };
     try {
-      check_view("gemm", "b", b[i]);
-      check(a[i], b[i].rows, b[i].cols, c[i], o);
+      check("", a[i], b[i], false, c[i], o);
     } catch (const ShapeError& e) {
-      throw ShapeError("gemm_batched: product " + std::to_string(i) + ": " + e.what());
+      throw ShapeError(named(e.what()));
+    } catch (const ValueError& e) {
+      throw ValueError(named(e.what()));
     }
   }
   batch_any<T>(static_cast<Index>(a.size()), o, [&](Index i) {
@@ -258,12 +291,22 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
 template <class T>
 void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixView<const T> b, Index b_step,
                       MatrixView<T> c, Index c_step, const GemmOptions<T>& o) {
-  if (count < 0) throw ValueError("gemm_strided_batched: count is " + std::to_string(count));
-  check_view("gemm_strided_batched", "b", b);
-  check(a, b.rows, b.cols, c, o);
-  check_batch_options("gemm_strided_batched", o);
-  if (count > 1 && c_step == 0 && !c.empty())
-    throw ShapeError("gemm_strided_batched: c_step is 0: the products would overlap");
+  constexpr const char* kName = "gemm_strided_batched";
+  if (count < 0) throw ValueError(std::string(kName) + ": count is " + std::to_string(count));
+  check(kName, a, b, false, c, o);
+  check_batch_options(kName, o);
+  for (const auto& [name, step] : {std::pair{"a_step", a_step}, {"b_step", b_step}, {"c_step", c_step}})
+    if (Index bytes = 0; __builtin_mul_overflow(step, count * Index{sizeof(T)}, &bytes))
+      throw ShapeError(std::string(kName) + ": " + name + " is " + std::to_string(step) + ": no memory is so large");
+  // Whether a product's result meets the next ones' is the same for each of them, and further away they cannot.
+  MatrixView<T> other = c;
+  for (Index i = 1; i < count && !c.empty(); ++i) {
+    other.data += c_step;
+    const Place one("c", c), next("c", other);
+    if (one.end <= next.begin || next.end <= one.begin) break;
+    if (overlap(one, next))
+      throw ShapeError(std::string(kName) + ": c_step is " + std::to_string(c_step) + ": the products would overlap");
+  }
   batch_any<T>(count, o, [&](Index i) {
     Item<T> it{a, b, c};
     it.a.data += i * a_step;
@@ -275,26 +318,30 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
 
 template <class T>
 void gemv_any(MatrixView<const T> a, std::span<const T> x, std::span<T> y, T alpha, T beta, int threads) {
-  if (static_cast<Index>(x.size()) != a.cols || static_cast<Index>(y.size()) != a.rows)
-    throw ShapeError("gemv: a is " + shape_of(a) + " but x has " + std::to_string(x.size()) + " and y " +
-                     std::to_string(y.size()) + " elements");
+  check_view("gemv", "a", a);
+  const Place of_a("a", a);
+  check_count("gemv", "x", x, a.cols, &of_a);
+  check_count("gemv", "y", y, a.rows, &of_a);
+  check_apart("gemv", {{"y", y}}, {{"a", a}, {"x", x}}, Sharing::none);
   GemmOptions<T> o;
   o.alpha = alpha;
   o.beta = beta;
   o.num_threads = threads;
-  gemm_any<T>(a, MatrixView<const T>(x.data(), a.cols, 1), MatrixView<T>(y.data(), a.rows, 1), o);
+  gemm_any<T>("gemv", a, MatrixView<const T>(x.data(), a.cols, 1), MatrixView<T>(y.data(), a.rows, 1), o);
 }
 
 template <class T>
 void ger_any(std::span<const T> x, std::span<const T> y, MatrixView<T> a, T alpha, int threads) {
-  if (static_cast<Index>(x.size()) != a.rows || static_cast<Index>(y.size()) != a.cols)
-    throw ShapeError("ger: a is " + shape_of(a) + " but x has " + std::to_string(x.size()) + " and y " +
-                     std::to_string(y.size()) + " elements");
+  check_view("ger", "a", a);
+  const Place of_a("a", a);
+  check_count("ger", "x", x, a.rows, &of_a);
+  check_count("ger", "y", y, a.cols, &of_a);
+  check_apart("ger", {{"a", a}}, {{"x", x}, {"y", y}}, Sharing::none);
   GemmOptions<T> o;
   o.alpha = alpha;
   o.beta = 1;
   o.num_threads = threads;
-  gemm_any<T>(MatrixView<const T>(x.data(), a.rows, 1), MatrixView<const T>(y.data(), 1, a.cols), a, o);
+  gemm_any<T>("ger", MatrixView<const T>(x.data(), a.rows, 1), MatrixView<const T>(y.data(), 1, a.cols), a, o);
 }
 
 }  // namespace
@@ -324,8 +371,7 @@ GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T
   // Any address will do for the checks.
   T some{};
   a.data = b.data = c.data = &some;
-  detail::check_view("gemm", "b", b);
-  detail::check_each(a, b.rows, b.cols, c, options);
+  detail::check_each("GemmPlan", a, MatrixView<const T>(b), false, c, options);
   const auto& kernels = detail::active_table().gemm<T>();
   if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c))
     small_ = std::make_shared<const detail::SmallProduct<T>>(kernels, a, b, c, options.alpha, options.beta);
@@ -335,7 +381,7 @@ template <class T>
 void GemmPlan<T>::operator()(const T* a, const T* b, T* c) const {
   if (small_ != nullptr && a != nullptr && b != nullptr && c != nullptr) [[likely]] {
     const detail::DefaultFloatState state;
-    const detail::Call call(detail::product_info<T>, "gemm", c_, a_.cols, options_.beta);
+    const detail::Call call(detail::product_info<T>, "GemmPlan", c_, a_.cols, options_.beta);
     return (*small_)(a, b, c);
   }
   MatrixView<const T> av = a_, bv = b_;
@@ -343,7 +389,7 @@ void GemmPlan<T>::operator()(const T* a, const T* b, T* c) const {
   av.data = a;
   bv.data = b;
   cv.data = c;
-  gemm(av, bv, cv, options_);
+  detail::gemm_any("GemmPlan", av, bv, cv, options_);
 }
 
 template class GemmPlan<float>;
@@ -351,11 +397,11 @@ template class GemmPlan<double>;
 
 void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
           const GemmOptions<float>& options) {
-  detail::gemm_any(a, b, c, options);
+  detail::gemm_any("gemm", a, b, c, options);
 }
 void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
           const GemmOptions<double>& options) {
-  detail::gemm_any(a, b, c, options);
+  detail::gemm_any("gemm", a, b, c, options);
 }
 void gemm(MatrixView<const float> a, const PackedMatrix<float>& b, MatrixView<float> c,
           const GemmOptions<float>& options) {

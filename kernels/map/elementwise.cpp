@@ -45,6 +45,7 @@ void two(const char* operation, typename ElementKernels<T>::Two kernel, MatrixVi
   check_output(operation, "out", out);
   check_same(operation, "y", y, "x", x);
   check_same(operation, "out", out, "x", x);
+  check_apart(operation, {{"out", out}}, {{"x", x}, {"y", y}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, 2, 1);
   const bool neighbours = line_up(out, x, y);
@@ -56,10 +57,12 @@ void two(const char* operation, typename ElementKernels<T>::Two kernel, MatrixVi
 
 /// out = keep out + a x
 template <class T>
-void scaled(const char* operation, T a, MatrixView<const T> x, MatrixView<T> out, T keep, int requested) {
+void scaled(const char* operation, T a, MatrixView<const T> x, const char* name, MatrixView<T> out, T keep,
+            int requested) {
   check_view(operation, "x", x);
-  check_output(operation, "out", out);
-  check_same(operation, "out", out, "x", x);
+  check_output(operation, name, out);
+  check_same(operation, name, out, "x", x);
+  check_apart(operation, {{name, out}}, {{"x", x}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, keep == 0 ? 1 : 2, 1);
   const bool neighbours = line_up(out, x);
@@ -97,6 +100,7 @@ void move_elements(const char* operation, MatrixView<const T> x, MatrixView<U> o
   check_view(operation, "x", x);
   check_output(operation, "out", out);
   check_same(operation, "out", out, "x", x);
+  check_apart(operation, {{"out", out}}, {{"x", x}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, 1, 1);
   const bool neighbours = line_up(out, x);
@@ -116,6 +120,7 @@ void check_ids(const char* operation, std::span<const Index> ids, Index rows, In
   if (static_cast<Index>(ids.size()) != rows || cols != expected)
     throw ShapeError(std::string(operation) + ": " + std::to_string(ids.size()) + " ids of rows of " +
                      std::to_string(expected) + " elements but the matrix is " + shape_of(rows, cols));
+  check_count(operation, "ids", ids, rows);
   for (std::size_t i = 0; i < ids.size(); ++i)
     if (ids[i] < 0 || ids[i] >= limit)
       throw ValueError(std::string(operation) + ": ids[" + std::to_string(i) + "] is " + std::to_string(ids[i]) +
@@ -138,16 +143,16 @@ void multiply(MatrixView<const double> x, MatrixView<const double> y, MatrixView
   detail::two<double>("multiply", detail::active_table().elements_f64.multiply, x, y, out, num_threads);
 }
 void scale(float a, MatrixView<const float> x, MatrixView<float> out, int num_threads) {
-  detail::scaled<float>("scale", a, x, out, 0, num_threads);
+  detail::scaled<float>("scale", a, x, "out", out, 0, num_threads);
 }
 void scale(double a, MatrixView<const double> x, MatrixView<double> out, int num_threads) {
-  detail::scaled<double>("scale", a, x, out, 0, num_threads);
+  detail::scaled<double>("scale", a, x, "out", out, 0, num_threads);
 }
 void axpy(float a, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
-  detail::scaled<float>("axpy", a, x, y, 1, num_threads);
+  detail::scaled<float>("axpy", a, x, "y", y, 1, num_threads);
 }
 void axpy(double a, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
-  detail::scaled<double>("axpy", a, x, y, 1, num_threads);
+  detail::scaled<double>("axpy", a, x, "y", y, 1, num_threads);
 }
 void copy(MatrixView<const float> x, MatrixView<float> out, int num_threads) {
   detail::move_elements("copy", x, out, num_threads);
@@ -167,6 +172,7 @@ void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStr
   check_view("dropout", "x", x);
   check_output("dropout", "y", y);
   check_same("dropout", "y", y, "x", x);
+  check_apart("dropout", {{"y", y}}, {{"x", x}}, Sharing::same);
   if (!(p >= 0 && p <= 1)) throw ValueError("dropout: p is " + std::to_string(p) + ", expected 0 <= p <= 1");
   check_thread_count("dropout", num_threads);
   const Call call(over_elements<float>, "dropout", "", x.rows, x.cols, 1, 1);
@@ -200,6 +206,7 @@ void embedding(MatrixView<const float> table, std::span<const Index> ids, Matrix
   check_neighbours("embedding", "out", out);
   check_output("embedding", "out", out);
   check_ids("embedding", ids, out.rows, table.rows, out.cols, table.cols);
+  check_apart("embedding", {{"out", out}}, {{"table", table}, {"ids", ids}}, Sharing::none);
   check_thread_count("embedding", num_threads);
   const Call call(over_elements<float>, "embedding", "", out.rows, out.cols, 1, 1);
   parallel(plan_bytes<float>(out.size(), 2, num_threads), [&](Member member) {
@@ -218,6 +225,7 @@ void embedding_backward(MatrixView<const float> dy, std::span<const Index> ids, 
   check_neighbours("embedding_backward", "dtable", dtable);
   check_output("embedding_backward", "dtable", dtable);
   check_ids("embedding_backward", ids, dy.rows, dtable.rows, dy.cols, dtable.cols);
+  check_apart("embedding_backward", {{"dtable", dtable}}, {{"dy", dy}, {"ids", ids}}, Sharing::none);
   check_thread_count("embedding_backward", num_threads);
   const Call call(over_elements<float>, "embedding_backward", "", dy.rows, dy.cols, 2, 1);
   const auto kernel = active_table().elements_f32.add;

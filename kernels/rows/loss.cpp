@@ -28,6 +28,7 @@ struct PointOperands {
   MatrixView<const float> x, target, other;
   MatrixView<float> dx;
   double parameter = 0;
+  const char* other_name = "other";
 };
 
 /// What the reductions divide by.
@@ -82,10 +83,13 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   check_view(operation, "target", o.target);
   check_same(operation, "target", o.target, "x", o.x);
   if (o.other.data != nullptr) {
-    check_view(operation, "other", o.other);
-    check_same(operation, "other", o.other, "x", o.x);
+    check_view(operation, o.other_name, o.other);
+    check_same(operation, o.other_name, o.other, "x", o.x);
   }
-  if (options.weight.data != nullptr) check_same(operation, "weight", options.weight, "x", o.x);
+  if (options.weight.data != nullptr) {
+    check_view(operation, "weight", options.weight);
+    check_same(operation, "weight", options.weight, "x", o.x);
+  }
   check_gradient(operation, o.x, o.dx);
   if (options.values.data != nullptr) {
     check_same(operation, "values", options.values, "x", o.x);
@@ -93,6 +97,8 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   } else if (options.reduction == Reduction::none && !o.x.empty()) {
     throw ValueError(std::string(operation) + ": reduction none needs a place for the values");
   }
+  check_apart(operation, {{"dx", o.dx}, {"values", options.values}},
+              {{"x", o.x}, {"target", o.target}, {o.other_name, o.other}, {"weight", options.weight}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", o.x.rows, o.x.cols, o.other.data == nullptr ? 2 : 3,
                   (o.dx.data != nullptr) + (options.values.data != nullptr));
@@ -123,21 +129,20 @@ void check_number(const char* operation, const char* name, double value, bool go
 void check_values(const char* operation, const ClassLossOptions& options, Index rows) {
   if (options.values.data() == nullptr && options.reduction == Reduction::none && rows > 0)
     throw ValueError(std::string(operation) + ": reduction none needs a place for the values");
-  if (options.values.data() != nullptr) check_count(operation, "values", options.values.size(), rows);
+  if (options.values.data() != nullptr) check_count(operation, "values", options.values, rows);
 }
 
 void check_class_options(const char* operation, const ClassLossOptions& options, Index rows, Index cols) {
   check_values(operation, options, rows);
-  if (!options.weight.empty()) check_count(operation, "weight", options.weight.size(), cols);
+  if (!options.weight.empty()) check_count(operation, "weight", options.weight, cols);
   check_number(operation, "label_smoothing", options.label_smoothing,
                options.label_smoothing >= 0 && options.label_smoothing <= 1, "0 <= label_smoothing <= 1");
 }
 
-void check_classes(const char* operation, std::span<const Index> classes, const ClassLossOptions& options, Index rows,
-                   Index cols) {
-  if (static_cast<Index>(classes.size()) != rows)
-    throw ShapeError(std::string(operation) + ": x is " + shape_of(rows, cols) + " but there are " +
-                     std::to_string(classes.size()) + " classes");
+void check_classes(const char* operation, std::span<const Index> classes, const ClassLossOptions& options,
+                   const MatrixView<const float>& x, Index cols) {
+  const Place of_x("x", x);
+  check_count(operation, "classes", classes, x.rows, &of_x);
   for (std::size_t i = 0; i < classes.size(); ++i)
     if (classes[i] != options.ignore_index && (classes[i] < 0 || classes[i] >= cols))
       throw ValueError(std::string(operation) + ": classes[" + std::to_string(i) + "] is " +
@@ -234,9 +239,10 @@ double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> t
   constexpr const char* kName = "bce_with_logits_loss";
   if (pos_weight.empty())
     return detail::pointwise({kName, PointLoss::logistic, x, target, {}, dx}, options, 0.5, num_threads);
-  detail::check_count(kName, "pos_weight", pos_weight.size(), x.cols);
+  detail::check_count(kName, "pos_weight", pos_weight, x.cols);
   const MatrixView<const float> weights(pos_weight.data(), x.rows, x.cols, 0, 1);
-  return detail::pointwise({kName, PointLoss::weighted_logistic, x, target, weights, dx}, options, 0.5, num_threads);
+  return detail::pointwise({kName, PointLoss::weighted_logistic, x, target, weights, dx, 0, "pos_weight"}, options, 0.5,
+                           num_threads);
 }
 
 double kl_div_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx, bool of_logs,
@@ -268,7 +274,9 @@ double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> clas
   check_gradient(kName, x, dx);
   if (dx.data != nullptr) check_neighbours(kName, "dx", dx);
   check_class_options(kName, options, x.rows, x.cols);
-  check_classes(kName, classes, options, x.rows, x.cols);
+  check_classes(kName, classes, options, x, x.cols);
+  check_apart(kName, {{"dx", dx}, {"values", options.values}},
+              {{"x", x}, {"classes", classes}, {"weight", options.weight}}, Sharing::same);
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
@@ -287,6 +295,8 @@ double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> tar
   check_gradient(kName, x, dx);
   if (dx.data != nullptr) check_neighbours(kName, "dx", dx);
   check_class_options(kName, options, x.rows, x.cols);
+  check_apart(kName, {{"dx", dx}, {"values", options.values}},
+              {{"x", x}, {"target", target}, {"weight", options.weight}}, Sharing::same);
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
@@ -302,7 +312,9 @@ double nll_loss(MatrixView<const float> x, std::span<const Index> classes, Matri
   check_view(kName, "x", x);
   check_gradient(kName, x, dx);
   check_class_options(kName, options, x.rows, x.cols);
-  check_classes(kName, classes, options, x.rows, x.cols);
+  check_classes(kName, classes, options, x, x.cols);
+  check_apart(kName, {{"dx", dx}, {"values", options.values}},
+              {{"x", x}, {"classes", classes}, {"weight", options.weight}}, Sharing::same);
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
@@ -339,7 +351,10 @@ double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const flo
   }
   const Index cols = w.rows;
   check_class_options(kName, options, x.rows, cols);
-  check_classes(kName, classes, options, x.rows, cols);
+  check_classes(kName, classes, options, x, cols);
+  check_apart(kName, {{"dx", dx}, {"dw", dw}, {"values", options.values}},
+              {{"x", x}, {"classes", classes}, {"weight", options.weight}}, Sharing::same);
+  check_apart(kName, {{"dx", dx}, {"dw", dw}, {"values", options.values}}, {{"w", w}}, Sharing::none);
   check_thread_count(kName, num_threads);
   const Call call([&] { return CallInfo{kName, "", 4, {x.rows, cols, x.cols}}; });  // its products count for themselves
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
@@ -382,10 +397,11 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
     check_output(kName, "dy", dy);
     check_neighbours(kName, "dy", dy);
   }
-  if (static_cast<Index>(target.size()) != x.rows)
-    throw ShapeError(std::string(kName) + ": x is " + shape_of(x) + " but there are " + std::to_string(target.size()) +
-                     " targets");
+  const Place of_x("x", x);
+  check_count(kName, "target", target, x.rows, &of_x);
   check_values(kName, options, x.rows);
+  check_apart(kName, {{"dx", dx}, {"dy", dy}, {"values", options.values}}, {{"x", x}, {"y", y}, {"target", target}},
+              Sharing::none);
   check_number(kName, "margin", margin, true, "a finite number");
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);

@@ -29,7 +29,7 @@ struct NormShape {
 
 void check_groups(const char* operation, const View& x, const Groups& g) {
   if (g.channels <= 0 || g.groups <= 0 || g.channels % g.groups != 0 || x.cols % g.channels != 0 || x.cols == 0)
-    throw ShapeError(std::string(operation) + ": rows of " + std::to_string(x.cols) + " elements with " +
+    throw ShapeError(std::string(operation) + ": x has rows of " + std::to_string(x.cols) + " elements with " +
                      std::to_string(g.channels) + " channels in " + std::to_string(g.groups) +
                      " groups: they must divide each other");
 }
@@ -45,12 +45,15 @@ const float* spread(std::span<const float> values, Index size, float* memory) {
 void normalise(const char* operation, const NormShape& s, View x, std::span<const float> gamma,
                std::span<const float> beta, Output y, std::span<float> mean, std::span<float> rstd, double eps,
                int requested) {
+  const Place of_x("x", x);
   check_neighbours(operation, "x", x);
   check_result(operation, "y", y, "x", x);
-  check_optional(operation, "gamma", gamma.size(), x.cols / s.size);
-  check_optional(operation, "beta", beta.size(), x.cols / s.size);
-  check_optional(operation, "mean", mean.size(), x.rows * s.groups);
-  check_optional(operation, "rstd", rstd.size(), x.rows * s.groups);
+  check_optional(operation, "gamma", gamma, x.cols / s.size, &of_x);
+  check_optional(operation, "beta", beta, x.cols / s.size, &of_x);
+  check_optional(operation, "mean", mean, x.rows * s.groups, &of_x);
+  check_optional(operation, "rstd", rstd, x.rows * s.groups, &of_x);
+  check_apart(operation, {{"y", y}, {"mean", mean}, {"rstd", rstd}}, {{"x", x}, {"gamma", gamma}, {"beta", beta}},
+              Sharing::same);
   check_eps(operation, eps);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
@@ -87,16 +90,19 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
 void normalise_backward(const char* operation, const NormShape& s, View x, View dy, std::span<const float> gamma,
                         std::span<const float> mean, std::span<const float> rstd, Output dx, std::span<float> dgamma,
                         std::span<float> dbeta, int requested) {
+  const Place of_x("x", x);
   check_neighbours(operation, "x", x);
   check_neighbours(operation, "dy", dy);
   check_same(operation, "dy", dy, "x", x);
   if (dx.data != nullptr) check_result(operation, "dx", dx, "x", x);
   const Index channels = x.cols / s.size;
-  check_optional(operation, "gamma", gamma.size(), channels);
-  if (s.centered) check_count(operation, "mean", mean.size(), x.rows * s.groups);
-  check_count(operation, "rstd", rstd.size(), x.rows * s.groups);
-  check_optional(operation, "dgamma", dgamma.size(), channels);
-  check_optional(operation, "dbeta", dbeta.size(), channels);
+  check_optional(operation, "gamma", gamma, channels, &of_x);
+  if (s.centered) check_count(operation, "mean", mean, x.rows * s.groups, &of_x);
+  check_count(operation, "rstd", rstd, x.rows * s.groups, &of_x);
+  check_optional(operation, "dgamma", dgamma, channels, &of_x);
+  check_optional(operation, "dbeta", dbeta, channels, &of_x);
+  check_apart(operation, {{"dx", dx}, {"dgamma", dgamma}, {"dbeta", dbeta}},
+              {{"x", x}, {"dy", dy}, {"gamma", gamma}, {"mean", mean}, {"rstd", rstd}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
@@ -185,11 +191,12 @@ void run_scale_columns(View x, const float* mean, const float* factor, const flo
 }
 
 void check_columns(const char* operation, View x, std::span<const float> gamma, std::span<const float> beta,
-                   std::size_t mean, std::size_t scale, const char* scale_name) {
-  check_optional(operation, "gamma", gamma.size(), x.cols);
-  check_optional(operation, "beta", beta.size(), x.cols);
-  check_count(operation, "mean", mean, x.cols);
-  check_count(operation, scale_name, scale, x.cols);
+                   std::span<const float> mean, std::span<const float> scale, const char* scale_name) {
+  const Place of_x("x", x);
+  check_optional(operation, "gamma", gamma, x.cols, &of_x);
+  check_optional(operation, "beta", beta, x.cols, &of_x);
+  check_count(operation, "mean", mean, x.cols, &of_x);
+  check_count(operation, scale_name, scale, x.cols, &of_x);
 }
 
 }  // namespace
@@ -197,11 +204,19 @@ void check_columns(const char* operation, View x, std::span<const float> gamma, 
 void batch_norm(View x, std::span<const float> gamma, std::span<const float> beta, Output y, std::span<float> mean,
                 std::span<float> rstd, double eps, RunningStatistics running, int num_threads) {
   constexpr const char* kName = "batch_norm";
+  const Place of_x("x", x);
   check_neighbours(kName, "x", x);
   check_result(kName, "y", y, "x", x);
-  check_columns(kName, x, gamma, beta, mean.size(), rstd.size(), "rstd");
-  check_optional(kName, "running mean", running.mean.size(), x.cols);
-  check_optional(kName, "running variance", running.variance.size(), x.cols);
+  check_columns(kName, x, gamma, beta, mean, rstd, "rstd");
+  check_optional(kName, "running mean", running.mean, x.cols, &of_x);
+  check_optional(kName, "running variance", running.variance, x.cols, &of_x);
+  check_apart(kName,
+              {{"y", y},
+               {"mean", mean},
+               {"rstd", rstd},
+               {"running mean", running.mean},
+               {"running variance", running.variance}},
+              {{"x", x}, {"gamma", gamma}, {"beta", beta}}, Sharing::same);
   if (x.rows == 0 || (!running.variance.empty() && x.rows < 2))
     throw ShapeError("batch_norm: x is " + shape_of(x) + ": too few rows for a mean and a variance");
   if (!(running.momentum >= 0 && running.momentum <= 1))
@@ -240,9 +255,12 @@ void batch_norm_inference(View x, std::span<const float> gamma, std::span<const 
                           std::span<const float> mean, std::span<const float> variance, Output y, double eps,
                           int num_threads) {
   constexpr const char* kName = "batch_norm_inference";
+  const Place of_x("x", x);
   check_neighbours(kName, "x", x);
   check_result(kName, "y", y, "x", x);
-  check_columns(kName, x, gamma, beta, mean.size(), variance.size(), "variance");
+  check_columns(kName, x, gamma, beta, mean, variance, "variance");
+  check_apart(kName, {{"y", y}}, {{"x", x}, {"gamma", gamma}, {"beta", beta}, {"mean", mean}, {"variance", variance}},
+              Sharing::same);
   check_eps(kName, eps);
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, 1);
@@ -260,13 +278,16 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
                          std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
                          int num_threads) {
   constexpr const char* kName = "batch_norm_backward";
+  const Place of_x("x", x);
   check_neighbours(kName, "x", x);
   check_neighbours(kName, "dy", dy);
   check_same(kName, "dy", dy, "x", x);
   if (dx.data != nullptr) check_result(kName, "dx", dx, "x", x);
-  check_columns(kName, x, gamma, {}, mean.size(), rstd.size(), "rstd");
-  check_optional(kName, "dgamma", dgamma.size(), x.cols);
-  check_optional(kName, "dbeta", dbeta.size(), x.cols);
+  check_columns(kName, x, gamma, {}, mean, rstd, "rstd");
+  check_optional(kName, "dgamma", dgamma, x.cols, &of_x);
+  check_optional(kName, "dbeta", dbeta, x.cols, &of_x);
+  check_apart(kName, {{"dx", dx}, {"dgamma", dgamma}, {"dbeta", dbeta}},
+              {{"x", x}, {"dy", dy}, {"gamma", gamma}, {"mean", mean}, {"rstd", rstd}}, Sharing::same);
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
@@ -297,9 +318,11 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
 }
 
 void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
+  const Place of_x("x", x);
   check_neighbours("prelu", "x", x);
   check_result("prelu", "y", y, "x", x);
-  if (slope.size() != 1) check_count("prelu", "slope", slope.size(), x.cols);
+  check_count("prelu", "slope", slope, slope.size() == 1 ? 1 : x.cols, &of_x);
+  check_apart("prelu", {{"y", y}}, {{"x", x}, {"slope", slope}}, Sharing::same);
   check_thread_count("prelu", num_threads);
   const Call call(over_elements<float>, "prelu", "", x.rows, x.cols, 1, 1);
   const Index each = slope.size() == 1 ? x.cols : 1;
@@ -313,12 +336,14 @@ void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
 void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, std::span<float> dslope,
                     int num_threads) {
   constexpr const char* kName = "prelu_backward";
+  const Place of_x("x", x);
   check_neighbours(kName, "x", x);
   check_neighbours(kName, "dy", dy);
   check_same(kName, "dy", dy, "x", x);
   if (dx.data != nullptr) check_result(kName, "dx", dx, "x", x);
-  if (slope.size() != 1) check_count(kName, "slope", slope.size(), x.cols);
-  check_optional(kName, "dslope", dslope.size(), static_cast<Index>(slope.size()));
+  check_count(kName, "slope", slope, slope.size() == 1 ? 1 : x.cols, &of_x);
+  check_optional(kName, "dslope", dslope, static_cast<Index>(slope.size()), &of_x);
+  check_apart(kName, {{"dx", dx}, {"dslope", dslope}}, {{"x", x}, {"dy", dy}, {"slope", slope}}, Sharing::same);
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const Index n = x.cols, sums = sum_memory(x.rows, n, 1);

@@ -14,6 +14,7 @@ namespace {
 void map_rows(const char* operation, RowKernels::Forward kernel, View x, Output y, int requested) {
   check_neighbours(operation, "x", x);
   check_result(operation, "y", y, "x", x);
+  check_apart(operation, {{"y", y}}, {{"x", x}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
   for_rows(x, 0.4, requested, [&](Index i) { kernel(&x(i, 0), &y(i, 0), x.cols); });
@@ -24,6 +25,7 @@ void map_rows_backward(const char* operation, RowKernels::Backward kernel, View 
   check_neighbours(operation, "dy", dy);
   check_same(operation, "dy", dy, "y", y);
   check_result(operation, "dx", dx, "y", y);
+  check_apart(operation, {{"dx", dx}}, {{"y", y}, {"dy", dy}}, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", y.rows, y.cols, 2, 1);
   for_rows(y, 0.2, requested, [&](Index i) { kernel(&y(i, 0), &dy(i, 0), &dx(i, 0), y.cols); });
@@ -32,7 +34,9 @@ void map_rows_backward(const char* operation, RowKernels::Backward kernel, View 
 template <class T, class Body>
 void reduce_rows(const char* operation, View x, std::span<T> out, int requested, Body&& body) {
   check_neighbours(operation, "x", x);
-  check_count(operation, "out", out.size(), x.rows);
+  const Place of_x("x", x);
+  check_count(operation, "out", out, x.rows, &of_x);
+  check_apart(operation, {{"out", out}}, {{"x", x}}, Sharing::none);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 0);
   for_rows(x, 0.2, requested, [&](Index i) { out[static_cast<std::size_t>(i)] = body(&x(i, 0)); });

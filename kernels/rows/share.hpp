@@ -29,11 +29,6 @@ inline void check_result(const char* operation, const char* name, const Output& 
   check_same(operation, name, view, like_name, like);
 }
 
-/// Empty is fine, too.
-inline void check_optional(const char* operation, const char* name, std::size_t size, Index expected) {
-  if (size != 0) check_count(operation, name, size, expected);
-}
-
 inline int plan_rows(Index rows, Index cols, double nanoseconds_per_element, int requested) {
   return plan_threads(requested,
                       static_cast<double>(rows) * (30 + nanoseconds_per_element * static_cast<double>(cols)));

@@ -14,10 +14,33 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-void check_length(const char* operation, const char* name, std::size_t length, std::size_t parameters) {
-  if (length != parameters)
-    throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(length) +
-                     " elements but parameters has " + std::to_string(parameters));
+struct State {
+  const char* name;
+  std::span<float> values;
+};
+
+/// The block that is updated, what it is updated by (itself, where the names are the same), and states: as long as each
+/// other, and apart.
+void check_blocks(const char* operation, const State& written, const char* read_name, std::span<const float> read,
+                  std::span<const State> states) {
+  const auto n = static_cast<Index>(written.values.size());
+  const auto check_length = [&](const char* name, std::span<const float> values) {
+    if (values.size() != written.values.size())
+      throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(values.size()) +
+                       " elements but " + written.name + " has " + std::to_string(n));
+    check_count(operation, name, values, n);
+  };
+  check_length(written.name, written.values);
+  check_length(read_name, read);
+  for (const State& state : states) check_length(state.name, state.values);
+  if (std::string_view(read_name) != written.name)
+    check_apart(operation, {{written.name, written.values}}, {{read_name, read}}, Sharing::none);
+  for (const State& state : states) {
+    check_apart(operation, {{state.name, state.values}}, {{written.name, written.values}, {read_name, read}},
+                Sharing::none);
+    for (const State* other = &state + 1; other != states.data() + states.size(); ++other)
+      check_apart(operation, {{state.name, state.values}}, {{other->name, other->values}}, Sharing::none);
+  }
 }
 
 void check_number(const char* operation, const char* name, double value, double low, double high,
@@ -58,12 +81,8 @@ void check_correction(const char* operation, const char* name, double value) {
                      " <= 1");
 }
 
-void check_adam(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
-                const AdamStep& step, int num_threads) {
+void check_adam(const AdamStep& step, int num_threads) {
   constexpr const char* kName = "adam_update";
-  check_length(kName, "gradients", gradients.size(), parameters.size());
-  check_length(kName, "m", m.size(), parameters.size());
-  check_length(kName, "v", v.size(), parameters.size());
   check_betas(kName, step.beta1, step.beta2);
   check_common(kName, step.lr, step.eps, step.weight_decay);
   check_correction(kName, "bias_correction1", step.bias_correction1);
@@ -79,17 +98,12 @@ Decay decay_of(double lr, double weight_decay, bool decoupled) {
   return decoupled ? Decay{0, 1 - lr * weight_decay} : Decay{weight_decay, 1};
 }
 
-struct State {
-  const char* name;
-  std::span<float> values;
-};
-
-/// Checks the lengths, rounds the numbers once and runs a formula object over shares of the parameters.
+/// Checks the blocks, rounds the numbers once and runs a formula object over shares of the parameters.
 template <std::size_t N>
 void run(const char* operation, UpdateKind kind, std::span<float> parameters, std::span<const float> gradients,
-         const std::array<State, N>& states, Decay decay, const std::array<double, 7>& c, int num_threads) {
-  check_length(operation, "gradients", gradients.size(), parameters.size());
-  for (const State& state : states) check_length(operation, state.name, state.values.size(), parameters.size());
+         const std::array<State, N>& states, Decay decay, const std::array<double, 7>& c, int num_threads,
+         const char* written_name = "parameters", const char* read_name = "gradients") {
+  check_blocks(operation, {written_name, parameters}, read_name, gradients, states);
   check_thread_count(operation, num_threads);
   UpdateNumbers numbers;
   numbers.coupled_decay = static_cast<float>(decay.coupled);
@@ -113,8 +127,9 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
                 const SgdStep& step, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "sgd_update";
-  check_length(kName, "gradients", gradients.size(), parameters.size());
-  if (step.momentum != 0 || !buffer.empty()) check_length(kName, "buffer", buffer.size(), parameters.size());
+  const State states[] = {{"buffer", buffer}};
+  check_blocks(kName, {"parameters", parameters}, "gradients", gradients,
+               std::span(states, step.momentum != 0 || !buffer.empty() ? 1 : 0));
   check_number(kName, "lr", step.lr, 0, kInfinity, "a finite number >= 0");
   check_number(kName, "momentum", step.momentum, 0, kInfinity, "a finite number >= 0");
   check_number(kName, "weight_decay", step.weight_decay, 0, kInfinity, "a finite number >= 0");
@@ -139,7 +154,9 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
 void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                  const AdamStep& step, int num_threads) {
   using namespace detail;
-  check_adam(parameters, gradients, m, v, step, num_threads);
+  const State states[] = {{"m", m}, {"v", v}};
+  check_blocks("adam_update", {"parameters", parameters}, "gradients", gradients, states);
+  check_adam(step, num_threads);
   AdamNumbers numbers{};
   numbers.step_size = static_cast<float>(step.lr / step.bias_correction1);
   numbers.beta2 = static_cast<float>(step.beta2);
@@ -158,7 +175,7 @@ void adam_update(std::span<float> parameters, std::span<const float> gradients, 
 void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                  std::span<float> max_v, const AdamStep& step, int num_threads) {
   using namespace detail;
-  check_adam(parameters, gradients, m, v, step, num_threads);
+  check_adam(step, num_threads);
   run<3>("adam_update", UpdateKind::amsgrad, parameters, gradients, {{{"m", m}, {"v", v}, {"max_v", max_v}}},
          decay_of(step.lr, step.weight_decay, step.decoupled),
          {-step.lr / step.bias_correction1, step.beta2, 1 - step.beta1, 1 - step.beta2,
@@ -287,24 +304,26 @@ void ema_update(std::span<float> average, std::span<const float> values, double 
   using namespace detail;
   if (!(decay >= 0 && decay <= 1))
     throw ValueError("ema_update: decay is " + std::to_string(decay) + ", expected 0 <= decay <= 1");
-  run<0>("ema_update", UpdateKind::average, average, values, {}, {}, {1 - decay}, num_threads);
+  run<0>("ema_update", UpdateKind::average, average, values, {}, {}, {1 - decay}, num_threads, "average", "values");
 }
 
 void add_penalty(std::span<float> gradients, std::span<const float> parameters, double l1, double l2, int num_threads) {
   using namespace detail;
   check_number("add_penalty", "l1", l1, 0, kInfinity, "a finite number >= 0");
   check_number("add_penalty", "l2", l2, 0, kInfinity, "a finite number >= 0");
-  run<0>("add_penalty", UpdateKind::penalty, gradients, parameters, {}, {}, {l1, l2}, num_threads);
+  run<0>("add_penalty", UpdateKind::penalty, gradients, parameters, {}, {}, {l1, l2}, num_threads, "gradients",
+         "parameters");
 }
 
 void clip_value(std::span<float> gradients, double limit, int num_threads) {
   using namespace detail;
   if (!(limit >= 0)) throw ValueError("clip_value: limit is " + std::to_string(limit) + ", expected >= 0");
-  run<0>("clip_value", UpdateKind::clip, gradients, gradients, {}, {}, {1, limit}, num_threads);
+  run<0>("clip_value", UpdateKind::clip, gradients, gradients, {}, {}, {1, limit}, num_threads, "gradients");
 }
 
 double norm(std::span<const float> x, int num_threads) {
   using namespace detail;
+  check_count("norm", "x", x, static_cast<Index>(x.size()));
   check_thread_count("norm", num_threads);
   const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
   const Call call(over_elements<float>, "norm", "", n, 1, 1, 0);
@@ -318,9 +337,11 @@ double norm(std::span<const float> x, int num_threads) {
 double clip_norm(std::span<float> gradients, double max_norm, int num_threads) {
   using namespace detail;
   check_number("clip_norm", "max_norm", max_norm, 0, kInfinity, "a finite number >= 0");
+  check_count("clip_norm", "gradients", gradients, static_cast<Index>(gradients.size()));
+  check_thread_count("clip_norm", num_threads);
   const double before = norm(gradients, num_threads), factor = max_norm / (before + 1e-6);
   if (!(factor >= 1))
-    run<0>("clip_norm", UpdateKind::clip, gradients, gradients, {}, {}, {factor, kInfinity}, num_threads);
+    run<0>("clip_norm", UpdateKind::clip, gradients, gradients, {}, {}, {factor, kInfinity}, num_threads, "gradients");
   return before;
 }
 
