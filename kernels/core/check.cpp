@@ -7,13 +7,11 @@ namespace tilewright::detail {
 namespace {
 
 std::string described(const Place& p) {
-  return std::string(p.name) + (p.is_span ? " has " + std::to_string(p.cols) + " elements"
-                                          : " is " + shape_of(p.rows, p.cols));
+  return std::string(p.name) +
+         (p.is_span ? " has " + std::to_string(p.cols) + " elements" : " is " + shape_of(p.rows, p.cols));
 }
 
-std::string strides_of(const Place& p) {
-  return std::to_string(p.row_stride) + ", " + std::to_string(p.col_stride);
-}
+std::string strides_of(const Place& p) { return std::to_string(p.row_stride) + ", " + std::to_string(p.col_stride); }
 
 Index magnitude(Index x) noexcept { return x < 0 ? -x : x; }
 

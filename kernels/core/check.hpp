@@ -131,4 +131,24 @@ enum class Sharing { none, same };
 void check_apart(const char* operation, std::initializer_list<Place> written, std::initializer_list<Place> read,
                  Sharing sharing);
 
+/// Whether the addresses that two views without negative strides reach are apart.
+template <class T, class U>
+bool are_disjoint(const MatrixView<T>& a, const MatrixView<U>& b) noexcept {
+  const void *a_end = a.data + (a.rows - 1) * a.row_stride + (a.cols - 1) * a.col_stride + 1,
+             *b_end = b.data + (b.rows - 1) * b.row_stride + (b.cols - 1) * b.col_stride + 1;
+  return a_end <= static_cast<const void*>(b.data) || b_end <= static_cast<const void*>(a.data);
+}
+
+/// The same for two operands that were checked, quickly where they are far apart or the same.
+template <class T, class U>
+void check_apart(const char* operation, const char* name, const MatrixView<T>& written, const char* other_name,
+                 const MatrixView<U>& other, Sharing sharing) {
+  const bool same = static_cast<const void*>(written.data) == other.data && sharing == Sharing::same &&
+                    sizeof(T) == sizeof(U) && written.row_stride == other.row_stride &&
+                    written.col_stride == other.col_stride;
+  const bool ascending = (written.row_stride | written.col_stride | other.row_stride | other.col_stride) >= 0;
+  if (!same && !(ascending && are_disjoint(written, other))) [[unlikely]]
+    check_apart(operation, {{name, written}}, {{other_name, other}}, sharing);
+}
+
 }  // namespace tilewright::detail

@@ -45,7 +45,8 @@ void two(const char* operation, typename ElementKernels<T>::Two kernel, MatrixVi
   check_output(operation, "out", out);
   check_same(operation, "y", y, "x", x);
   check_same(operation, "out", out, "x", x);
-  check_apart(operation, {{"out", out}}, {{"x", x}, {"y", y}}, Sharing::same);
+  check_apart(operation, "out", out, "x", x, Sharing::same);
+  check_apart(operation, "out", out, "y", y, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, 2, 1);
   const bool neighbours = line_up(out, x, y);
@@ -62,7 +63,7 @@ void scaled(const char* operation, T a, MatrixView<const T> x, const char* name,
   check_view(operation, "x", x);
   check_output(operation, name, out);
   check_same(operation, name, out, "x", x);
-  check_apart(operation, {{name, out}}, {{"x", x}}, Sharing::same);
+  check_apart(operation, name, out, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, keep == 0 ? 1 : 2, 1);
   const bool neighbours = line_up(out, x);
@@ -100,7 +101,7 @@ void move_elements(const char* operation, MatrixView<const T> x, MatrixView<U> o
   check_view(operation, "x", x);
   check_output(operation, "out", out);
   check_same(operation, "out", out, "x", x);
-  check_apart(operation, {{"out", out}}, {{"x", x}}, Sharing::same);
+  check_apart(operation, "out", out, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, 1, 1);
   const bool neighbours = line_up(out, x);
@@ -172,7 +173,7 @@ void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStr
   check_view("dropout", "x", x);
   check_output("dropout", "y", y);
   check_same("dropout", "y", y, "x", x);
-  check_apart("dropout", {{"y", y}}, {{"x", x}}, Sharing::same);
+  check_apart("dropout", "y", y, "x", x, Sharing::same);
   if (!(p >= 0 && p <= 1)) throw ValueError("dropout: p is " + std::to_string(p) + ", expected 0 <= p <= 1");
   check_thread_count("dropout", num_threads);
   const Call call(over_elements<float>, "dropout", "", x.rows, x.cols, 1, 1);

@@ -37,7 +37,7 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
-  check_apart(operation, {{"y", y}}, {{"x", x}}, Sharing::same);
+  check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, name.data(), x.rows, x.cols, 1, 1);
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
@@ -59,7 +59,8 @@ void backward_any(const char* operation, std::string_view name, const char* save
   check_output(operation, "dx", dx);
   check_same(operation, saved_name, saved, "dx", dx);
   check_same(operation, "dy", dy, "dx", dx);
-  check_apart(operation, {{"dx", dx}}, {{saved_name, saved}, {"dy", dy}}, Sharing::same);
+  check_apart(operation, "dx", dx, saved_name, saved, Sharing::same);
+  check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, name.data(), dx.rows, dx.cols, 2, 1);
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;

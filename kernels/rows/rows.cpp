@@ -14,7 +14,7 @@ namespace {
 void map_rows(const char* operation, RowKernels::Forward kernel, View x, Output y, int requested) {
   check_neighbours(operation, "x", x);
   check_result(operation, "y", y, "x", x);
-  check_apart(operation, {{"y", y}}, {{"x", x}}, Sharing::same);
+  check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
   for_rows(x, 0.4, requested, [&](Index i) { kernel(&x(i, 0), &y(i, 0), x.cols); });
@@ -25,7 +25,8 @@ void map_rows_backward(const char* operation, RowKernels::Backward kernel, View 
   check_neighbours(operation, "dy", dy);
   check_same(operation, "dy", dy, "y", y);
   check_result(operation, "dx", dx, "y", y);
-  check_apart(operation, {{"dx", dx}}, {{"y", y}, {"dy", dy}}, Sharing::same);
+  check_apart(operation, "dx", dx, "y", y, Sharing::same);
+  check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", y.rows, y.cols, 2, 1);
   for_rows(y, 0.2, requested, [&](Index i) { kernel(&y(i, 0), &dy(i, 0), &dx(i, 0), y.cols); });

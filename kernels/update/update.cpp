@@ -19,28 +19,29 @@ struct State {
   std::span<float> values;
 };
 
-/// The block that is updated, what it is updated by (itself, where the names are the same), and states: as long as each
-/// other, and apart.
-void check_blocks(const char* operation, const State& written, const char* read_name, std::span<const float> read,
-                  std::span<const State> states) {
-  const auto n = static_cast<Index>(written.values.size());
-  const auto check_length = [&](const char* name, std::span<const float> values) {
-    if (values.size() != written.values.size())
-      throw ShapeError(std::string(operation) + ": " + name + " has " + std::to_string(values.size()) +
-                       " elements but " + written.name + " has " + std::to_string(n));
-    check_count(operation, name, values, n);
-  };
-  check_length(written.name, written.values);
-  check_length(read_name, read);
-  for (const State& state : states) check_length(state.name, state.values);
-  if (std::string_view(read_name) != written.name)
-    check_apart(operation, {{written.name, written.values}}, {{read_name, read}}, Sharing::none);
-  for (const State& state : states) {
-    check_apart(operation, {{state.name, state.values}}, {{written.name, written.values}, {read_name, read}},
-                Sharing::none);
-    for (const State* other = &state + 1; other != states.data() + states.size(); ++other)
-      check_apart(operation, {{state.name, state.values}}, {{other->name, other->values}}, Sharing::none);
+struct Block {
+  const char* name;
+  std::span<const float> values;
+};
+
+/// The block that is updated, what it is updated by, and states: as long as each other, and apart, except that the
+/// first may be `updated_by_itself`.
+template <std::size_t N>
+void check_blocks(const char* operation, const std::array<Block, N>& blocks, bool updated_by_itself = false) {
+  const std::size_t n = blocks[0].values.size();
+  for (const Block& block : blocks) {
+    if (block.values.size() != n)
+      throw ShapeError(std::string(operation) + ": " + block.name + " has " + std::to_string(block.values.size()) +
+                       " elements but " + blocks[0].name + " has " + std::to_string(n));
+    check_count(operation, block.name, block.values, static_cast<Index>(n));
   }
+  for (std::size_t i = 0; i < N; ++i)
+    for (std::size_t j = i == 0 && updated_by_itself ? 2 : i + 1; j < N; ++j) {
+      const float *a = blocks[i].values.data(), *b = blocks[j].values.data();
+      if (a + n > b && b + n > a) [[unlikely]]
+        check_apart(operation, {{blocks[i].name, blocks[i].values}}, {{blocks[j].name, blocks[j].values}},
+                    Sharing::none);
+    }
 }
 
 void check_number(const char* operation, const char* name, double value, double low, double high,
@@ -102,8 +103,10 @@ Decay decay_of(double lr, double weight_decay, bool decoupled) {
 template <std::size_t N>
 void run(const char* operation, UpdateKind kind, std::span<float> parameters, std::span<const float> gradients,
          const std::array<State, N>& states, Decay decay, const std::array<double, 7>& c, int num_threads,
-         const char* written_name = "parameters", const char* read_name = "gradients") {
-  check_blocks(operation, {written_name, parameters}, read_name, gradients, states);
+         const char* written_name = "parameters", const char* read_name = "gradients", bool updated_by_itself = false) {
+  std::array<Block, N + 2> blocks{{{written_name, parameters}, {read_name, gradients}}};
+  for (std::size_t i = 0; i < N; ++i) blocks[i + 2] = {states[i].name, states[i].values};
+  check_blocks(operation, blocks, updated_by_itself);
   check_thread_count(operation, num_threads);
   UpdateNumbers numbers;
   numbers.coupled_decay = static_cast<float>(decay.coupled);
@@ -127,9 +130,11 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
                 const SgdStep& step, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "sgd_update";
-  const State states[] = {{"buffer", buffer}};
-  check_blocks(kName, {"parameters", parameters}, "gradients", gradients,
-               std::span(states, step.momentum != 0 || !buffer.empty() ? 1 : 0));
+  const Block p{"parameters", parameters}, g{"gradients", gradients};
+  if (step.momentum != 0 || !buffer.empty())
+    check_blocks<3>(kName, {p, g, {"buffer", buffer}});
+  else
+    check_blocks<2>(kName, {p, g});
   check_number(kName, "lr", step.lr, 0, kInfinity, "a finite number >= 0");
   check_number(kName, "momentum", step.momentum, 0, kInfinity, "a finite number >= 0");
   check_number(kName, "weight_decay", step.weight_decay, 0, kInfinity, "a finite number >= 0");
@@ -154,8 +159,7 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
 void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                  const AdamStep& step, int num_threads) {
   using namespace detail;
-  const State states[] = {{"m", m}, {"v", v}};
-  check_blocks("adam_update", {"parameters", parameters}, "gradients", gradients, states);
+  check_blocks<4>("adam_update", {{{"parameters", parameters}, {"gradients", gradients}, {"m", m}, {"v", v}}});
   check_adam(step, num_threads);
   AdamNumbers numbers{};
   numbers.step_size = static_cast<float>(step.lr / step.bias_correction1);
@@ -318,7 +322,8 @@ void add_penalty(std::span<float> gradients, std::span<const float> parameters, 
 void clip_value(std::span<float> gradients, double limit, int num_threads) {
   using namespace detail;
   if (!(limit >= 0)) throw ValueError("clip_value: limit is " + std::to_string(limit) + ", expected >= 0");
-  run<0>("clip_value", UpdateKind::clip, gradients, gradients, {}, {}, {1, limit}, num_threads, "gradients");
+  run<0>("clip_value", UpdateKind::clip, gradients, gradients, {}, {}, {1, limit}, num_threads, "gradients",
+         "gradients", true);
 }
 
 double norm(std::span<const float> x, int num_threads) {
@@ -341,7 +346,8 @@ double clip_norm(std::span<float> gradients, double max_norm, int num_threads) {
   check_thread_count("clip_norm", num_threads);
   const double before = norm(gradients, num_threads), factor = max_norm / (before + 1e-6);
   if (!(factor >= 1))
-    run<0>("clip_norm", UpdateKind::clip, gradients, gradients, {}, {}, {factor, kInfinity}, num_threads, "gradients");
+    run<0>("clip_norm", UpdateKind::clip, gradients, gradients, {}, {}, {factor, kInfinity}, num_threads, "gradients",
+           "gradients", true);
   return before;
 }
 
