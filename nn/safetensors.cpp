@@ -37,57 +37,137 @@ std::size_t size_of(std::string_view dtype) {
   throw FileError(std::string(kRead) + ": " + path + ": " + what);
 }
 
-/// The header as JSON; a key that stands twice in one object is an error.
-Json parse(const std::string& path, std::string_view text) {
-  std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int, Json::parse_event_t event, Json& value) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_start) keys.emplace_back();
-    if (event == Event::object_end) keys.pop_back();
-    if (event == Event::key && !keys.back().insert(value.get<std::string>()).second)
-      fail(path, "header: \"" + value.get<std::string>() + "\" stands twice");
-    return true;
-  };
-  try {
-    return Json::parse(text, watch);
-  } catch (const Json::exception& error) {
-    fail(path, std::string("header: ") + error.what());
+/// A JSON value. The library's own would do, but for its destructor, which allocates and so may end the program.
+struct Value {
+  enum class Kind { object, list, text, whole, other } kind = Kind::other;
+  std::string text = {};  // of a text; of other kinds as it stood there
+  std::uint64_t number = 0;
+  std::vector<std::pair<std::string, Value>> members = {};
+  std::vector<Value> items = {};
+
+  const Value* find(std::string_view key) const {
+    for (const auto& [name, value] : members)
+      if (name == key) return &value;
+    return nullptr;
   }
+  std::string described() const {
+    switch (kind) {
+      case Kind::object:
+        return "{...}";
+      case Kind::text:
+        return '"' + text + '"';
+      case Kind::list: {
+        std::string all;
+        for (const Value& item : items) all += (all.empty() ? "" : ",") + item.described();
+        return '[' + all + ']';
+      }
+      default:
+        return text;
+    }
+  }
+};
+
+/// Builds a Value from the parser's events. Nothing in a header is deeper than the numbers of a shape.
+class Builder final : public nlohmann::json_sax<Json> {
+ public:
+  explicit Builder(const std::string& path) : path_(path) {}
+  Value take() { return std::move(root_); }
+
+  bool null() override { return add({.text = "null"}); }
+  bool boolean(bool v) override { return add({.text = v ? "true" : "false"}); }
+  bool number_integer(std::int64_t v) override { return add({.text = std::to_string(v)}); }
+  bool number_unsigned(std::uint64_t v) override {
+    return add({.kind = Value::Kind::whole, .text = std::to_string(v), .number = v});
+  }
+  bool number_float(double, const std::string& as_written) override { return add({.text = as_written}); }
+  bool string(std::string& v) override { return add({.kind = Value::Kind::text, .text = std::move(v)}); }
+  bool binary(Json::binary_t&) override { return false; }  // not in text
+  bool start_object(std::size_t) override { return open(Value::Kind::object); }
+  bool start_array(std::size_t) override { return open(Value::Kind::list); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(std::string& name) override {
+    if (!keys_.back().insert(name).second) fail(path_, "header: \"" + name + "\" stands twice");
+    key_ = std::move(name);
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
+    fail(path_, std::string("header: ") + error.what());
+  }
+
+ private:
+  static constexpr std::size_t kDeepest = 4;
+
+  Value& place(Value value) {
+    if (open_.empty()) return root_ = std::move(value);
+    Value& parent = *open_.back();
+    if (parent.kind == Value::Kind::list) return parent.items.emplace_back(std::move(value));
+    return parent.members.emplace_back(std::move(key_), std::move(value)).second;
+  }
+  bool add(Value value) {
+    place(std::move(value));
+    return true;
+  }
+  bool open(Value::Kind kind) {
+    if (open_.size() == kDeepest) fail(path_, "header: lists or objects in each other, too deep");
+    Value value;
+    value.kind = kind;
+    open_.push_back(&place(std::move(value)));
+    keys_.emplace_back();
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    keys_.pop_back();
+    return true;
+  }
+
+  const std::string& path_;
+  Value root_;
+  std::vector<Value*> open_;  // a parent does not grow while a child of it is open
+  std::vector<std::set<std::string>> keys_;
+  std::string key_;
+};
+
+Value parse(const std::string& path, std::string_view text) {
+  Builder builder(path);
+  (void)Json::sax_parse(text, &builder);
+  return builder.take();
 }
 
-std::uint64_t whole(const std::string& path, const std::string& where, const Json& value) {
-  if (!value.is_number_unsigned()) fail(path, where + ": " + value.dump() + " is not a whole number from 0");
-  return value.get<std::uint64_t>();
+std::uint64_t whole(const std::string& path, const std::string& where, const Value& value) {
+  if (value.kind != Value::Kind::whole) fail(path, where + ": " + value.described() + " is not a whole number from 0");
+  return value.number;
 }
 
-SafetensorsFile::Tensor read_entry(const std::string& path, const std::string& name, const Json& entry,
+SafetensorsFile::Tensor read_entry(const std::string& path, const std::string& name, const Value& entry,
                                    std::span<const std::byte> data) {
   const std::string where = "\"" + name + "\"";
-  if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") || !entry.contains("shape") ||
-      !entry.contains("data_offsets"))
+  const Value *dtype = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
+  if (entry.members.size() != 3 || dtype == nullptr || shape == nullptr || offsets == nullptr)
     fail(path, where + ": expected dtype, shape and data_offsets");
-  if (!entry["dtype"].is_string()) fail(path, where + ": dtype is not a string");
-  SafetensorsFile::Tensor tensor{name, entry["dtype"].get<std::string>(), {}, {}};
+  if (dtype->kind != Value::Kind::text) fail(path, where + ": dtype is not a string");
+  SafetensorsFile::Tensor tensor{name, dtype->text, {}, {}};
   const std::size_t bytes = size_of(tensor.dtype);
   if (bytes == 0) fail(path, where + ": unknown dtype \"" + tensor.dtype + "\"");
-  if (!entry["shape"].is_array()) fail(path, where + ": shape is not a list");
+  if (shape->kind != Value::Kind::list) fail(path, where + ": shape is not a list");
   std::uint64_t count = bytes;
-  for (const Json& extent : entry["shape"]) {
+  for (const Value& extent : shape->items) {
     const std::uint64_t n = whole(path, where + ": shape", extent);
     if (n > std::numeric_limits<Index>::max() || __builtin_mul_overflow(count, n, &count))
-      fail(path, where + ": the shape " + entry["shape"].dump() + " is too large");
+      fail(path, where + ": the shape " + shape->described() + " is too large");
     tensor.shape.push_back(static_cast<Index>(n));
   }
-  const Json& offsets = entry["data_offsets"];
-  if (!offsets.is_array() || offsets.size() != 2) fail(path, where + ": data_offsets are not two numbers");
-  const std::uint64_t begin = whole(path, where + ": data_offsets", offsets[0]),
-                      end = whole(path, where + ": data_offsets", offsets[1]);
+  if (offsets->kind != Value::Kind::list || offsets->items.size() != 2)
+    fail(path, where + ": data_offsets are not two numbers");
+  const std::uint64_t begin = whole(path, where + ": data_offsets", offsets->items[0]),
+                      end = whole(path, where + ": data_offsets", offsets->items[1]);
   if (begin > end || end > data.size())
-    fail(path, where + ": data_offsets " + offsets.dump() + " are not inside the " + std::to_string(data.size()) +
+    fail(path, where + ": data_offsets " + offsets->described() + " are not inside the " + std::to_string(data.size()) +
                    " bytes of data");
   if (end - begin != count)
-    fail(path, where + ": " + tensor.dtype + " of shape " + entry["shape"].dump() + " has " + std::to_string(count) +
-                   " bytes, but data_offsets " + offsets.dump() + " hold " + std::to_string(end - begin));
+    fail(path, where + ": " + tensor.dtype + " of shape " + shape->described() + " has " + std::to_string(count) +
+                   " bytes, but data_offsets " + offsets->described() + " hold " + std::to_string(end - begin));
   tensor.data = data.subspan(begin, count);
   return tensor;
 }
@@ -158,17 +238,17 @@ SafetensorsFile::SafetensorsFile(const std::string& path)
                    std::to_string(kLargestHeader) + " allows");
   const std::string_view text = data_->file.text().substr(sizeof length, length);
   if (!text.starts_with('{')) fail(path, "byte 8: the header does not begin with {");
-  const Json header = parse(path, text);
+  const Value header = parse(path, text);
   const auto data = bytes.subspan(sizeof length + length);
-  for (const auto& [name, entry] : header.items()) {
+  for (const auto& [name, entry] : header.members) {
     if (name != "__metadata__") {
       data_->tensors.push_back(read_entry(path, name, entry, data));
       continue;
     }
-    if (!entry.is_object()) fail(path, "__metadata__ is not an object");
-    for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string()) fail(path, "__metadata__: \"" + key + "\" is not a string");
-      data_->metadata[key] = value.get<std::string>();
+    if (entry.kind != Value::Kind::object) fail(path, "__metadata__ is not an object");
+    for (const auto& [key, value] : entry.members) {
+      if (value.kind != Value::Kind::text) fail(path, "__metadata__: \"" + key + "\" is not a string");
+      data_->metadata[key] = value.text;
     }
   }
   auto& tensors = data_->tensors;
@@ -207,9 +287,29 @@ void save_safetensors(const std::string& path, std::vector<TensorToWrite> tensor
     const std::size_t wide = size_of(a.dtype), other = size_of(b.dtype);
     return wide != other ? wide > other : a.name < b.name;
   });
-  Json header = Json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  // Only single texts become JSON values, see Value.
+  const auto quoted = [](const std::string& t) {
+    try {
+      return Json(t).dump();
+    } catch (const Json::exception& error) {
+      throw ValueError(std::string("save_safetensors: ") + error.what());
+    }
+  };
+  std::string text = "{";
+  const auto begin_member = [&](const std::string& name) {
+    if (text.back() != '{') text += ',';
+    text += quoted(name) + ':';
+  };
+  if (!metadata.empty()) {
+    text += "\"__metadata__\":{";
+    for (const auto& [key, value] : metadata) {
+      begin_member(key);
+      text += quoted(value);
+    }
+    text += '}';
+  }
   std::uint64_t at = 0;
+  std::set<std::string_view> names;
   std::vector<std::span<const std::byte>> pieces(2);
   for (const TensorToWrite& t : tensors) {
     std::uint64_t bytes = size_of(t.dtype);
@@ -217,17 +317,16 @@ void save_safetensors(const std::string& path, std::vector<TensorToWrite> tensor
     if (bytes != t.data.size())
       throw ValueError("save_safetensors: \"" + t.name + "\" has " + std::to_string(t.data.size()) +
                        " bytes, its shape wants " + std::to_string(bytes));
-    if (header.contains(t.name)) throw ValueError("save_safetensors: \"" + t.name + "\" stands twice");
-    header[t.name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {at, at + bytes}}};
+    if (!names.insert(t.name).second) throw ValueError("save_safetensors: \"" + t.name + "\" stands twice");
+    std::string shape;
+    for (const Index extent : t.shape) shape += (shape.empty() ? "" : ",") + std::to_string(extent);
+    begin_member(t.name);
+    text += "{\"data_offsets\":[" + std::to_string(at) + ',' + std::to_string(at + bytes) + "],\"dtype\":\"" + t.dtype +
+            "\",\"shape\":[" + shape + "]}";
     at += bytes;
     pieces.push_back(t.data);
   }
-  std::string text;
-  try {
-    text = header.dump();
-  } catch (const Json::exception& error) {
-    throw ValueError(std::string("save_safetensors: ") + error.what());
-  }
+  text += '}';
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::vector<std::uint64_t> length{text.size()};
   pieces[0] = bytes_of(length);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// After the first step of a shape, training and inference allocate nothing. A program of its own: it replaces the C
-// library's allocation functions by counting ones.
-#include <malloc.h>
+// After the first step of a shape, training and inference allocate nothing; and what happens when an allocation fails.
+// A program of its own: it replaces the C library's allocation functions by ones that count and can fail.
+#include "tests/allocation_test.hpp"
 
-#include <atomic>
+#include <cerrno>
 #include <cstdio>
 
 #include "tilewright/nn/nn.hpp"
@@ -13,18 +13,52 @@ void* __libc_malloc(std::size_t);
 void* __libc_calloc(std::size_t, std::size_t);
 void* __libc_realloc(void*, std::size_t);
 void* __libc_memalign(std::size_t, std::size_t);
+void __libc_free(void*);
 }
+
+namespace tilewright::test {
+
+std::atomic<long> allocations{0}, blocks{0};
+thread_local long countdown = 0;
+
+}  // namespace tilewright::test
 
 namespace {
-std::atomic<long> allocations{0};
+
+using namespace tilewright::test;
+
+/// An allocation, unless it is the one that must fail.
+template <class Allocate>
+void* counted(long new_blocks, Allocate allocate) {
+  ++allocations;
+  if (countdown > 0 && --countdown == 0) return errno = ENOMEM, nullptr;
+  void* p = allocate();
+  if (p != nullptr) blocks += new_blocks;
+  return p;
 }
 
+}  // namespace
+
 extern "C" {
-void* malloc(std::size_t size) { return ++allocations, __libc_malloc(size); }
-void* calloc(std::size_t n, std::size_t size) { return ++allocations, __libc_calloc(n, size); }
-void* realloc(void* p, std::size_t size) { return ++allocations, __libc_realloc(p, size); }
-void* aligned_alloc(std::size_t alignment, std::size_t size) { return ++allocations, __libc_memalign(alignment, size); }
-void* memalign(std::size_t alignment, std::size_t size) { return ++allocations, __libc_memalign(alignment, size); }
+void* malloc(std::size_t size) {
+  return counted(1, [&] { return __libc_malloc(size); });
+}
+void* calloc(std::size_t n, std::size_t size) {
+  return counted(1, [&] { return __libc_calloc(n, size); });
+}
+void* realloc(void* p, std::size_t size) {
+  return counted(p == nullptr ? 1 : 0, [&] { return __libc_realloc(p, size); });
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) {
+  return counted(1, [&] { return __libc_memalign(alignment, size); });
+}
+void* memalign(std::size_t alignment, std::size_t size) {
+  return counted(1, [&] { return __libc_memalign(alignment, size); });
+}
+void free(void* p) {
+  if (p != nullptr) --blocks;
+  __libc_free(p);
+}
 }
 
 using namespace tilewright;
@@ -149,5 +183,6 @@ int main() {
     ok = steady(threads) && ok;
     for (Model& m : models()) ok = trains_steadily(m, threads) && ok;
   }
+  ok = failures_are_survived() && ok;
   return ok ? 0 : 1;
 }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <cstdlib>
+
 #include "tests/support.hpp"
 
 namespace tilewright {
@@ -50,6 +52,59 @@ TEST(Tensor, ShapeAndMatrix) {
   EXPECT_EQ(message_of<ShapeError>([] { Shape{2, -3}; }), "Shape: extent -3 is negative");
   EXPECT_THROW((Shape{Index{1} << 40, Index{1} << 40}), ShapeError);
   EXPECT_THROW((Shape{1, 1, 1, 1, 1, 1, 1}), ShapeError);
+}
+
+/// Counts what it gives out; nothing while it is empty.
+struct CountingAllocator final : Allocator {
+  int given = 0, taken = 0;
+  bool empty = false;
+  void* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
+    if (empty) return nullptr;
+    ++given;
+    return std::aligned_alloc(alignment, bytes);
+  }
+  void deallocate(void* memory) noexcept override {
+    ++taken;
+    std::free(memory);
+  }
+};
+
+TEST(Memory, ComesFromTheCallersAllocator) {
+  release_workspace();
+  CountingAllocator counting;
+  set_allocator(&counting);
+  {
+    const Matrix<float> a = test::random_matrix<float>(300, 300, 1);
+    Matrix<float> c(300, 300);
+    gemm(a, a.t(), c, {.num_threads = 1});
+    EXPECT_EQ(counting.given, 3);  // and the workspace
+    EXPECT_EQ(message_of<ValueError>([] { set_allocator(nullptr); }), "set_allocator: 3 blocks of memory are held");
+    counting.empty = true;
+    EXPECT_THROW(Matrix<float>(2, 2), std::bad_alloc);
+  }
+  release_workspace();
+  EXPECT_EQ(counting.taken, 3);
+  set_allocator(nullptr);
+}
+
+TEST(Memory, WorkspacesCanBeAskedFor) {
+  for (const int threads : {1, 3})
+    for (const auto& [m, n, k] : {std::array<Index, 3>{300, 200, 700}, {3, 4000, 900}, {8, 8, 9000}, {16, 16, 16}}) {
+      const Matrix<float> a = test::random_matrix<float>(m, k, 1), b = test::random_matrix<float>(k, n, 2);
+      Matrix<float> c(m, n);
+      const GemmOptions<float> options{.num_threads = threads};
+      release_workspace();
+      EXPECT_EQ(workspace_bytes(), 0U);
+      gemm(a, b, c, options);
+      EXPECT_EQ(workspace_bytes(), gemm_workspace(a, b, c, options)) << m << "x" << n << "x" << k;
+      EXPECT_EQ(gemm_workspace({nullptr, m, k}, {nullptr, k, n}, {nullptr, m, n}, options), workspace_bytes());
+    }
+  release_workspace();
+  reserve_workspace(1000);
+  EXPECT_EQ(workspace_bytes(), 1000U);
+  const MatrixView<const float> a(nullptr, 2, 3), b(nullptr, 4, 5);
+  EXPECT_EQ(message_of<ShapeError>([&] { (void)gemm_workspace(a, b, MatrixView<float>(nullptr, 2, 5)); }),
+            "gemm_workspace: a is 2x3 but b is 4x5");
 }
 
 }  // namespace

@@ -65,6 +65,13 @@ TILEWRIGHT_API void gemm(MatrixView<const float> a, MatrixView<const float> b, M
 TILEWRIGHT_API void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
                          const GemmOptions<double>& options = kGemmDefaults<double>);
 
+/// Bytes of the calling thread's workspace that gemm() wants for operands like these, whose data is not looked at and
+/// may be null: reserve_workspace() it (memory.hpp), and the call allocates nothing. Throws as gemm() does.
+TILEWRIGHT_API std::size_t gemm_workspace(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+                                          const GemmOptions<float>& options = kGemmDefaults<float>);
+TILEWRIGHT_API std::size_t gemm_workspace(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
+                                          const GemmOptions<double>& options = kGemmDefaults<double>);
+
 /// A right operand arranged once for many products: weights that do not change. Holds a copy, so the source may go
 /// away; products with it have the same bits as with the source. May be used by many threads at once, and with any ISA.
 template <class T>

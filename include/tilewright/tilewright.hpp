@@ -11,6 +11,7 @@
 #include "tilewright/losses.hpp"
 #include "tilewright/machine.hpp"
 #include "tilewright/matrix.hpp"
+#include "tilewright/memory.hpp"
 #include "tilewright/profile.hpp"
 #include "tilewright/random.hpp"
 #include "tilewright/rows.hpp"

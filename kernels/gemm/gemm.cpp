@@ -107,12 +107,18 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
   });
 }
 
-/// Checks a request for the sums of x's columns and clears what will be added to.
+/// Checks a request for the sums of x's columns.
 template <class T>
-void prepare_sums(std::span<T> sums, const char* name, const MatrixView<const T>& x, const GemmOptions<T>& o) {
-  if (x.cols > 1 && x.col_stride != 1)
+void check_sums(const char* name, std::span<T> sums, const MatrixView<const T>& x) {
+  if (sums.data() != nullptr && x.cols > 1 && x.col_stride != 1)
     throw ShapeError(std::string("gemm: ") + name + ": what is summed side by side must lie side by side (stride 1)");
-  if (o.beta == T(0)) std::fill(sums.begin(), sums.end(), T(0));
+}
+
+/// For products that do not run(), which does it after nothing can fail any more.
+template <class T>
+void clear_sums(const GemmOptions<T>& o) {
+  for (const std::span<T>& sums : {o.a_row_sums, o.b_column_sums})
+    if (o.beta == T(0) && sums.data() != nullptr) std::fill(sums.begin(), sums.end(), T(0));
 }
 
 /// Whether a SmallProduct and one epilogue over all of c will do: below what a second thread would be asked for.
@@ -135,11 +141,12 @@ void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixV
   const DefaultFloatState state;
   check(operation, a, b, false, c, o);
   const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
-  if (o.a_row_sums.data() != nullptr) prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
-  if (o.b_column_sums.data() != nullptr) prepare_sums(o.b_column_sums, "b_column_sums", b, o);
+  check_sums("a_row_sums", o.a_row_sums, a.t());
+  check_sums("b_column_sums", o.b_column_sums, b);
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   if (is_small(kernels, a, c, o) && SmallProduct<T>::fits(kernels, a, b, c)) {
     SmallProduct<T>(kernels, a, b, c, o.alpha, o.beta).compute(a.data, b.data, c.data);
+    clear_sums(o);
     if (o.a_row_sums.data() != nullptr)
       kernels.add_column_sums(a.data, a.col_stride, a.cols, a.rows, o.a_row_sums.data());
     if (o.b_column_sums.data() != nullptr)
@@ -154,6 +161,7 @@ void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixV
   }
   const Problem<T> p = orient(a, b, c, o);
   if (c.empty() || a.cols == 0) {
+    clear_sums(o);
     if (o.a_row_sums.data() != nullptr) column_sums_any(a.t(), o.a_row_sums, true, o.num_threads);
     if (o.b_column_sums.data() != nullptr) column_sums_any(b, o.b_column_sums, true, o.num_threads);
     if (!c.empty()) empty_product(p);
@@ -169,7 +177,8 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
   check("gemm", a, MatrixView<const T>(nullptr, b.rows(), b.cols()), true, c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
   const Call call(product_info<T>, "gemm_packed", c, a.cols, o.beta);
-  if (o.a_row_sums.data() != nullptr) prepare_sums(o.a_row_sums, "a_row_sums", a.t(), o);
+  check_sums("a_row_sums", o.a_row_sums, a.t());
+  if (c.empty() || a.cols == 0) clear_sums(o);
   if (c.empty()) {
     if (o.a_row_sums.data() != nullptr) column_sums_any(a.t(), o.a_row_sums, true, o.num_threads);
     return;
@@ -219,7 +228,7 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
     return true;
   };
   double work = 0;
-  Index elements = 1;
+  Index elements = 1, one_by_one = 0;
   CallInfo all{"gemm_batched", "", sizeof(T), {count}};
   for (Index i = 0; i < count; ++i) {
     const Item<T> it = item(i);
@@ -230,13 +239,16 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
     if (it.c.empty() || it.a.cols == 0) continue;
     const Problem<T> p = orient(it.a, it.b, it.c, o);
     work += work_of(p);
-    if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o))
+    if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o)) {
       elements = std::max(elements, Plan<T>(p, p.a.cols, 1).elements(1));
+      one_by_one = std::max(one_by_one, way_of(p, o.num_threads).elements);
+    }
   }
   const Call call([&] { return all; });
   const int threads = plan_threads(o.num_threads, work);
   const bool shared = threads > 1 && count >= 2 * threads;
-  T* buffer = shared ? scratch<T>(elements * threads) : nullptr;
+  // All that any of them wants, before the first is computed: afterwards nothing fails.
+  T* buffer = scratch<T>(shared ? elements * threads : one_by_one);
   const auto compute = [&](Range range, T* own) {
     for (Index i = range.first; i < range.end; ++i) {
       const Item<T> it = item(i);
@@ -335,6 +347,31 @@ void ger_any(std::span<const T> x, std::span<const T> y, MatrixView<T> a, T alph
 
 }  // namespace
 }  // namespace detail
+
+namespace {
+
+template <class T>
+std::size_t workspace_any(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, const GemmOptions<T>& o) {
+  // Any address will do for the checks.
+  T some{};
+  a.data = b.data = c.data = &some;
+  detail::check_each("gemm_workspace", a, b, false, c, o);
+  const auto& kernels = detail::active_table().template gemm<T>();
+  if (c.empty() || a.cols == 0) return 0;
+  if (detail::is_small(kernels, a, c, o) && detail::SmallProduct<T>::fits(kernels, a, b, c)) return 0;
+  return static_cast<std::size_t>(detail::way_of(detail::orient(a, b, c, o), o.num_threads).elements) * sizeof(T);
+}
+
+}  // namespace
+
+std::size_t gemm_workspace(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+                           const GemmOptions<float>& options) {
+  return workspace_any(a, b, c, options);
+}
+std::size_t gemm_workspace(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
+                           const GemmOptions<double>& options) {
+  return workspace_any(a, b, c, options);
+}
 
 template <class T>
 PackedMatrix<T>::PackedMatrix(MatrixView<const T> b) : rows_(b.rows), cols_(b.cols) {

@@ -391,10 +391,19 @@ double work_of(const Problem<T>& p) {
          rate_of(*p.kernels);
 }
 
+/// How a product is computed, and the elements of scratch memory that it wants.
 template <class T>
-void run(const Problem<T>& p, int requested) {
+struct Way {
+  enum Kind { long_k, few_rows, blocked } kind;
+  int threads;
+  Plan<T> plan;
+  Index elements;
+  Index round = 0;  // long_k: blocks of k whose sums are kept at a time
+};
+
+template <class T>
+Way<T> way_of(const Problem<T>& p, int requested) {
   const int threads = plan_threads(requested, work_of(p));
-  const Plan<T> plan(p, p.a.cols, threads);
   // With fewer than 16 tiles each, what remains when the others have finished is much of a thread's time; k is shared
   // in rounds of four blocks each, so that the sums kept meanwhile stay small.
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
@@ -403,18 +412,32 @@ void run(const Problem<T>& p, int requested) {
       p.b_sums == nullptr) {
     const Index round = 4 * threads;
     const Plan<T> alone(p, p.a.cols, 1);
-    T* buffer = scratch<T>(threads * alone.elements(1) + round * p.c.size());
-    return long_product(p, alone, threads, buffer, round);
+    return {Way<T>::long_k, threads, alone, threads * alone.elements(1) + round * p.c.size(), round};
   }
-  if (few_rows_fit(p, plan.b_layout)) {
-    const T* steps = steps_of_a(p.a, scratch<T>(p.a.cols << few_rows_kernel(p.c.rows)));
-    return parallel(threads, [&](Member member) {
+  const Plan<T> plan(p, p.a.cols, threads);
+  if (few_rows_fit(p, plan.b_layout)) return {Way<T>::few_rows, threads, plan, p.a.cols << few_rows_kernel(p.c.rows)};
+  return {Way<T>::blocked, threads, plan, plan.pack_a || plan.pack_b ? plan.elements(threads) : 0};
+}
+
+template <class T>
+void run(const Problem<T>& p, int requested) {
+  const Way<T> way = way_of(p, requested);
+  const Plan<T>& plan = way.plan;
+  T* buffer = way.elements > 0 ? scratch<T>(way.elements) : nullptr;
+  // From here on nothing fails.
+  if (way.kind == Way<T>::long_k) return long_product(p, plan, way.threads, buffer, way.round);
+  if (way.kind == Way<T>::few_rows) {
+    const T* steps = steps_of_a(p.a, buffer);
+    return parallel(way.threads, [&](Member member) {
       few_rows_product(p, steps, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
     });
   }
-  T* buffer = plan.pack_a || plan.pack_b ? scratch<T>(plan.elements(threads)) : nullptr;
-  if (plan.pack_b && !plan.own_b && threads > 1) return shared_product(p, plan, threads, buffer);
-  parallel(threads, [&](Member member) {
+  if (p.beta == T(0)) {
+    if (p.a_sums != nullptr) std::fill_n(p.a_sums, p.a.rows, T(0));
+    if (p.b_sums != nullptr) std::fill_n(p.b_sums, p.b.cols, T(0));
+  }
+  if (plan.pack_b && !plan.own_b && way.threads > 1) return shared_product(p, plan, way.threads, buffer);
+  parallel(way.threads, [&](Member member) {
     T* own = buffer + member.rank * plan.elements(1);
     if (plan.own_b)
       blocked_product(p, plan, Member{0, 1}, member.share(p.c.cols, PackedMatrix<T>::kPanel), own);

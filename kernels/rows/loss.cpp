@@ -11,6 +11,7 @@
 #include "kernels/core/profile.hpp"
 #include "kernels/core/table.hpp"
 #include "tilewright/gemm.hpp"
+#include "tilewright/memory.hpp"
 
 namespace tilewright {
 namespace detail {
@@ -198,6 +199,23 @@ double sum_of_rows(MatrixView<const float> x, std::span<const Index> classes, Ma
   });
 }
 
+/// Workspace for the products of linear_cross_entropy_loss, so that none of them fails when others are done: `block`
+/// rows at a time, and what is left of them.
+void reserve_products(const MatrixView<const float>& x, const MatrixView<const float>& w, float* memory, Index block,
+                      const MatrixView<float>& dx, const MatrixView<float>& dw, int num_threads) {
+  const GemmOptions<float> options{.num_threads = num_threads};
+  std::size_t bytes = static_cast<std::size_t>(block) * sizeof(double);  // sum_of_rows
+  for (const Index rows : {std::min(block, x.rows), x.rows % block}) {
+    const MatrixView<float> logits(memory, rows, w.rows);
+    const auto part = x.row_block(0, rows);
+    bytes = std::max(bytes, gemm_workspace(part, w.t(), logits, options));
+    if (dx.data != nullptr) bytes = std::max(bytes, gemm_workspace(logits, w, dx.row_block(0, rows), options));
+    if (dw.data != nullptr)
+      bytes = std::max(bytes, gemm_workspace(MatrixView<const float>(logits).t(), part, dw, options));
+  }
+  reserve_workspace(bytes);
+}
+
 /// Logits that linear_cross_entropy_loss holds at a time; part of the numerics of dw.
 constexpr Index kLogits = 8 << 20;
 
@@ -362,6 +380,7 @@ double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const flo
   const Index block = std::clamp<Index>(kLogits / std::max<Index>(cols, 1), 16, std::max<Index>(x.rows, 16));
   float* memory = scratch<float>(std::min(block, std::max<Index>(x.rows, 1)) * cols, Scratch::outer);
   const bool wants_gradient = dx.data != nullptr || dw.data != nullptr;
+  reserve_products(x, w, memory, block, dx, dw, num_threads);
   for (Index i = 0; x.rows == 0 && dw.data != nullptr && i < cols; ++i)
     for (Index j = 0; j < dw.cols; ++j) dw(i, j) = 0;
   double sum = 0;
