@@ -22,11 +22,22 @@ Optimizer::Optimizer(nn::ParameterBlock& block, double lr, double weight_decay, 
       if (std::ranges::none_of(block.parameters(), [&](const auto& p) { return nn::name_matches(pattern, p.name); }))
         throw ValueError("Optimizer: no parameter is called \"" + pattern + "\"");
   }
-  for (const Group& g : groups_)
-    if (!(g.lr >= 0) || !(g.weight_decay >= 0))
-      throw ValueError("Optimizer: lr " + std::to_string(g.lr) + " and weight_decay " + std::to_string(g.weight_decay) +
-                       " must be 0 or more");
+  check_rates();
   for (std::size_t i = 0; i < names_.size(); ++i) arrays_.emplace_back(1, static_cast<Index>(block.values().size()));
+}
+
+void Optimizer::check_rates() const {
+  for (const Group& g : groups_)
+    if (!std::isfinite(g.lr) || g.lr < 0 || !std::isfinite(g.weight_decay) || g.weight_decay < 0)
+      throw ValueError("Optimizer: lr " + std::to_string(g.lr) + " and weight_decay " + std::to_string(g.weight_decay) +
+                       " must be finite and 0 or more");
+}
+
+void Optimizer::check_options() {
+  const std::vector<double> before = counters_;
+  begin_step();
+  update({{}, {}, groups_[0].lr, groups_[0].weight_decay, 0});
+  counters_ = before;
 }
 
 void Optimizer::find_runs() {
@@ -54,6 +65,7 @@ void Optimizer::find_runs() {
 
 void Optimizer::step() {
   const profile::Region region("Optimizer step");
+  check_rates();
   if (version_ != block_->version()) find_runs();
   begin_step();
   for (const Run& run : runs_) {
@@ -64,6 +76,8 @@ void Optimizer::step() {
 }
 
 void Optimizer::set_lr(double lr) {
+  if (!std::isfinite(lr) || lr < 0)
+    throw ValueError("Optimizer: lr is " + std::to_string(lr) + ", expected a finite number >= 0");
   for (Group& group : groups_) group.lr = lr;
 }
 
@@ -81,7 +95,9 @@ std::span<float> Optimizer::state(std::size_t index, const Part& part) {
 SGD::SGD(nn::ParameterBlock& block, SGDOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups,
                 options.momentum != 0 ? std::vector{"momentum_buffer"} : std::vector<const char*>(), 1),
-      options_(options) {}
+      options_(options) {
+  check_options();
+}
 
 void SGD::begin_step() { ++counter(0); }
 
@@ -99,6 +115,7 @@ Adam::Adam(nn::ParameterBlock& block, AdamOptions options, const ParameterGroups
                 2),
       options_(options) {
   counter(0) = counter(1) = 1;
+  check_options();
 }
 
 void Adam::begin_step() {
@@ -119,6 +136,7 @@ void Adam::update(const Part& p) {
 Adamax::Adamax(nn::ParameterBlock& block, AdamaxOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_inf"}, 1), options_(options) {
   counter(0) = 1;
+  check_options();
 }
 
 void Adamax::begin_step() { counter(0) *= options_.beta1; }
@@ -131,6 +149,7 @@ void Adamax::update(const Part& p) {
 NAdam::NAdam(nn::ParameterBlock& block, NAdamOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 3), options_(options) {
   counter(1) = counter(2) = 1;
+  check_options();
 }
 
 double NAdam::mu(double t) const { return options_.beta1 * (1 - 0.5 * std::pow(0.96, t * options_.momentum_decay)); }
@@ -150,6 +169,7 @@ void NAdam::update(const Part& p) {
 RAdam::RAdam(nn::ParameterBlock& block, RAdamOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 3), options_(options) {
   counter(1) = counter(2) = 1;
+  check_options();
 }
 
 void RAdam::begin_step() {
@@ -176,7 +196,9 @@ std::vector<const char*> rmsprop_states(const RMSpropOptions& options) {
 }  // namespace
 
 RMSprop::RMSprop(nn::ParameterBlock& block, RMSpropOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, rmsprop_states(options), 0), options_(options) {}
+    : Optimizer(block, options.lr, options.weight_decay, groups, rmsprop_states(options), 0), options_(options) {
+  check_options();
+}
 
 void RMSprop::update(const Part& p) {
   rmsprop_update(p.values, p.gradients, state(0, p), options_.centered ? state(1, p) : std::span<float>(),
@@ -187,6 +209,7 @@ void RMSprop::update(const Part& p) {
 Adagrad::Adagrad(nn::ParameterBlock& block, AdagradOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups, {"sum"}, 1), options_(options) {
   std::ranges::fill(array(0).span(), static_cast<float>(options.initial_accumulator_value));
+  check_options();
 }
 
 void Adagrad::begin_step() { counter(0) += 1; }
@@ -197,7 +220,9 @@ void Adagrad::update(const Part& p) {
 }
 
 Adadelta::Adadelta(nn::ParameterBlock& block, AdadeltaOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, {"square_avg", "acc_delta"}, 0), options_(options) {}
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"square_avg", "acc_delta"}, 0), options_(options) {
+  check_options();
+}
 
 void Adadelta::update(const Part& p) {
   adadelta_update(p.values, p.gradients, state(0, p), state(1, p), {p.lr, options_.rho, options_.eps, p.weight_decay});
@@ -206,6 +231,7 @@ void Adadelta::update(const Part& p) {
 Rprop::Rprop(nn::ParameterBlock& block, RpropOptions options)
     : Optimizer(block, options.lr, 0, {}, {"prev", "step_size"}, 0), options_(options) {
   std::ranges::fill(array(1).span(), static_cast<float>(options.lr));
+  check_options();
 }
 
 void Rprop::update(const Part& p) {
@@ -214,7 +240,9 @@ void Rprop::update(const Part& p) {
 }
 
 Lion::Lion(nn::ParameterBlock& block, LionOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg"}, 0), options_(options) {}
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg"}, 0), options_(options) {
+  check_options();
+}
 
 void Lion::update(const Part& p) {
   lion_update(p.values, p.gradients, state(0, p), {p.lr, options_.beta1, options_.beta2, p.weight_decay});

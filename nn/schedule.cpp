@@ -22,6 +22,13 @@ void check_positive(const char* schedule, const char* what, Index value) {
     throw ValueError(std::string(schedule) + ": " + what + " is " + std::to_string(value) + ", expected 1 or more");
 }
 
+void check_number(const char* schedule, const char* what, double value, bool good, const char* expected) {
+  if (!std::isfinite(value) || !good)
+    throw ValueError(std::string(schedule) + ": " + what + " is " + std::to_string(value) + ", expected " + expected);
+}
+
+constexpr const char *kNotNegative = "a finite number >= 0", *kPositive = "a finite number > 0";
+
 }  // namespace
 
 Schedule::~Schedule() = default;
@@ -34,23 +41,30 @@ void Schedule::set_time(Index t) {
 StepLR::StepLR(Optimizer& optimizer, Index step_size, double gamma)
     : Schedule(optimizer), step_size_(step_size), gamma_(gamma) {
   check_positive("StepLR", "step_size", step_size);
+  check_number("StepLR", "gamma", gamma, gamma >= 0, kNotNegative);
   set_time(0);
 }
 double StepLR::lr(double base, Index t) const { return base * power(gamma_, t / step_size_); }
 
 MultiStepLR::MultiStepLR(Optimizer& optimizer, std::vector<Index> milestones, double gamma)
     : Schedule(optimizer), milestones_(std::move(milestones)), gamma_(gamma) {
+  check_number("MultiStepLR", "gamma", gamma, gamma >= 0, kNotNegative);
   set_time(0);
 }
 double MultiStepLR::lr(double base, Index t) const {
   return base * power(gamma_, std::ranges::count_if(milestones_, [t](Index m) { return m <= t; }));
 }
 
-ExponentialLR::ExponentialLR(Optimizer& optimizer, double gamma) : Schedule(optimizer), gamma_(gamma) { set_time(0); }
+ExponentialLR::ExponentialLR(Optimizer& optimizer, double gamma) : Schedule(optimizer), gamma_(gamma) {
+  check_number("ExponentialLR", "gamma", gamma, gamma >= 0, kNotNegative);
+  set_time(0);
+}
 double ExponentialLR::lr(double base, Index t) const { return base * power(gamma_, t); }
 
 LinearLR::LinearLR(Optimizer& optimizer, double start_factor, double end_factor, Index total_iters)
     : Schedule(optimizer), start_(start_factor), end_(end_factor), total_(total_iters) {
+  check_number("LinearLR", "start_factor", start_factor, start_factor >= 0, kNotNegative);
+  check_number("LinearLR", "end_factor", end_factor, end_factor >= 0, kNotNegative);
   check_positive("LinearLR", "total_iters", total_iters);
   set_time(0);
 }
@@ -61,6 +75,7 @@ double LinearLR::lr(double base, Index t) const {
 PolynomialLR::PolynomialLR(Optimizer& optimizer, Index total_iters, double power)
     : Schedule(optimizer), total_(total_iters), power_(power) {
   check_positive("PolynomialLR", "total_iters", total_iters);
+  check_number("PolynomialLR", "power", power, power >= 0, kNotNegative);
   set_time(0);
 }
 double PolynomialLR::lr(double base, Index t) const {
@@ -70,6 +85,7 @@ double PolynomialLR::lr(double base, Index t) const {
 CosineAnnealingLR::CosineAnnealingLR(Optimizer& optimizer, Index t_max, double eta_min)
     : Schedule(optimizer), t_max_(t_max), eta_min_(eta_min) {
   check_positive("CosineAnnealingLR", "t_max", t_max);
+  check_number("CosineAnnealingLR", "eta_min", eta_min, eta_min >= 0, kNotNegative);
   set_time(0);
 }
 double CosineAnnealingLR::lr(double base, Index t) const { return cosine(base, eta_min_, share(t, t_max_)); }
@@ -78,6 +94,7 @@ CosineAnnealingWarmRestarts::CosineAnnealingWarmRestarts(Optimizer& optimizer, I
     : Schedule(optimizer), t_0_(t_0), t_mult_(t_mult), eta_min_(eta_min) {
   check_positive("CosineAnnealingWarmRestarts", "t_0", t_0);
   check_positive("CosineAnnealingWarmRestarts", "t_mult", t_mult);
+  check_number("CosineAnnealingWarmRestarts", "eta_min", eta_min, eta_min >= 0, kNotNegative);
   set_time(0);
 }
 double CosineAnnealingWarmRestarts::lr(double base, Index t) const {
@@ -98,6 +115,9 @@ OneCycleLR::OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, d
       up_(pct_start * static_cast<double>(total_steps) - 1),
       div_(div_factor),
       final_div_(final_div_factor) {
+  check_number("OneCycleLR", "max_lr", max_lr, max_lr >= 0, kNotNegative);
+  check_number("OneCycleLR", "div_factor", div_factor, div_factor > 0, kPositive);
+  check_number("OneCycleLR", "final_div_factor", final_div_factor, final_div_factor > 0, kPositive);
   check_positive("OneCycleLR", "total_steps", total_steps);
   if (!(pct_start >= 0 && pct_start <= 1))
     throw ValueError("OneCycleLR: pct_start is " + std::to_string(pct_start) + ", expected 0 .. 1");
@@ -114,6 +134,7 @@ ChainedSchedule::ChainedSchedule(Optimizer& optimizer, std::vector<const Schedul
   set_time(0);
 }
 double ChainedSchedule::lr(double base, Index t) const {
+  if (base == 0) return 0;
   double rate = base;
   for (const Schedule* schedule : schedules_) rate *= schedule->lr(base, t) / base;
   return rate;
@@ -137,8 +158,14 @@ double SequentialSchedule::lr(double base, Index t) const {
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, Options options)
     : optimizer_(&optimizer), options_(options), best_(std::numeric_limits<double>::infinity()) {
   if (options.mode == Mode::max) best_ = -best_;
-  if (!(options.factor > 0 && options.factor < 1))
-    throw ValueError("ReduceLROnPlateau: factor is " + std::to_string(options.factor) + ", expected 0 < factor < 1");
+  constexpr const char* kName = "ReduceLROnPlateau";
+  check_number(kName, "factor", options.factor, options.factor > 0 && options.factor < 1, "0 < factor < 1");
+  check_number(kName, "threshold", options.threshold, options.threshold >= 0, kNotNegative);
+  check_number(kName, "min_lr", options.min_lr, options.min_lr >= 0, kNotNegative);
+  check_number(kName, "eps", options.eps, options.eps >= 0, kNotNegative);
+  if (options.patience < 0 || options.cooldown < 0)
+    throw ValueError(std::string(kName) + ": patience " + std::to_string(options.patience) + " and cooldown " +
+                     std::to_string(options.cooldown) + " must be 0 or more");
 }
 
 void ReduceLROnPlateau::step(double metric) {

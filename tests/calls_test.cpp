@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Every operation of the catalogue: what it reads and writes, and what it says to mistakes.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <atomic>
+#include <barrier>
 #include <cstdlib>
 #include <map>
 #include <thread>
@@ -107,6 +109,62 @@ TEST(Calls, NameEveryMistakeAndChangeNothing) {
     ++noticed[entry_of(seed).name];
   }
   for (const CatalogueEntry& entry : catalogue()) EXPECT_GT(noticed[entry.name], 0) << entry.name;
+}
+
+TEST(Calls, RefuseImpossibleThreadCounts) {
+  Pages pages;
+  for (std::uint64_t seed = 0; seed < catalogue().size(); ++seed) {
+    const std::string name = entry_of(seed).name;
+    if (name.starts_with("fill_")) continue;  // have none
+    for (const int threads : {-1, 1025}) {
+      Operands operands(seed, Operands::Placement::tight, pages);
+      operands.set_threads(threads);
+      const std::string message = message_of<ValueError>([&] { entry_of(seed).make(operands); });
+      EXPECT_EQ(message.substr(0, name.size()), name);
+      EXPECT_NE(message.find("num_threads is " + std::to_string(threads) + ", expected 0..1024"), std::string::npos)
+          << message;
+      EXPECT_EQ(operands.damage(true), "") << name;
+    }
+  }
+}
+
+/// Each with operands of its own, in an order of its own, on any number of threads: the bits of one call alone.
+TEST(Calls, AreTheSameFromManyThreadsAtATime) {
+  constexpr int kThreads = kEmulated ? 8 : 64;
+  const std::uint64_t each = calls(200), kinds = 8 * catalogue().size();
+  std::vector<std::uint64_t> want(kinds);
+  Pages pages;
+  for (std::uint64_t seed = 0; seed < kinds; ++seed) {
+    Operands alone(seed, Operands::Placement::tight, pages);
+    entry_of(seed).make(alone);
+    want[seed] = alone.hash();
+  }
+  std::atomic<int> wrong{0};
+  // Bytes of the heap in use whenever all threads have met: in the middle and at the end.
+  std::vector<std::size_t> in_use;
+  in_use.reserve(2);
+  std::barrier meeting(kThreads, [&]() noexcept {
+    const struct mallinfo2 info = mallinfo2();
+    in_use.push_back(info.uordblks + info.hblkhd);
+  });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t)
+    threads.emplace_back([&, t] {
+      Pages own;
+      for (std::uint64_t i = 0; i < each; ++i) {
+        const std::uint64_t seed = (static_cast<std::uint64_t>(t) * 7919 + i * 104729) % kinds;
+        Operands operands(seed, Operands::Placement::tight, own);
+        operands.set_threads(1 + static_cast<int>(i % 4));
+        entry_of(seed).make(operands);
+        if (operands.hash() != want[seed]) wrong.fetch_add(1);
+        if (i == each / 2) meeting.arrive_and_wait();
+      }
+      meeting.arrive_and_wait();
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(wrong.load(), 0);
+  // Workspaces may have grown; in the long form (320,000 calls in between) 14 bytes a call would be seen.
+  EXPECT_LT(in_use[1], in_use[0] + (4 << 20));
 }
 
 /// Against all pairs of elements.

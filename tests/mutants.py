@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Changes one place of kernels/ at a time and looks whether the tests notice.
 
-    tests/mutants.py COUNT [--seed S] [--workers W] [--out docs/mutants.md] [--only FILE-PART]
+    tests/mutants.py COUNT [--minutes M] [--seed S] [--workers W] [--only FILE-PART] [--out FILE]
 
 Each worker has a copy of the sources and a build of one ISA. A mutant is killed when the suite or the accuracy check
 fails, crashes or takes too long. Mutants that do not compile are replaced by others.
@@ -16,6 +16,8 @@ import random
 import re
 import shutil
 import subprocess
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "mutants"
@@ -116,6 +118,7 @@ class Worker:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int)
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after that")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="")
@@ -125,26 +128,34 @@ def main():
              if f.endswith((".hpp", ".cpp")) and not LEFT_OUT.search(f) and options.only in f]
     every = [(f, m) for f in files for m in mutants_of(ROOT / f)]
     random.Random(options.seed).shuffle(every)
-    # A fifth more than asked for takes the place of those that do not compile. Sorted: neighbours share what is rebuilt.
-    chosen = sorted(every[: options.count * 13 // 10])
     shutil.rmtree(WORK, ignore_errors=True)
     workers = [Worker(i) for i in range(options.workers)]
     for w in workers:
         assert w.compiles() and w.notices("core") is None, "the unchanged sources do not pass"
     log = (WORK / "log.txt").open("w", buffering=1)
+    results = []
+    end = time.monotonic() + 60 * options.minutes
+    lock = threading.Lock()
 
-    def judge_share(i):
-        results = []
-        share = len(chosen) // len(workers) + 1
-        for file, mutant in chosen[i * share : (i + 1) * share]:
-            fate = workers[i].judge(file, mutant)
-            print(file, mutant[0] + 1, mutant[2], fate, sep=" | ", file=log)
-            results.append((file, mutant, fate))
-        return results
+    def judge_some(worker):
+        # Neighbours share what is rebuilt, so a worker takes a handful of them in the files' order.
+        while True:
+            with lock:
+                judged = sum(fate != "does not compile" for _, _, fate in results)
+                if judged >= options.count or time.monotonic() > end or not every:
+                    return
+                some = sorted(every.pop() for _ in range(min(12, len(every))))
+            for file, mutant in some:
+                if time.monotonic() > end:
+                    return
+                fate = worker.judge(file, mutant)
+                print(file, mutant[0] + 1, mutant[2], fate, sep=" | ", file=log)
+                with lock:
+                    results.append((file, mutant, fate))
 
     with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
-        results = [r for share in pool.map(judge_share, range(len(workers))) for r in share]
-    report(results, options)
+        list(pool.map(judge_some, workers))
+    report(sorted(results), options)
 
 
 def report(results, options):

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The library's memory: where its arrays come from, and what a thread keeps for its calls.
 //
-// Arrays of elements (Matrix, Tensor, PackedMatrix, the parameters, gradients and activations of models, workspaces) are
-// allocated by the allocator below. Small things (names, lists, messages of errors) are in standard containers, which
-// use operator new.
+// Arrays of elements (Matrix, Tensor, PackedMatrix, the parameters, gradients and activations of models, workspaces)
+// are allocated by the allocator below. Small things (names, lists, messages of errors) are in standard containers,
+// which use operator new.
 #pragma once
 
 #include <cstddef>

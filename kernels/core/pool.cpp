@@ -63,8 +63,8 @@ struct ThreadPool::Team {
     int rank = 0;
     try {
       for (Worker& w : workers) w.thread = std::thread([this, rank = ++rank] { work(rank); });
-    } catch (const std::system_error&) {
-      // The caller and whoever could be started do the work.
+    } catch (const std::exception&) {
+      // No thread or no memory for it: the caller and whoever could be started do the work.
     }
   }
 

@@ -32,12 +32,13 @@ class TILEWRIGHT_API Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   void zero_grad() { block_->zero_grad(); }
-  /// Frozen parameters stay as they are.
+  /// Frozen parameters stay as they are. Throws ValueError, with everything as it was, when a group's lr or weight
+  /// decay is not a finite number >= 0.
   void step();
   std::span<Group> groups() { return groups_; }
   /// Of the first group.
   double lr() const { return groups_[0].lr; }
-  /// Of every group.
+  /// Of every group. Throws ValueError unless it is a finite number >= 0.
   void set_lr(double lr);
   nn::ParameterBlock& block() { return *block_; }
 
@@ -61,6 +62,8 @@ class TILEWRIGHT_API Optimizer {
     double lr, weight_decay;
     std::size_t first;
   };
+  /// For the end of a constructor: throws what a step would say of the options.
+  void check_options();
   /// Counts the step.
   virtual void begin_step() {}
   virtual void update(const Part& part) = 0;
@@ -70,6 +73,7 @@ class TILEWRIGHT_API Optimizer {
   double& counter(std::size_t index) { return counters_[index]; }
 
  private:
+  void check_rates() const;
   void find_runs();
   struct Run {
     std::size_t first, size, group;
