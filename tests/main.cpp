@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Runs the suite on the ISA that TILEWRIGHT_ISA names. Ends with 77 (skipped) when this machine does not have it, so
-// that nobody takes a fallback for a pass.
+// that nobody takes a fallback for a pass. Calls are cut into as many parts as tests ask for, whatever the machine has.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
+#include "tests/support.hpp"
 #include "tilewright/isa.hpp"
 
 int main(int argc, char** argv) {
@@ -19,5 +20,7 @@ int main(int argc, char** argv) {
       return 77;
     }
   }
+  tilewright::test::Uncapped uncapped(tilewright::executor());
+  tilewright::set_executor(&uncapped);
   return RUN_ALL_TESTS();
 }

@@ -125,7 +125,8 @@ TEST(Profile, TimesAddUp) {
 TEST(Profile, TeamsAndTheirIdleTime) {
   const Matrix<float> a = normal(300, 300);
   Matrix<float> c(300, 300);
-  const ExecutorScope scope(serial_executor());
+  test::Uncapped one_thread(serial_executor());
+  const ExecutorScope scope(one_thread);
   const Profiling on;
   gemm(a, a, c, {.num_threads = 3});
   profile::stop();

@@ -138,6 +138,16 @@ class UseIsa {
   Isa before_;
 };
 
+/// Another executor's threads, but as many parts as are asked for, also on a machine with few cores.
+class Uncapped final : public Executor {
+ public:
+  explicit Uncapped(Executor& threads) : threads_(threads) {}
+  void run(int parts, Part part, void* context) noexcept override { threads_.run(parts, part, context); }
+
+ private:
+  Executor& threads_;
+};
+
 inline const int kThreadCounts[] = {1, 2, 3, 5, 7, 16, 64};
 
 template <class E, class Call>

@@ -77,7 +77,8 @@ TEST(Executors, SameBitsWhoeverRunsTheParts) {
   const std::uint64_t want = hash_of_calls(1);
   Backwards backwards;
   Crowd crowd;
-  ThreadPool three(3), many(64);
+  ThreadPool three_threads(3), many_threads(64);
+  Uncapped three(three_threads), many(many_threads);
   Executor* const all[] = {&serial_executor(), &thread_pool(), &openmp_executor(), &backwards, &crowd, &three, &many};
   for (std::size_t e = 0; e < std::size(all); ++e) {
     const ExecutorScope scope(*all[e]);
@@ -94,7 +95,27 @@ struct Counter final : Executor {
   }
 };
 
+TEST(Executors, CallsAreCutIntoNoMorePartsThanItRuns) {
+  struct Narrow final : Executor {
+    int most = 0;
+    void run(int parts, Part part, void* context) noexcept override {
+      most = std::max(most, parts);
+      for (int i = 0; i < parts; ++i) part(context, i);
+    }
+    int concurrency() const noexcept override { return 5; }
+  } narrow;
+  const ExecutorScope scope(narrow);
+  hash_of_calls(64);
+  EXPECT_EQ(narrow.most, 5);
+  EXPECT_EQ(serial_executor().concurrency(), 1);
+  EXPECT_LE(thread_pool().concurrency(), 64);
+  EXPECT_EQ(ThreadPool(1).concurrency(), 1);
+}
+
 TEST(Executors, OfTheProcessAndOfAScope) {
+  // The suite runs on an executor of its own (main.cpp).
+  Executor& of_suite = executor();
+  set_executor(nullptr);
   const char* text = std::getenv("TILEWRIGHT_EXECUTOR");
   const std::string name = text == nullptr ? "pool" : text;
   EXPECT_EQ(&executor(), name == "openmp"   ? &openmp_executor()
@@ -113,6 +134,7 @@ TEST(Executors, OfTheProcessAndOfAScope) {
   }
   set_executor(nullptr);
   activation_forward(ActivationKind::relu, x, y, 2);
+  set_executor(&of_suite);
   EXPECT_EQ(process.sections, 2);
   EXPECT_EQ(scoped.sections, 1);
   EXPECT_EQ(message_of<ValueError>([] { ThreadPool(0); }), "ThreadPool: 0 threads, expected 1 or more");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // How many threads a call may use, and whose threads they are. Neither changes results, only speed: a call is cut into
 // parts by a plan that depends on the number allowed, the parts give the same bits in any order on any threads, and a
-// call uses fewer parts where more would not pay, and one when it runs inside the host's own OpenMP parallel region.
+// call uses fewer parts where more would not pay or nobody would run them, and one when it runs inside the host's own
+// OpenMP parallel region.
 //
 // The default number is TILEWRIGHT_NUM_THREADS, else OMP_NUM_THREADS, else the number of physical cores that the
 // process may run on (affinity mask and cgroup CPU quota). Every operation also takes a number per call. Nothing here
@@ -37,12 +38,14 @@ class TILEWRIGHT_API Executor {
   /// Calls part(context, i) once for every i in [0, parts), in any order and on any threads, and returns when all have
   /// returned. Parts never wait for each other and do not throw. May be called by several threads at a time.
   virtual void run(int parts, Part part, void* context) noexcept = 0;
+  /// How many parts it runs at a time; calls are not cut into more. Any number, unless it says.
+  virtual int concurrency() const noexcept;
 };
 
 /// Threads of the library's own. The caller works, too, and takes over the parts that no other thread has begun, so a
 /// call never waits for a thread that the system does not run. A second caller at the same time works alone. Waiting
-/// threads look for work for 0.1 ms, one that came too late for the last call for 2 ms, and then sleep. After fork the
-/// child starts threads of its own.
+/// threads look for work for 0.1 ms, one that came too late for the last call for 2 ms, and then sleep; those that
+/// are more than the cores sleep at once. After fork the child starts threads of its own.
 class TILEWRIGHT_API ThreadPool final : public Executor {
  public:
   /// The caller and threads - 1 others, started by the first call; fewer when the system refuses. Throws ValueError
@@ -51,6 +54,8 @@ class TILEWRIGHT_API ThreadPool final : public Executor {
   /// Ends its threads. No call may be running.
   ~ThreadPool() override;
   void run(int parts, Part part, void* context) noexcept override;
+  /// No more than the cores that the process may use.
+  int concurrency() const noexcept override;
 
  private:
   struct Team;

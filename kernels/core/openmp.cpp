@@ -17,13 +17,15 @@ struct OpenMp final : Executor {
     // OpenMP runtimes do not survive a fork: they wait for threads that the child does not have.
     if (detail::fork_count() != born) return thread_pool().run(parts, part, context);
     // The team's size does not follow the number of parts: OpenMP runtimes allocate whenever it changes.
-    static const int cores = detail::usable_cores();
     const int team = std::min(cores, std::max(num_threads(), 2));
 #pragma omp parallel num_threads(team)
     for (int i = omp_get_thread_num(); i < parts; i += omp_get_num_threads()) part(context, i);
   }
 
+  int concurrency() const noexcept override { return cores; }
+
   const int born = detail::fork_count();
+  const int cores = detail::usable_cores();
 };
 
 }  // namespace

@@ -23,6 +23,8 @@ constexpr std::chrono::microseconds kPatience{100};
 /// One that came too late to find a part looks for so long once: where it waits for a core
 /// longer than a part takes, it would be late for every call.
 constexpr std::chrono::microseconds kPatienceWhenLate{2000};
+/// Where there are more threads than cores, whoever looks for work keeps another from doing it.
+constexpr std::chrono::microseconds kNoPatience{0};
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -34,7 +36,7 @@ void pause() noexcept {
 
 /// Whether condition() became true in time.
 template <class Condition>
-bool spin_until(Condition&& condition, std::chrono::microseconds patience = kPatience) noexcept {
+bool spin_until(Condition&& condition, std::chrono::microseconds patience) noexcept {
   std::chrono::steady_clock::time_point end{};
   for (int i = 0;; ++i) {
     if (condition()) return true;
@@ -92,7 +94,7 @@ struct ThreadPool::Team {
     for (int i = 0; i < helpers; ++i) wake(workers[static_cast<std::size_t>(i)]);
     take_parts(number, count, 0);
     const auto done = [&] { return left.load(std::memory_order_acquire) == 0; };
-    if (spin_until(done)) return;
+    if (spin_until(done, count <= cores ? kPatience : kNoPatience)) return;
     for (int still = left.load(); still != 0; still = left.load()) left.wait(still);
   }
 
@@ -117,6 +119,7 @@ struct ThreadPool::Team {
 
   void work(int rank) noexcept {
     Worker& me = workers[static_cast<std::size_t>(rank - 1)];
+    const std::chrono::microseconds patience = rank < cores ? kPatience : kNoPatience;
     std::uint64_t seen = 0, word = 0;
     const auto called = [&] {
       word = job.load();
@@ -126,7 +129,7 @@ struct ThreadPool::Team {
       return mine || ending.load();
     };
     for (bool late = false;;) {
-      while (!spin_until(called, late ? kPatienceWhenLate : kPatience)) {
+      while (!spin_until(called, late ? kPatienceWhenLate : patience)) {
         late = false;
         me.asleep.store(1);
         if (called()) {
@@ -136,11 +139,12 @@ struct ThreadPool::Team {
         me.asleep.wait(1);
       }
       if (ending.load()) return;
-      late = !take_parts(word >> 16, static_cast<int>(word & 0xFFFF), rank);
+      late = !take_parts(word >> 16, static_cast<int>(word & 0xFFFF), rank) && rank < cores;
     }
   }
 
   const int born = detail::fork_count();
+  const int cores = detail::usable_cores();
   std::atomic<bool> busy{false}, ending{false};
   Part part = nullptr;
   void* context = nullptr;
@@ -187,6 +191,11 @@ void ThreadPool::run(int parts, Part part, void* context) noexcept {
   }
   team->run(parts, part, context);
   team->busy.store(false, std::memory_order_release);
+}
+
+int ThreadPool::concurrency() const noexcept {
+  static const int cores = detail::usable_cores();
+  return std::min(threads_, cores);
 }
 
 Executor& thread_pool() noexcept {

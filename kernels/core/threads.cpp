@@ -60,6 +60,7 @@ struct Serial final : Executor {
   void run(int parts, Part part, void* context) noexcept override {
     for (int i = 0; i < parts; ++i) part(context, i);
   }
+  int concurrency() const noexcept override { return 1; }
 };
 
 }  // namespace
@@ -75,6 +76,8 @@ void set_num_threads(int count) {
 }
 
 Executor::~Executor() = default;
+
+int Executor::concurrency() const noexcept { return kMaxThreads; }
 
 Executor& serial_executor() noexcept {
   static Serial serial;
@@ -105,7 +108,7 @@ int fork_count() noexcept {
 int plan_threads(int requested, double nanoseconds) noexcept {
   const int allowed = requested > 0 ? requested : num_threads();
   if (allowed <= 1 || nanoseconds < 2 * kThreadWork + kMemberCost * (allowed - 2) || in_openmp_region()) return 1;
-  return static_cast<int>(std::min<double>(allowed, nanoseconds / kThreadWork));
+  return static_cast<int>(std::min<double>(std::min(allowed, executor().concurrency()), nanoseconds / kThreadWork));
 }
 
 std::string threads_reason() {

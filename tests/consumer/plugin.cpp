@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Loads the library, calls it on two threads and closes it, again and again: plugin LIBRARY TIMES. The calls come from a
-// thread that ends before. Memory and threads must not pile up.
+// Loads the library, calls it on two threads and closes it, again and again: plugin LIBRARY TIMES. The calls come from
+// a thread that ends before. Memory and threads must not pile up.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
     dlclose(library);
     if (i == times / 2) before = kilobytes(), threads_before = threads();
   }
-  std::printf("plugin: loaded %d times, %ld KiB and %ld threads more in the second half\n", times,
-              kilobytes() - before, threads() - threads_before);
+  std::printf("plugin: loaded %d times, %ld KiB and %ld threads more in the second half\n", times, kilobytes() - before,
+              threads() - threads_before);
   return kilobytes() - before < 1024 && threads() <= threads_before ? 0 : 1;
 }

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// What more threads than cores cost: the time of calls on 64 threads over that on as many as there are cores, alternating,
+// medians of many; and the longest call while other threads keep every core busy.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <thread>
+#include <vector>
+
+#include "tilewright/tilewright.hpp"
+
+using namespace tilewright;
+
+namespace {
+
+double milliseconds(const Matrix<float>& a, Matrix<float>& c, int threads) {
+  const auto start = std::chrono::steady_clock::now();
+  gemm(a, a, c, {.num_threads = threads});
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+double median(std::vector<double> v) {
+  std::ranges::nth_element(v, v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2));
+  return v[v.size() / 2];
+}
+
+}  // namespace
+
+int main() {
+  const int cores = num_threads();
+  ThreadPool few(cores), many(64);
+  double worst = 0;
+  for (const Index n : {128, 512, 1024}) {
+    Matrix<float> a(n, n), c(n, n);
+    fill_uniform(a.span(), {1, 1});
+    std::vector<double> of_few, of_many;
+    for (int i = 0; i < 200; ++i) {
+      {
+        const ExecutorScope scope(few);
+        of_few.push_back(milliseconds(a, c, cores));
+      }
+      const ExecutorScope scope(many);
+      of_many.push_back(milliseconds(a, c, 64));
+    }
+    const double ratio = median(of_many) / median(of_few);
+    worst = std::max(worst, ratio);
+    std::printf("gemm %td: 64 threads %.2f times %d threads; ", static_cast<std::ptrdiff_t>(n), ratio, cores);
+  }
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> busy;
+  for (int i = 0; i < cores; ++i)
+    busy.emplace_back([&] {
+      while (!stop) {
+      }
+    });
+  Matrix<float> a(256, 256), c(256, 256);
+  std::vector<double> times;
+  for (int i = 0; i < 300; ++i) times.push_back(milliseconds(a, c, cores));
+  stop = true;
+  for (std::thread& t : busy) t.join();
+  std::printf("gemm 256 beside %d busy threads: median %.2f ms, longest %.1f ms\n", cores, median(times),
+              *std::ranges::max_element(times));
+  return 0;
+}
