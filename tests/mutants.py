@@ -34,7 +34,8 @@ NUMBER = re.compile(r"(?<![\w.])(\d+)(?![\w.'])")
 FRACTION = re.compile(r"(?<![\w.])(\d+\.\d+(?:e-?\d+)?)(?=F?\b)(?!x)")
 STATEMENT = re.compile(r"^\s+(?!return|using|const|constexpr|static|case|default|break|continue|if|for|while|else|do)"
                        r"[\w:.\[\]>()*&-]+(\(.*\)| [-+*|&]?= .*);$")
-SKIPPED_LINE = re.compile(r"^\s*(//|#|\*|static_assert|template|using|namespace|throw)|operator|inline constexpr const char")
+SKIPPED_LINE = re.compile(r"^\s*(//|#|\*|static_assert|template|using|namespace|throw)|operator|inline constexpr const char|"
+                          r"plan_(threads|rows|bytes)|anoseconds|atience|kThreadWork|kMemberCost|\bCall call\b|CallInfo|prefetch|reserve\(|likely")
 
 # Which tests look at a folder first.
 FIRST = {
@@ -76,11 +77,12 @@ def run(command, cwd, timeout=None):
 
 class Worker:
     def __init__(self, index):
+        ccache = shutil.which("ccache")  # what a mutant changed is compiled once more as it was
         self.tree = WORK / str(index)
         self.build = self.tree / "build-mutants"
         subprocess.run(["git", "checkout-index", "-a", "-f", f"--prefix={self.tree}/"], cwd=ROOT, check=True)
         subprocess.run(["cmake", "-G", "Ninja", "-S", self.tree, "-B", self.build, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF",
-                        "-DTILEWRIGHT_ISAS=avx2", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"], check=True, stdout=subprocess.DEVNULL)
+                        "-DTILEWRIGHT_ISAS=avx2", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", *([f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}"] if ccache else [])], check=True, stdout=subprocess.DEVNULL)
 
     def compiles(self):
         return run(["ninja", "-j1", "tilewright_tests", "tilewright_accuracy", "c_api_test"], self.build) == 0
