@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <new>
 
@@ -53,8 +54,9 @@ class FailingOperands final : public Operands {
 bool operations_survive() {
   std::vector<std::unique_ptr<FencedPages>> pages;
   long failures = 0;
-  constexpr std::uint64_t kRounds = 24;
-  for (std::uint64_t seed = 0; seed < kRounds * catalogue().size(); ++seed) {
+  const char* text = std::getenv("TILEWRIGHT_ROUNDS");
+  const std::uint64_t rounds = text == nullptr ? 24 : std::strtoull(text, nullptr, 10);
+  for (std::uint64_t seed = 0; seed < rounds * catalogue().size(); ++seed) {
     const CatalogueEntry& entry = catalogue()[seed % catalogue().size()];
     const int threads = seed / catalogue().size() % 2 == 0 ? 1 : 3;
     Operands right(seed, Operands::Placement::tight, pages);
