@@ -567,7 +567,9 @@ Grouping any_groups(Operands& o) {
 }
 
 void group_norms(Operands& o) {
-  const auto [m, n, groups] = any_groups(o);
+  const Grouping shape = any_groups(o);
+  const Index m = shape.m, n = shape.n;
+  const Groups groups = shape.groups;
   const auto x = o.in("x", m, n, kRows);
   const auto y = o.out_or("y", x, kRows);
   const auto gamma = maybe_in(o, "gamma", groups.channels), beta = maybe_in(o, "beta", groups.channels);
@@ -576,7 +578,9 @@ void group_norms(Operands& o) {
 }
 
 void group_norms_backward(Operands& o) {
-  const auto [m, n, groups] = any_groups(o);
+  const Grouping shape = any_groups(o);
+  const Index m = shape.m, n = shape.n;
+  const Groups groups = shape.groups;
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
   const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto gamma = maybe_in(o, "gamma", groups.channels);
