@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What more threads than cores cost: the time of calls on 64 threads over that on as many as there are cores, alternating,
-// medians of many; and the longest call while other threads keep every core busy.
+// What more threads than cores cost: the time of calls on 64 threads over that on as many as there are cores,
+// alternating, medians of many; and the longest call while other threads keep every core busy.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

@@ -15,6 +15,7 @@ struct SmallProduct;
 /// Terms of a sum in one chain of fused multiply-adds; part of the numerics (docs/design.md), the same on every ISA.
 inline constexpr Index kSumBlock = 512;
 
+/// What gemm() adds to the product, and how it is computed.
 template <class T>
 struct GemmOptions {
   T alpha = 1;
@@ -139,7 +140,7 @@ class TILEWRIGHT_API GemmPlan {
   MatrixView<const T> a_, b_;
   MatrixView<T> c_;
   GemmOptions<T> options_;
-  std::shared_ptr<const detail::SmallProduct<T>> small_;  // null: gemm() itself
+  std::shared_ptr<const detail::SmallProduct<T>> small_;  ///< null: gemm() itself
 };
 
 /// y = alpha * a * x + beta * y: gemm with one column, same numerics. x has a.cols elements, y a.rows.

@@ -23,7 +23,7 @@ enum class Reduction { mean, sum, none, batch_mean };
 struct LossOptions {
   Reduction reduction = Reduction::mean;
   MatrixView<const float> weight = {};
-  MatrixView<float> values = {};  // for Reduction::none; may be asked for with any
+  MatrixView<float> values = {};  ///< for Reduction::none; may be asked for with any
 };
 
 // ---- losses of elements, n of them; any strides
@@ -68,10 +68,10 @@ TILEWRIGHT_API double margin_ranking_loss(MatrixView<const float> x, MatrixView<
 /// are, plus e / cols for every class.
 struct ClassLossOptions {
   Reduction reduction = Reduction::mean;
-  std::span<const float> weight = {};  // cols numbers, or empty
+  std::span<const float> weight = {};  ///< cols numbers, or empty
   Index ignore_index = -100;
   double label_smoothing = 0;    // 0 .. 1, cross_entropy only
-  std::span<float> values = {};  // one per row, for Reduction::none; may be asked for with any
+  std::span<float> values = {};  ///< one per row, for Reduction::none; may be asked for with any
 };
 
 /// log(sum_j exp(x(i,j))) - x(i, classes[i]); dx = (softmax(x(i,:)) - onehot(classes[i])) / rows. The columns of x and

@@ -10,13 +10,14 @@
 
 namespace tilewright {
 
+/// What the machine is.
 struct Machine {
   std::string cpu;                     // the model's name
   int logical_cpus, physical_cores;    // in the affinity mask
   double quota;                        // CPUs that the cgroup allows; 0: no limit
   int threads;                         // num_threads()
   std::string threads_reason;          // where that number comes from
-  Index l1_bytes, l2_bytes, l3_bytes;  // data; l1 and l2 of a core
+  Index l1_bytes, l2_bytes, l3_bytes;  ///< data; l1 and l2 of a core
 };
 
 TILEWRIGHT_API Machine machine();
@@ -25,7 +26,7 @@ TILEWRIGHT_API Machine machine();
 struct Roofs {
   Isa isa{};
   int threads = 1;
-  double flops_f32 = 0, flops_f64 = 0;  // a second; a multiply-add counts as two
+  double flops_f32 = 0, flops_f64 = 0;  ///< a second; a multiply-add counts as two
   /// Bytes a second from L1, L2, L3 and memory: reading an array; reading one and writing another.
   double read[4] = {}, copy[4] = {};
 

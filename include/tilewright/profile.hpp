@@ -21,8 +21,9 @@
 
 namespace tilewright::profile {
 
+/// What is kept besides the table.
 struct Options {
-  bool trace = false;  // keep every call with its time, up to 2^20 a thread, for save_trace
+  bool trace = false;  ///< keep every call with its time, up to 2^20 a thread, for save_trace
   bool log = false;    // a line on stderr for every call
 };
 
@@ -35,14 +36,14 @@ TILEWRIGHT_API bool is_on();
 
 /// All calls of one operation on one shape with one number of threads.
 struct Line {
-  std::string operation;  // "gemm f32", "activation_forward gelu f32", or a Region's name
+  std::string operation;  ///< "gemm f32", "activation_forward gelu f32", or a Region's name
   std::string shape;      // "512x3072x768" (m x n x k), "128x10" (rows x columns)
   int threads = 1;        // parts that a call was cut into
   Index calls = 0;
-  double seconds = 0;  // without the operations that ran inside
+  double seconds = 0;  ///< without the operations that ran inside
   double flops = 0, bytes = 0;
-  double roof = 0;  // share of what the machine gives for these FLOPs and bytes; 0 where neither is known
-  double idle = 0;  // share of the team's time that threads waited for the last one
+  double roof = 0;  ///< share of what the machine gives for these FLOPs and bytes; 0 where neither is known
+  double idle = 0;  ///< share of the team's time that threads waited for the last one
 };
 
 /// What was recorded, the longest first.

@@ -85,7 +85,7 @@ TILEWRIGHT_API void group_norm_backward(MatrixView<const float> x, MatrixView<co
 
 /// Running averages of batch norm: r += momentum (r' - r) with the batch's mean, and its variance over m - 1.
 struct RunningStatistics {
-  std::span<float> mean, variance;  // n each, or empty
+  std::span<float> mean, variance;  ///< n each, or empty
   double momentum = 0.1;
 };
 /// y = (x - mean_j) rstd_j gamma_j + beta_j with the mean and the variance over m of every column, which are stored (n

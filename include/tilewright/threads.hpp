@@ -61,7 +61,7 @@ class TILEWRIGHT_API ThreadPool final : public Executor {
   struct Team;
   Team* team() noexcept;
   int threads_;
-  void* team_ = nullptr;  // accessed atomically
+  void* team_ = nullptr;  ///< accessed atomically
 };
 
 /// The calling thread does everything.

@@ -13,6 +13,7 @@
 
 namespace tilewright {
 
+/// Numbers of sgd_update().
 struct SgdStep {
   double lr = 1e-3;
   double momentum = 0;
@@ -31,6 +32,7 @@ struct SgdStep {
 TILEWRIGHT_API void sgd_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> buffer,
                                const SgdStep& step, int num_threads = 0);
 
+/// Numbers of adam_update().
 struct AdamStep {
   double lr = 1e-3;
   double beta1 = 0.9;
@@ -60,26 +62,29 @@ TILEWRIGHT_API void adam_update(std::span<float> parameters, std::span<const flo
 // 1 - lr weight_decay first. Spans of one call have the same length and do not overlap (ShapeError); state begins as
 // zeros unless said otherwise. t counts steps from 1.
 
+/// Numbers of adamax_update().
 struct AdamaxStep {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
-  double bias_correction1 = 1;  // 1 - beta1^t
+  double bias_correction1 = 1;  ///< 1 - beta1^t
 };
 /// m += (1 - beta1) (g - m);  u = max(beta2 u, |g| + eps);  p -= lr / bias_correction1 * m / u.
 TILEWRIGHT_API void adamax_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
                                   std::span<float> u, const AdamaxStep& step, int num_threads = 0);
 
+/// Numbers of nadam_update().
 struct NAdamStep {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled = false;
   /// With mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2): mu_t, mu_(t+1), and the product of mu_1 .. mu_t.
   double mu = 0.9, next_mu = 0.9, mu_product = 0.9;
-  double bias_correction2 = 1;  // 1 - beta2^t
+  double bias_correction2 = 1;  ///< 1 - beta2^t
 };
 /// m and v as Adam's;  d = sqrt(v / bias_correction2) + eps;
 /// p -= lr ((1 - mu) / (1 - mu_product) g + next_mu / (1 - mu_product next_mu) m) / d.
 TILEWRIGHT_API void nadam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
                                  std::span<float> v, const NAdamStep& step, int num_threads = 0);
 
+/// Numbers of radam_update().
 struct RAdamStep {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled = false;
@@ -95,6 +100,7 @@ TILEWRIGHT_API double radam_rectification(double beta2, double beta2_power, doub
 TILEWRIGHT_API void radam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
                                  std::span<float> v, const RAdamStep& step, int num_threads = 0);
 
+/// Numbers of rmsprop_update().
 struct RMSpropStep {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
 };
@@ -105,6 +111,7 @@ TILEWRIGHT_API void rmsprop_update(std::span<float> parameters, std::span<const 
                                    std::span<float> average, std::span<float> buffer, const RMSpropStep& step,
                                    int num_threads = 0);
 
+/// Numbers of adagrad_update().
 struct AdagradStep {
   double lr = 1e-2, eps = 1e-10, weight_decay = 0;
 };
@@ -112,6 +119,7 @@ struct AdagradStep {
 TILEWRIGHT_API void adagrad_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> sum,
                                    const AdagradStep& step, int num_threads = 0);
 
+/// Numbers of adadelta_update().
 struct AdadeltaStep {
   double lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0;
 };
@@ -119,6 +127,7 @@ struct AdadeltaStep {
 TILEWRIGHT_API void adadelta_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> v,
                                     std::span<float> u, const AdadeltaStep& step, int num_threads = 0);
 
+/// Numbers of rprop_update().
 struct RpropStep {
   double eta_minus = 0.5, eta_plus = 1.2, smallest = 1e-6, largest = 50;
 };
@@ -128,8 +137,9 @@ TILEWRIGHT_API void rprop_update(std::span<float> parameters, std::span<const fl
                                  std::span<float> previous, std::span<float> step_size, const RpropStep& step,
                                  int num_threads = 0);
 
+/// Numbers of lion_update().
 struct LionStep {
-  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;  // decoupled
+  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;  ///< decoupled
 };
 /// p *= 1 - lr weight_decay;  p -= lr sign(beta1 m + (1 - beta1) g);  m += (1 - beta2) (g - m). (Chen et al., 2023)
 TILEWRIGHT_API void lion_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,

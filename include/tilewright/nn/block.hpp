@@ -43,7 +43,7 @@ class TILEWRIGHT_API Block : public Layer {
   struct Line {
     std::string name, description;
     Index out, parameters;
-    double flops;  // forward, per sample
+    double flops;  ///< forward, per sample
   };
   std::vector<Line> lines(Index in_features) const;
 
@@ -54,9 +54,9 @@ class TILEWRIGHT_API Block : public Layer {
   /// A layer (with the activation that it took in), and its part of the names.
   struct Step {
     std::unique_ptr<Layer> layer;
-    std::size_t index;  // in the user's counting
+    std::size_t index;  ///< in the user's counting
     std::size_t first_parameter, parameters, first_buffer, buffers;
-    std::string forward_name, backward_name;  // for the profiler
+    std::string forward_name, backward_name;  ///< for the profiler
   };
   /// Where a step's numbers lie in `saved`, in floats per sample; the last step's y is the block's.
   struct Place {

@@ -48,17 +48,20 @@ using Augmentation = std::function<void(std::span<float> sample, RandomStream ra
 
 /// Adds N(0, deviation^2) to every number.
 TILEWRIGHT_API Augmentation add_noise(float deviation);
+/// Pixels of an image, row by row.
 struct ImageShape {
   Index height, width;
 };
+/// How far random_affine() turns, moves, scales and shears.
 struct AffineRange {
   float shift = 2;        // pixels
-  float rotation = 0.2F;  // radians
+  float rotation = 0.2F;  ///< radians
   float scale = 0.1F;     // up to 1 +- scale
 };
 /// Shifts, turns and scales an image about its centre, each uniformly within the range; bilinear, zeros outside.
 TILEWRIGHT_API Augmentation random_affine(ImageShape shape, AffineRange range = {});
 
+/// How a DataLoader cuts a data set into batches.
 struct LoaderOptions {
   Index batch_size = 32;
   bool shuffle = true;
@@ -93,6 +96,7 @@ class TILEWRIGHT_API DataLoader {
   /// Batches in an epoch.
   Index batches() const { return batches_; }
   Index samples() const;
+  /// Where a loader is; a checkpoint holds it.
   struct Position {
     Index epoch = 0, batch = 0;
   };

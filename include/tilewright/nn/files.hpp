@@ -16,10 +16,11 @@ using Metadata = std::map<std::string, std::string>;
 /// A safetensors file, mapped into memory: nothing is read before it is asked for.
 class TILEWRIGHT_API SafetensorsFile {
  public:
+  /// An entry of the file.
   struct Tensor {
-    std::string name, dtype;  // "F32", "BF16", ...
+    std::string name, dtype;  ///< "F32", "BF16", ...
     std::vector<Index> shape;
-    std::span<const std::byte> data;  // in the file; not aligned
+    std::span<const std::byte> data;  ///< in the file; not aligned
   };
   /// Checks the whole header: sizes, types, offsets without holes or overlaps, names without duplicates, UTF-8.
   explicit SafetensorsFile(const std::string& path);
@@ -46,7 +47,7 @@ class TILEWRIGHT_API SafetensorsFile {
 /// What is to be written: float, double or 64-bit integers.
 struct TensorToWrite {
   std::string name;
-  const char* dtype;  // "F32", "F64" or "I64"
+  const char* dtype;  ///< "F32", "F64" or "I64"
   std::vector<Index> shape;
   std::span<const std::byte> data;
 };

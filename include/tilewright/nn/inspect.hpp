@@ -17,10 +17,11 @@ TILEWRIGHT_API Matrix<float> input_gradient(Sequential& model, MatrixView<const 
 TILEWRIGHT_API Matrix<float> integrated_gradients(Sequential& model, MatrixView<const float> x, Index of,
                                                   MatrixView<const float> baseline = {}, Index steps = 50);
 
+/// Of a set of numbers.
 struct Statistics {
   std::string name;
   double mean, deviation, smallest, largest;
-  double zeros;  // share of exact zeros: dead units
+  double zeros;  ///< share of exact zeros: dead units
   Index not_finite;
 };
 /// Of every parameter's values, or gradients.

@@ -22,7 +22,7 @@ struct Parameter {
   std::string name;
   Shape shape;
   std::span<float> value;
-  std::span<float> gradient;  // empty for buffers
+  std::span<float> gradient;  ///< empty for buffers
   bool trainable = true;      // see ParameterBlock::freeze
 
   /// The last extent as columns.
@@ -36,31 +36,34 @@ struct Parameter {
   }
 };
 
+/// A parameter that a layer wants.
 struct ParameterSpec {
   std::string name;
   Shape shape;
 };
 
+/// What a layer gets to compute y.
 struct ForwardPass {
   std::span<const Parameter> parameters;
   std::span<const Parameter> buffers;
-  MatrixView<const float> x;  // batch x in_features
+  MatrixView<const float> x;  ///< batch x in_features
   MatrixView<float> y;        // batch x out_features
   MatrixView<float> saved;    // batch x saved_features, contiguous, kept for the backward pass
   bool training = false;      // train() or eval()
   RandomStream random = {};   // of this layer in this pass; a new one for every pass in training
 };
 
+/// What a layer gets to compute the gradients.
 struct BackwardPass {
   std::span<const Parameter> parameters;
   std::span<const Parameter> buffers;
-  MatrixView<const float> x, y;  // as the forward pass left them
+  MatrixView<const float> x, y;  ///< as the forward pass left them
   MatrixView<float> saved;
-  MatrixView<float> dy;  // gradient by y; may be overwritten
-  MatrixView<float> dx;  // gradient by x to fill, or empty when nobody needs it
+  MatrixView<float> dy;  ///< gradient by y; may be overwritten
+  MatrixView<float> dx;  ///< gradient by x to fill, or empty when nobody needs it
   bool accumulate;       // add to the parameters' gradients, or overwrite them
   bool training = false;
-  RandomStream random = {};  // the forward pass's
+  RandomStream random = {};  ///< the forward pass's
   /// dy is the gradient before this layer's fused activation: the next layer has applied its derivative.
   bool dy_is_done = false;
   /// What this layer does likewise for the one before: multiply dx by the derivative of the activation `before`, given
@@ -69,6 +72,7 @@ struct BackwardPass {
   MatrixView<const float> before_saved = {};
 };
 
+/// A function with parameters. docs/extending.md shows how to write one.
 class TILEWRIGHT_API Layer {
  public:
   virtual ~Layer();
@@ -144,9 +148,11 @@ class TILEWRIGHT_API ActivationLayer : public Layer {
 struct Identity : ActivationLayer {
   Identity() : ActivationLayer(ActivationKind::identity) {}
 };
+/// max(x, 0)
 struct ReLU : ActivationLayer {
   ReLU() : ActivationLayer(ActivationKind::relu) {}
 };
+/// min(max(x, 0), 6)
 struct ReLU6 : ActivationLayer {
   ReLU6() : ActivationLayer(ActivationKind::relu6) {}
 };
@@ -155,58 +161,76 @@ struct TILEWRIGHT_API Flatten : ActivationLayer {
   Flatten() : ActivationLayer(ActivationKind::identity) {}
   std::string describe() const override;
 };
+/// 1 / (1 + exp(-x))
 struct Sigmoid : ActivationLayer {
   Sigmoid() : ActivationLayer(ActivationKind::sigmoid) {}
 };
+/// tanh(x)
 struct Tanh : ActivationLayer {
   Tanh() : ActivationLayer(ActivationKind::tanh) {}
 };
+/// x sigmoid(x)
 struct SiLU : ActivationLayer {
   SiLU() : ActivationLayer(ActivationKind::silu) {}
 };
+/// Scaled exponential linear unit, see activations.hpp.
 struct SELU : ActivationLayer {
   SELU() : ActivationLayer(ActivationKind::selu) {}
 };
+/// log(sigmoid(x))
 struct LogSigmoid : ActivationLayer {
   LogSigmoid() : ActivationLayer(ActivationKind::log_sigmoid) {}
 };
+/// x tanh(softplus(x))
 struct Mish : ActivationLayer {
   Mish() : ActivationLayer(ActivationKind::mish) {}
 };
+/// x / (1 + |x|)
 struct Softsign : ActivationLayer {
   Softsign() : ActivationLayer(ActivationKind::softsign) {}
 };
+/// x sigmoid(1.702 x)
 struct QuickGELU : ActivationLayer {
   QuickGELU() : ActivationLayer(ActivationKind::quick_gelu) {}
 };
+/// min(max(x + 3, 0), 6) / 6
 struct Hardsigmoid : ActivationLayer {
   Hardsigmoid() : ActivationLayer(ActivationKind::hardsigmoid) {}
 };
+/// x min(max(x + 3, 0), 6) / 6
 struct Hardswish : ActivationLayer {
   Hardswish() : ActivationLayer(ActivationKind::hardswish) {}
 };
+/// x - tanh(x)
 struct Tanhshrink : ActivationLayer {
   Tanhshrink() : ActivationLayer(ActivationKind::tanhshrink) {}
 };
+/// x > 0 ? x : negative_slope x
 struct LeakyReLU : ActivationLayer {
   explicit LeakyReLU(double negative_slope = 0.01) : ActivationLayer(Activation::leaky_relu(negative_slope)) {}
 };
+/// x > 0 ? x : alpha (exp(x) - 1)
 struct ELU : ActivationLayer {
   explicit ELU(double alpha = 1) : ActivationLayer(Activation::elu(alpha)) {}
 };
+/// x > 0 ? x : alpha (exp(x / alpha) - 1)
 struct CELU : ActivationLayer {
   explicit CELU(double alpha = 1) : ActivationLayer(Activation::celu(alpha)) {}
 };
+/// beta x > threshold ? x : log(1 + exp(beta x)) / beta
 struct Softplus : ActivationLayer {
   explicit Softplus(double beta = 1, double threshold = 20) : ActivationLayer(Activation::softplus(beta, threshold)) {}
 };
+/// min(max(x, min_val), max_val)
 struct Hardtanh : ActivationLayer {
   explicit Hardtanh(double min_val = -1, double max_val = 1)
       : ActivationLayer(Activation::hardtanh(min_val, max_val)) {}
 };
+/// x > lambda ? x - lambda : x < -lambda ? x + lambda : 0
 struct Softshrink : ActivationLayer {
   explicit Softshrink(double lambda = 0.5) : ActivationLayer(Activation::softshrink(lambda)) {}
 };
+/// x > threshold ? x : value
 struct Threshold : ActivationLayer {
   explicit Threshold(double threshold, double value) : ActivationLayer(Activation::threshold(threshold, value)) {}
 };

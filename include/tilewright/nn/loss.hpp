@@ -67,6 +67,7 @@ class TILEWRIGHT_API L1Loss final : public ElementLoss {
                  const LossOptions& options) override;
 };
 
+/// smooth_l1_loss()
 class TILEWRIGHT_API SmoothL1Loss final : public ElementLoss {
  public:
   explicit SmoothL1Loss(double beta = 1, Reduction reduction = Reduction::mean) : ElementLoss(reduction), beta_(beta) {}
@@ -78,6 +79,7 @@ class TILEWRIGHT_API SmoothL1Loss final : public ElementLoss {
   double beta_;
 };
 
+/// huber_loss()
 class TILEWRIGHT_API HuberLoss final : public ElementLoss {
  public:
   explicit HuberLoss(double delta = 1, Reduction reduction = Reduction::mean) : ElementLoss(reduction), delta_(delta) {}
@@ -126,6 +128,7 @@ class TILEWRIGHT_API KLDivLoss final : public ElementLoss {
   bool log_target_;
 };
 
+/// hinge_embedding_loss()
 class TILEWRIGHT_API HingeEmbeddingLoss final : public ElementLoss {
  public:
   explicit HingeEmbeddingLoss(double margin = 1, Reduction reduction = Reduction::mean)

@@ -73,7 +73,7 @@ class TILEWRIGHT_API BatchNorm1d final : public AffineLayer {
  private:
   std::span<float> statistics(Index row);
   double momentum_;
-  Matrix<float> statistics_;  // of the last batch: mean and 1 / deviation; 1 / running deviation; zeros
+  Matrix<float> statistics_;  ///< of the last batch: mean and 1 / deviation; 1 / running deviation; zeros
 };
 
 /// Samples are `channels` times the same number of features, channel by channel; `groups` equal groups of channels are

@@ -24,7 +24,7 @@ class TILEWRIGHT_API Optimizer {
   /// The first group holds what no other names. lr and weight_decay may be changed at any time.
   struct Group {
     double lr, weight_decay;
-    double base_lr;  // what schedules start from
+    double base_lr;  ///< what schedules start from
     std::vector<std::string> parameters;
   };
   virtual ~Optimizer();
@@ -87,6 +87,7 @@ class TILEWRIGHT_API Optimizer {
   std::vector<double> counters_;
 };
 
+/// PyTorch's names and defaults.
 struct SGDOptions {
   double lr = 1e-3;
   double momentum = 0;
@@ -107,6 +108,7 @@ class TILEWRIGHT_API SGD final : public Optimizer {
   SGDOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct AdamOptions {
   double lr = 1e-3;
   double beta1 = 0.9;
@@ -143,6 +145,7 @@ struct AdamW final : Adam {
   }
 };
 
+/// PyTorch's names and defaults.
 struct AdamaxOptions {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
 };
@@ -159,6 +162,7 @@ class TILEWRIGHT_API Adamax final : public Optimizer {
   AdamaxOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct NAdamOptions {
   double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
   bool decoupled = false;
@@ -177,6 +181,7 @@ class TILEWRIGHT_API NAdam final : public Optimizer {
   NAdamOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct RAdamOptions {
   double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
   bool decoupled = false;
@@ -194,6 +199,7 @@ class TILEWRIGHT_API RAdam final : public Optimizer {
   RAdamOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct RMSpropOptions {
   double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
   bool centered = false;
@@ -210,6 +216,7 @@ class TILEWRIGHT_API RMSprop final : public Optimizer {
   RMSpropOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct AdagradOptions {
   double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10;
 };
@@ -226,6 +233,7 @@ class TILEWRIGHT_API Adagrad final : public Optimizer {
   AdagradOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct AdadeltaOptions {
   double lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0;
 };
@@ -241,6 +249,7 @@ class TILEWRIGHT_API Adadelta final : public Optimizer {
   AdadeltaOptions options_;
 };
 
+/// PyTorch's names and defaults.
 struct RpropOptions {
   double lr = 1e-2, eta_minus = 0.5, eta_plus = 1.2, smallest = 1e-6, largest = 50;
 };
@@ -257,6 +266,7 @@ class TILEWRIGHT_API Rprop final : public Optimizer {
   RpropOptions options_;
 };
 
+/// Defaults of the paper (Chen et al., 2023).
 struct LionOptions {
   double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
 };

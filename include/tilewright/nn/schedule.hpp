@@ -7,6 +7,7 @@
 
 namespace tilewright::optim {
 
+/// Sets the rates of an optimizer's groups as time goes by.
 class TILEWRIGHT_API Schedule {
  public:
   virtual ~Schedule();
@@ -143,6 +144,7 @@ class TILEWRIGHT_API SequentialSchedule final : public Schedule {
 class TILEWRIGHT_API ReduceLROnPlateau {
  public:
   enum class Mode { min, max };
+  /// PyTorch's names and defaults.
   struct Options {
     Mode mode = Mode::min;
     double factor = 0.1;
@@ -150,7 +152,7 @@ class TILEWRIGHT_API ReduceLROnPlateau {
     double threshold = 1e-4;
     Index cooldown = 0;
     double min_lr = 0;
-    double eps = 1e-8;  // smaller changes are not made
+    double eps = 1e-8;  ///< smaller changes are not made
   };
   explicit ReduceLROnPlateau(Optimizer& optimizer) : ReduceLROnPlateau(optimizer, Options()) {}
   ReduceLROnPlateau(Optimizer& optimizer, Options options);

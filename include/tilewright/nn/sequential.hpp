@@ -115,7 +115,7 @@ class TILEWRIGHT_API Sequential {
   MatrixView<float> y_, dy_, saved_;
   bool training_ = true;
   RandomState random_;
-  RandomStream stream_;  // of the last pass
+  RandomStream stream_;  ///< of the last pass
 };
 
 }  // namespace tilewright::nn

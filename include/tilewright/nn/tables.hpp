@@ -9,9 +9,10 @@
 
 namespace tilewright::nn {
 
+/// How a CSV file is written.
 struct CsvOptions {
   char separator = ',';
-  bool header = true;  // or columns are called "0", "1", ...
+  bool header = true;  ///< or columns are called "0", "1", ...
   /// Cells that count as missing, besides empty ones.
   std::vector<std::string> missing = {"NA", "NaN", "nan", "null", "?"};
 };
@@ -29,8 +30,9 @@ class TILEWRIGHT_API CsvTable {
   std::vector<float> numbers(std::string_view name) const;
   /// Several columns side by side.
   Matrix<float> matrix(std::span<const std::string> names) const;
+  /// A column of words as numbers.
   struct Categories {
-    std::vector<std::string> names;  // sorted
+    std::vector<std::string> names;  ///< sorted
     std::vector<Index> ids;          // one per row; -1 where the cell is missing
   };
   Categories categories(std::string_view name) const;
@@ -40,7 +42,7 @@ class TILEWRIGHT_API CsvTable {
   std::string path_;
   std::vector<std::string> names_;
   std::vector<std::vector<std::string>> columns_;
-  std::vector<Index> lines_;  // where each row begins
+  std::vector<Index> lines_;  ///< where each row begins
   CsvOptions options_;
 };
 TILEWRIGHT_API CsvTable read_csv(const std::string& path, const CsvOptions& options = {});

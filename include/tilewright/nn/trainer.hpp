@@ -19,6 +19,7 @@ struct Predictions {
   MatrixView<const float> y, targets;
   std::span<const Index> classes;
 };
+/// A number about predictions.
 struct Metric {
   std::string name;
   std::function<double(const Predictions&)> compute;
@@ -30,9 +31,10 @@ TILEWRIGHT_API Metric accuracy_metric();
 struct EpochResult {
   Index epoch = 0;
   double loss = 0, validation_loss = 0, lr = 0, seconds = 0;
-  std::vector<double> metrics;  // of the validation set
+  std::vector<double> metrics;  ///< of the validation set
 };
 
+/// What fit() saw, epoch by epoch.
 struct TILEWRIGHT_API History {
   std::vector<std::string> metric_names;
   std::vector<EpochResult> epochs;
@@ -60,18 +62,19 @@ struct EarlyStopping {
   Index start_from_epoch = 0;
 };
 
+/// How fit() trains.
 struct FitOptions {
   Index epochs = 10;
   const Dataset* validation = nullptr;
-  std::vector<Metric> metrics = {};  // of the validation set
+  std::vector<Metric> metrics = {};  ///< of the validation set
   optim::Schedule* schedule = nullptr;
   bool schedule_every_step = false;             // or every epoch
-  optim::ReduceLROnPlateau* plateau = nullptr;  // looks at the validation's loss, or the training's
+  optim::ReduceLROnPlateau* plateau = nullptr;  ///< looks at the validation's loss, or the training's
   std::optional<EarlyStopping> early_stopping = {};
   double max_norm = 0;                      // of the gradients; 0 does not clip
   double l1 = 0;                            // see optim::add_penalty; for L2 use the optimizer's weight decay
   Index accumulate = 1;                     // batches whose mean gradient makes one step
-  optim::WeightAverage* average = nullptr;  // updated after every step
+  optim::WeightAverage* average = nullptr;  ///< updated after every step
   /// A line for every epoch; on a terminal also one that is rewritten while training goes on, with the time left.
   std::FILE* progress = nullptr;
   /// Called after every epoch; false ends training.
@@ -92,9 +95,10 @@ TILEWRIGHT_API History fit(Sequential& model, Loss& loss, optim::Optimizer& opti
 
 // ---- pictures
 
+/// A line of a plot.
 struct Series {
   std::string name;
-  std::vector<double> y;  // at 1, 2, ...; NaN leaves a gap
+  std::vector<double> y;  ///< at 1, 2, ...; NaN leaves a gap
 };
 /// Curves with labelled axes as an SVG file.
 TILEWRIGHT_API void save_svg(const std::string& path, const std::string& title, const std::string& x_label,
