@@ -35,7 +35,7 @@ find_package(Threads REQUIRED)
 if(TILEWRIGHT_OPENMP)
   find_package(OpenMP COMPONENTS CXX)
   if(NOT OpenMP_CXX_FOUND)
-    message(FATAL_ERROR "tilewright: no OpenMP; install it or set TILEWRIGHT_OPENMP=OFF for one thread")
+    message(FATAL_ERROR "tilewright: no OpenMP; install it or set TILEWRIGHT_OPENMP=OFF, which leaves the library its own threads")
   endif()
 endif()
 # Only for reading gzip files; without it they give a clear error.
