@@ -72,6 +72,7 @@ void run(const SafetensorsFile& file, const std::vector<Move>& moves) {
 
 constexpr const char* kModel = "model.";
 constexpr const char* kOptimizer = "optimizer.";
+constexpr const char* kArrays = "arrays.";
 
 /// The part of a state array that belongs to a parameter.
 std::span<float> part_of(optim::Optimizer& optimizer, std::span<float> state, const Parameter& p) {
@@ -141,6 +142,8 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
   }
   if (checkpoint.schedule != nullptr) metadata["schedule.time"] = std::to_string(checkpoint.schedule->time());
   for (const auto& [key, value] : checkpoint.notes) metadata["notes." + key] = value;
+  for (const auto& [name, values] : checkpoint.arrays)
+    tensors.push_back({kArrays + name, "F32", {static_cast<Index>(values.size())}, bytes_of(values)});
   save_safetensors(path, std::move(tensors), metadata);
 }
 
@@ -165,6 +168,8 @@ void load_checkpoint(const std::string& path, Checkpoint& checkpoint) {
     rates = numbers(file, "optimizer.groups", 3 * optimizer->groups().size());
     counters = numbers(file, "optimizer.counters", optimizer->counters().size());
   }
+  for (const auto& [name, values] : checkpoint.arrays)
+    plan_move(file, kArrays + name, {static_cast<Index>(values.size())}, values, moves);
   const std::uint64_t time = checkpoint.schedule != nullptr ? number(file, "schedule.time") : 0;
   // Nothing throws from here on.
   run(file, moves);

@@ -156,8 +156,8 @@ double SequentialSchedule::lr(double base, Index t) const {
 }
 
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, Options options)
-    : optimizer_(&optimizer), options_(options), best_(std::numeric_limits<double>::infinity()) {
-  if (options.mode == Mode::max) best_ = -best_;
+    : optimizer_(&optimizer), options_(options), state_{std::numeric_limits<double>::infinity()} {
+  if (options.mode == Mode::max) state_.best = -state_.best;
   constexpr const char* kName = "ReduceLROnPlateau";
   check_number(kName, "factor", options.factor, options.factor > 0 && options.factor < 1, "0 < factor < 1");
   check_number(kName, "threshold", options.threshold, options.threshold >= 0, kNotNegative);
@@ -171,26 +171,26 @@ ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, Options options)
 void ReduceLROnPlateau::step(double metric) {
   // As PyTorch: best +- a share of it; from infinity anything finite is better.
   const bool lower = options_.mode == Mode::min;
-  const bool better = std::isinf(best_) ? !std::isnan(metric)
-                      : lower           ? metric < best_ * (1 - options_.threshold)
-                                        : metric > best_ * (1 + options_.threshold);
+  const bool better = std::isinf(state_.best) ? !std::isnan(metric)
+                      : lower           ? metric < state_.best * (1 - options_.threshold)
+                                        : metric > state_.best * (1 + options_.threshold);
   if (better) {
-    best_ = metric;
-    bad_ = 0;
+    state_.best = metric;
+    state_.bad = 0;
   } else {
-    ++bad_;
+    ++state_.bad;
   }
-  if (cooling_ > 0) {
-    --cooling_;
-    bad_ = 0;
+  if (state_.cooling > 0) {
+    --state_.cooling;
+    state_.bad = 0;
   }
-  if (bad_ <= options_.patience) return;
+  if (state_.bad <= options_.patience) return;
   for (Optimizer::Group& group : optimizer_->groups()) {
     const double rate = std::max(group.lr * options_.factor, options_.min_lr);
     if (group.lr - rate > options_.eps) group.lr = rate;
   }
-  cooling_ = options_.cooldown;
-  bad_ = 0;
+  state_.cooling = options_.cooldown;
+  state_.bad = 0;
 }
 
 }  // namespace tilewright::optim

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -35,6 +36,32 @@ class Evaluating {
 
 double call(Loss& loss, MatrixView<const float> y, MatrixView<const float> targets, std::span<const Index> classes) {
   return targets.data != nullptr ? loss(y, targets) : loss(y, classes);
+}
+
+/// A number in a checkpoint's notes, to the last bit and in any locale.
+std::string exact(double value) {
+  char text[40];
+  return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::hex).ptr};
+}
+
+/// The numbers of a note, as many as expected.
+std::vector<double> exact_numbers(const std::string& path, const Metadata& notes, const std::string& key,
+                                  std::size_t count) {
+  std::vector<double> values;
+  const auto found = notes.find(key);
+  const std::string text = found == notes.end() ? "" : found->second;
+  const char *at = text.data(), *end = at + text.size();
+  while (at != end) {
+    double value = 0;
+    const auto [next, error] = std::from_chars(at, end, value, std::chars_format::hex);
+    if (error != std::errc()) break;
+    values.push_back(value);
+    at = next != end && *next == ' ' ? next + 1 : next;
+  }
+  if (at != end || values.size() != count)
+    throw FileError("fit: " + path + ": the note \"" + key + "\" is \"" + text + "\", expected " +
+                    std::to_string(count) + " numbers");
+  return values;
 }
 
 volatile std::sig_atomic_t interrupts = 0;
@@ -80,6 +107,21 @@ class Stopper {
     }
     return waited_ >= rules_.patience && waited_ > 0;
   }
+  /// Into a checkpoint, and out of one that has been loaded with the arrays of before.
+  void write(Checkpoint& c) {
+    c.notes["stopping"] = exact(best_) + ' ' + exact(static_cast<double>(waited_));
+    if (!weights_.empty()) c.arrays.insert(c.arrays.end(), {{kValues, weights_}, {kBuffers, buffers_}});
+  }
+  void expect(const SafetensorsFile& file, Checkpoint& c) {
+    if (!file.contains(std::string("arrays.") + kValues)) return;
+    keep();
+    c.arrays.insert(c.arrays.end(), {{kValues, weights_}, {kBuffers, buffers_}});
+  }
+  void read(const std::string& path, const Checkpoint& c) {
+    const auto numbers = exact_numbers(path, c.notes, "stopping", 2);
+    best_ = numbers[0];
+    waited_ = static_cast<Index>(numbers[1]);
+  }
   void restore() {
     if (weights_.empty()) return;
     std::ranges::copy(weights_, block_.values().begin());
@@ -87,6 +129,7 @@ class Stopper {
   }
 
  private:
+  static constexpr const char *kValues = "stopping.values", *kBuffers = "stopping.buffers";
   double sign() const { return rules_.mode == EarlyStopping::Mode::min ? 1 : -1; }
   void keep() {
     weights_.assign(block_.values().begin(), block_.values().end());
@@ -116,8 +159,7 @@ class Training {
 
   History run() {
     const CatchInterrupt interrupt(options_.stop_on_interrupt);
-    std::optional<Stopper> stopper;
-    if (options_.early_stopping) stopper.emplace(*options_.early_stopping, model_.parameters());
+    if (options_.early_stopping) stopper_.emplace(*options_.early_stopping, model_.parameters());
     resume();
     while (loader_.position().epoch < options_.epochs && !history_.interrupted && !history_.stopped_early) {
       const Index epoch = loader_.position().epoch;
@@ -136,12 +178,12 @@ class Training {
       if (options_.plateau != nullptr)
         options_.plateau->step(options_.validation != nullptr ? result.validation_loss : result.loss);
       report(result);
-      save();
-      if (stopper && stopper->look(history_.values(options_.early_stopping->monitor).back(), epoch))
+      if (stopper_ && stopper_->look(history_.values(options_.early_stopping->monitor).back(), epoch))
         history_.stopped_early = true;
+      save();
       if (options_.after_epoch && !options_.after_epoch(result)) history_.stopped_early = true;
     }
-    if (stopper && !history_.interrupted) stopper->restore();
+    if (stopper_ && !history_.interrupted) stopper_->restore();
     return std::move(history_);
   }
 
@@ -150,15 +192,15 @@ class Training {
   double train_epoch(const CatchInterrupt& interrupt) {
     const profile::Region region("epoch");
     const auto start = Clock::now();
-    double sum = 0;
-    Index samples = 0, gathered = 0;
+    Index gathered = 0;
     Batch batch;
     auto shown = start;
+    const Index before = samples_;
     while (loader_.next(batch)) {
       if (gathered == 0) optimizer_.zero_grad();
       const double value = call(loss_, model_.forward(batch.x), batch.targets, batch.classes);
-      sum += value * static_cast<double>(batch.size());
-      samples += batch.size();
+      sum_ += value * static_cast<double>(batch.size());
+      samples_ += batch.size();
       model_.backward(loss_.gradient());
       ++gathered;
       const bool last = loader_.position().batch == loader_.batches();
@@ -175,10 +217,12 @@ class Training {
       }
       if (is_terminal_ && seconds_since(shown) > 0.2) {
         shown = Clock::now();
-        show(sum / static_cast<double>(samples), samples, seconds_since(start));
+        show(sum_ / static_cast<double>(samples_), samples_ - before, seconds_since(start));
       }
     }
-    return sum / static_cast<double>(samples);
+    const double mean = sum_ / static_cast<double>(samples_);
+    if (!history_.interrupted) sum_ = 0, samples_ = 0;
+    return mean;
   }
 
   void step(Index gathered) {
@@ -195,13 +239,32 @@ class Training {
     if (options_.schedule != nullptr && options_.schedule_every_step) options_.schedule->step();
   }
 
-  Checkpoint checkpoint() { return {&model_, &optimizer_, options_.schedule, {}}; }
+  Checkpoint checkpoint() {
+    Checkpoint c{&model_, &optimizer_, options_.schedule, {}, {}};
+    if (options_.average != nullptr) c.arrays.push_back({"average", options_.average->values()});
+    return c;
+  }
 
   void save() {
     if (options_.checkpoint.empty()) return;
     Checkpoint c = checkpoint();
     const auto p = loader_.position();
-    c.notes = {{"epoch", std::to_string(p.epoch)}, {"batch", std::to_string(p.batch)}};
+    c.notes = {{"epoch", std::to_string(p.epoch)},
+               {"batch", std::to_string(p.batch)},
+               {"loss", exact(sum_) + ' ' + exact(static_cast<double>(samples_))},
+               {"stopped", history_.stopped_early ? "1" : "0"}};
+    if (stopper_) stopper_->write(c);
+    if (options_.plateau != nullptr) {
+      const auto& s = options_.plateau->state();
+      c.notes["plateau"] =
+          exact(s.best) + ' ' + exact(static_cast<double>(s.bad)) + ' ' + exact(static_cast<double>(s.cooling));
+    }
+    for (const EpochResult& r : history_.epochs) {
+      std::string numbers;
+      for (const double v : {r.loss, r.validation_loss, r.lr, r.seconds}) numbers += exact(v) + ' ';
+      for (const double v : r.metrics) numbers += exact(v) + ' ';
+      c.notes["history." + std::to_string(r.epoch)] = numbers;
+    }
     save_checkpoint(options_.checkpoint, c);
   }
 
@@ -210,12 +273,27 @@ class Training {
     std::FILE* there = std::fopen(options_.checkpoint.c_str(), "rbe");
     if (there == nullptr) return;
     std::fclose(there);
+    const std::string& path = options_.checkpoint;
     Checkpoint c = checkpoint();
-    load_checkpoint(options_.checkpoint, c);
+    if (stopper_) stopper_->expect(SafetensorsFile(path), c);
+    load_checkpoint(path, c);
     try {
       loader_.set_position({std::stoll(c.notes.at("epoch")), std::stoll(c.notes.at("batch"))});
     } catch (const std::logic_error&) {
-      throw FileError("fit: " + options_.checkpoint + ": holds no position of a loader");
+      throw FileError("fit: " + path + ": holds no position of a loader");
+    }
+    const auto loss = exact_numbers(path, c.notes, "loss", 2);
+    sum_ = loss[0];
+    samples_ = static_cast<Index>(loss[1]);
+    history_.stopped_early = exact_numbers(path, c.notes, "stopped", 1)[0] != 0;
+    if (stopper_) stopper_->read(path, c);
+    if (options_.plateau != nullptr) {
+      const auto s = exact_numbers(path, c.notes, "plateau", 3);
+      options_.plateau->set_state({s[0], static_cast<Index>(s[1]), static_cast<Index>(s[2])});
+    }
+    for (Index epoch = 0; epoch < loader_.position().epoch; ++epoch) {
+      const auto r = exact_numbers(path, c.notes, "history." + std::to_string(epoch), 4 + options_.metrics.size());
+      history_.epochs.push_back({epoch, r[0], r[1], r[2], r[3], {r.begin() + 4, r.end()}});
     }
   }
 
@@ -249,7 +327,10 @@ class Training {
   DataLoader& loader_;
   const FitOptions& options_;
   History history_;
+  std::optional<Stopper> stopper_;
   Index steps_ = 0;
+  double sum_ = 0;  // of the epoch's losses so far
+  Index samples_ = 0;
   bool is_terminal_ = options_.progress != nullptr && isatty(fileno(options_.progress)) == 1;
 };
 

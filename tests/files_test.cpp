@@ -261,6 +261,48 @@ std::uint64_t run(const std::string& checkpoint, bool prefetch, Index epochs) {
                                                static_cast<Index>(model.parameters().values().size())));
 }
 
+/// The same with everything in fit() that remembers; ends early after nine or so of `epochs`. `leave_after` epochs end
+/// it before, as a power cut would.
+std::uint64_t run_with_memory(const std::string& checkpoint, Index epochs, Index leave_after = 1000) {
+  const Dataset data = generate_blobs(103, 6, 4, 3, 3), held_out = generate_blobs(50, 6, 4, 3, 4);
+  Sequential model(Linear(6, 32), BatchNorm1d(32), ReLU(), Linear(32, 4));
+  model.reset_parameters(9);
+  optim::Adam optimizer(model.parameters(), {.lr = 3e-2});
+  optim::ReduceLROnPlateau plateau(optimizer, {.factor = 0.5, .patience = 1, .cooldown = 1});
+  optim::WeightAverage average(model.parameters(), 0.9);
+  CrossEntropyLoss loss;
+  DataLoader loader(data, {.batch_size = 16, .seed = 4});
+  Index seen = 0;
+  const History h =
+      fit(model, loss, optimizer, loader,
+          {.epochs = epochs,
+           .validation = &held_out,
+           .metrics = {accuracy_metric()},
+           .plateau = &plateau,
+           .early_stopping = EarlyStopping{.monitor = "loss", .min_delta = 0.02, .patience = 2, .restore_best_weights = true},
+           .average = &average,
+           .after_epoch = [&](const EpochResult&) { return ++seen < leave_after; },
+           .checkpoint = checkpoint,
+           .checkpoint_every = 1});
+  test::Hash hash;
+  hash.add(std::span<const float>(model.parameters().values())).add(std::span<const float>(average.values()));
+  for (const char* name : {"loss", "validation_loss", "lr", "accuracy"})
+    for (const double value : h.values(name)) hash.add(value);
+  return hash.value();
+}
+
+TEST(Checkpoint, RemembersWhatEarlyStoppingPlateauAndAverageDo) {
+  const Folder folder;
+  const std::uint64_t whole = run_with_memory("", 40);
+  EXPECT_EQ(run_with_memory("", 30), whole) << "it does not end early";
+  for (const Index after : {1, 2, 3, 5}) {
+    const std::string path = folder / std::to_string(after);
+    run_with_memory(path, 40, after);
+    EXPECT_EQ(run_with_memory(path, 40), whole) << after;
+    EXPECT_EQ(run_with_memory(path, 40), whole) << "a run that has ended stays as it is";
+  }
+}
+
 TEST(Checkpoint, GoesOnWithTheSameBits) {
   const Folder folder;
   const std::uint64_t whole = run("", false, 6);
@@ -303,7 +345,7 @@ TEST(Checkpoint, SurvivesKill) {
 #endif
   const char* wanted = std::getenv("TILEWRIGHT_KILLS");
   const Folder folder;
-  const std::uint64_t whole = run("", false, 6);
+  const std::uint64_t whole = run("", false, 6), whole_with_memory = run_with_memory("", 40);
   int killed = 0;
   for (int round = 0; round < (wanted != nullptr ? std::atoi(wanted) : 12); ++round) {
     const std::string path = folder / ("c" + std::to_string(round));
@@ -312,7 +354,9 @@ TEST(Checkpoint, SurvivesKill) {
       const pid_t child = fork();
       if (child == 0) {
         set_num_threads(1);
-        _exit(run(path, round % 2 == 1, 6) == whole ? 0 : 1);
+        const bool right = round % 4 == 3 ? run_with_memory(path, 40) == whole_with_memory
+                                          : run(path, round % 2 == 1, 6) == whole;
+        _exit(right ? 0 : 1);
       }
       std::uint64_t moment =
           RandomStream{11, static_cast<std::uint64_t>(round)}.below(static_cast<std::uint64_t>(attempt), 40000);

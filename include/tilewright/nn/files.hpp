@@ -70,6 +70,12 @@ struct Checkpoint {
   optim::Schedule* schedule = nullptr;
   /// Words of one's own: epoch, position, best loss. Loading replaces them.
   Metadata notes = {};
+  /// Arrays of one's own. Loading fills them: they must be in the file, as long as they are.
+  struct Array {
+    std::string name;
+    std::span<float> values;
+  };
+  std::vector<Array> arrays = {};
 };
 /// Parameters, buffers, the optimizer's state and rates, the schedule's time, the random state. Going on from it gives
 /// the bits of a run that was never interrupted.

@@ -300,6 +300,8 @@ class TILEWRIGHT_API WeightAverage {
   explicit WeightAverage(nn::ParameterBlock& block, double decay = 0.999);
   void update();
   void swap();
+  /// The averages, beside the block's values.
+  std::span<float> values() { return average_.span(); }
 
  private:
   nn::ParameterBlock* block_;

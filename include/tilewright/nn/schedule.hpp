@@ -157,12 +157,18 @@ class TILEWRIGHT_API ReduceLROnPlateau {
   explicit ReduceLROnPlateau(Optimizer& optimizer) : ReduceLROnPlateau(optimizer, Options()) {}
   ReduceLROnPlateau(Optimizer& optimizer, Options options);
   void step(double metric);
+  /// What it remembers; a checkpoint of fit() holds it.
+  struct State {
+    double best;
+    Index bad = 0, cooling = 0;
+  };
+  const State& state() const { return state_; }
+  void set_state(const State& state) { state_ = state; }
 
  private:
   Optimizer* optimizer_;
   Options options_;
-  double best_;
-  Index bad_ = 0, cooling_ = 0;
+  State state_;
 };
 
 }  // namespace tilewright::optim

@@ -80,8 +80,8 @@ struct FitOptions {
   /// Called after every epoch; false ends training.
   std::function<bool(const EpochResult&)> after_epoch = {};
   /// A checkpoint, written after every epoch and every checkpoint_every steps (0: epochs only). When the file is there
-  /// already, training goes on from it, and the weights become what an uninterrupted run would have made of them. What
-  /// early stopping, plateau and average remember is not in it.
+  /// already, training goes on from it, and weights, averages, history and the end of training become what an
+  /// uninterrupted run would have made of them (but for the seconds).
   std::string checkpoint = {};
   Index checkpoint_every = 0;
   /// Ctrl-C ends training after the step that runs, with a checkpoint if there is one; a second one kills as usual.
