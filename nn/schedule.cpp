@@ -172,8 +172,8 @@ void ReduceLROnPlateau::step(double metric) {
   // As PyTorch: best +- a share of it; from infinity anything finite is better.
   const bool lower = options_.mode == Mode::min;
   const bool better = std::isinf(state_.best) ? !std::isnan(metric)
-                      : lower           ? metric < state_.best * (1 - options_.threshold)
-                                        : metric > state_.best * (1 + options_.threshold);
+                      : lower                 ? metric < state_.best * (1 - options_.threshold)
+                                              : metric > state_.best * (1 + options_.threshold);
   if (better) {
     state_.best = metric;
     state_.bad = 0;

@@ -261,9 +261,9 @@ std::uint64_t run(const std::string& checkpoint, bool prefetch, Index epochs) {
                                                static_cast<Index>(model.parameters().values().size())));
 }
 
-/// The same with everything in fit() that remembers; ends early after nine or so of `epochs`. `leave_after` epochs end
-/// it before, as a power cut would.
-std::uint64_t run_with_memory(const std::string& checkpoint, Index epochs, Index leave_after = 1000) {
+/// The same with everything in fit() that remembers; it ends early, before so many epochs. Reading sample number
+/// `crash_at` ends it at once.
+std::uint64_t run_with_memory(const std::string& checkpoint, Index epochs, Index crash_at = 0) {
   const Dataset data = generate_blobs(103, 6, 4, 3, 3), held_out = generate_blobs(50, 6, 4, 3, 4);
   Sequential model(Linear(6, 32), BatchNorm1d(32), ReLU(), Linear(32, 4));
   model.reset_parameters(9);
@@ -271,17 +271,19 @@ std::uint64_t run_with_memory(const std::string& checkpoint, Index epochs, Index
   optim::ReduceLROnPlateau plateau(optimizer, {.factor = 0.5, .patience = 1, .cooldown = 1});
   optim::WeightAverage average(model.parameters(), 0.9);
   CrossEntropyLoss loss;
-  DataLoader loader(data, {.batch_size = 16, .seed = 4});
-  Index seen = 0;
+  Index samples = 0;
+  DataLoader loader(data, {.batch_size = 16, .seed = 4, .augmentation = [&](std::span<float>, RandomStream) {
+                             if (++samples == crash_at) throw std::runtime_error("crash");
+                           }});
   const History h =
       fit(model, loss, optimizer, loader,
           {.epochs = epochs,
            .validation = &held_out,
            .metrics = {accuracy_metric()},
            .plateau = &plateau,
-           .early_stopping = EarlyStopping{.monitor = "loss", .min_delta = 0.02, .patience = 2, .restore_best_weights = true},
+           .early_stopping =
+               EarlyStopping{.monitor = "loss", .min_delta = 0.02, .patience = 2, .restore_best_weights = true},
            .average = &average,
-           .after_epoch = [&](const EpochResult&) { return ++seen < leave_after; },
            .checkpoint = checkpoint,
            .checkpoint_every = 1});
   test::Hash hash;
@@ -295,10 +297,10 @@ TEST(Checkpoint, RemembersWhatEarlyStoppingPlateauAndAverageDo) {
   const Folder folder;
   const std::uint64_t whole = run_with_memory("", 40);
   EXPECT_EQ(run_with_memory("", 30), whole) << "it does not end early";
-  for (const Index after : {1, 2, 3, 5}) {
-    const std::string path = folder / std::to_string(after);
-    run_with_memory(path, 40, after);
-    EXPECT_EQ(run_with_memory(path, 40), whole) << after;
+  for (const Index crash_at : {5, 50, 120, 333, 500, 640, 777, 850, 900}) {
+    const std::string path = folder / std::to_string(crash_at);
+    EXPECT_THROW(run_with_memory(path, 40, crash_at), std::runtime_error);
+    EXPECT_EQ(run_with_memory(path, 40), whole) << crash_at;
     EXPECT_EQ(run_with_memory(path, 40), whole) << "a run that has ended stays as it is";
   }
 }
@@ -354,8 +356,8 @@ TEST(Checkpoint, SurvivesKill) {
       const pid_t child = fork();
       if (child == 0) {
         set_num_threads(1);
-        const bool right = round % 4 == 3 ? run_with_memory(path, 40) == whole_with_memory
-                                          : run(path, round % 2 == 1, 6) == whole;
+        const bool right =
+            round % 4 == 3 ? run_with_memory(path, 40) == whole_with_memory : run(path, round % 2 == 1, 6) == whole;
         _exit(right ? 0 : 1);
       }
       std::uint64_t moment =
