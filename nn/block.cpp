@@ -181,6 +181,22 @@ std::vector<Block::Line> Block::lines(Index in_features) const {
   return lines;
 }
 
+std::vector<Block::Output> Block::outputs(Index in_features, MatrixView<float> saved, MatrixView<const float> y) const {
+  const Plan& plan = this->plan(in_features);
+  std::vector<Output> all;
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const bool last = i + 1 == steps_.size();
+    const Place& p = plan.places[i];
+    const MatrixView<const float> own = last ? y : MatrixView<const float>(part_of(saved, p.y_at, p.out));
+    if (const auto* inner = dynamic_cast<const Block*>(steps_[i].layer.get()))
+      for (Output& below : inner->outputs(p.in, part_of(saved, p.saved_at, p.saved), own))
+        all.push_back({std::to_string(steps_[i].index) + "." + below.name, below.y});
+    // The place of the activation that a layer took in is the one before the next layer's.
+    all.push_back({std::to_string((last ? described_.size() : steps_[i + 1].index) - 1), own});
+  }
+  return all;
+}
+
 // saved: the layers' own, their output, and a copy of dy, which they may overwrite.
 
 Index Residual::out_features(Index in_features) const {
@@ -201,6 +217,11 @@ void Residual::forward(const ForwardPass& pass) {
   own.y = part_of(pass.saved, inner, pass.x.cols);
   Block::forward(own);
   add(pass.x, own.y, pass.y);
+}
+
+std::vector<Block::Output> Residual::outputs(Index in_features, MatrixView<float> saved,
+                                             MatrixView<const float>) const {
+  return Block::outputs(in_features, saved, part_of(saved, Block::saved_features(in_features), in_features));
 }
 
 void Residual::backward(const BackwardPass& pass) {

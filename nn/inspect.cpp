@@ -9,21 +9,22 @@
 namespace tilewright::nn {
 namespace {
 
-Statistics statistics_of(const std::string& name, std::span<const float> values) {
+Statistics statistics_of(const std::string& name, MatrixView<const float> values) {
   Statistics s{name, 0, 0, INFINITY, -INFINITY, 0, 0};
   double sum = 0, squares = 0;
-  for (const float f : values) {
-    const double v = static_cast<double>(f);
-    if (!std::isfinite(v)) {
-      ++s.not_finite;
-      continue;
+  for (Index i = 0; i < values.rows; ++i)
+    for (Index j = 0; j < values.cols; ++j) {
+      const double v = static_cast<double>(values(i, j));
+      if (!std::isfinite(v)) {
+        ++s.not_finite;
+        continue;
+      }
+      sum += v;
+      squares += v * v;
+      s.smallest = std::min(s.smallest, v);
+      s.largest = std::max(s.largest, v);
+      s.zeros += v == 0 ? 1 : 0;
     }
-    sum += v;
-    squares += v * v;
-    s.smallest = std::min(s.smallest, v);
-    s.largest = std::max(s.largest, v);
-    s.zeros += v == 0 ? 1 : 0;
-  }
   const double n = static_cast<double>(values.size()) - static_cast<double>(s.not_finite);
   s.mean = sum / n;
   s.deviation = std::sqrt(std::max(0.0, squares / n - s.mean * s.mean));
@@ -81,14 +82,20 @@ Matrix<float> integrated_gradients(Sequential& model, MatrixView<const float> x,
 
 std::vector<Statistics> value_statistics(const ParameterBlock& block) {
   std::vector<Statistics> all;
-  for (const Parameter& p : block.parameters()) all.push_back(statistics_of(p.name, p.value));
+  for (const Parameter& p : block.parameters()) all.push_back(statistics_of(p.name, p.value_matrix()));
   return all;
 }
 
 std::vector<Statistics> gradient_statistics(ParameterBlock& block) {
   block.gradients();  // zeros after zero_grad()
   std::vector<Statistics> all;
-  for (const Parameter& p : block.parameters()) all.push_back(statistics_of(p.name, p.gradient));
+  for (const Parameter& p : block.parameters()) all.push_back(statistics_of(p.name, p.gradient_matrix()));
+  return all;
+}
+
+std::vector<Statistics> activation_statistics(const Sequential& model) {
+  std::vector<Statistics> all;
+  for (const Block::Output& output : model.outputs()) all.push_back(statistics_of(output.name, output.y));
   return all;
 }
 

@@ -137,6 +137,11 @@ MatrixView<const float> Sequential::forward(MatrixView<const float> x) {
   return y_;
 }
 
+std::vector<Block::Output> Sequential::outputs() const {
+  if (x_.data == nullptr) throw Error("Sequential: outputs before forward");
+  return root_->outputs(x_.cols, saved_, y_);
+}
+
 void Sequential::backward(MatrixView<const float> dy, MatrixView<float> dx) {
   if (x_.data == nullptr) throw Error("Sequential: backward before forward");
   if (dy.rows != y_.rows || dy.cols != y_.cols)

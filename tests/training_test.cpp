@@ -403,6 +403,32 @@ TEST(Inspect, SaliencyOfALinearModelIsItsWeights) {
   EXPECT_EQ(message_of<ValueError>([&] { input_gradient(model, x, 3); }), "input_gradient: there is no output 3 of 3");
 }
 
+/// What the same layers give one after the other.
+TEST(Inspect, OutputsOfLayers) {
+  Sequential deep(Linear(4, 6), ReLU(), Residual(LayerNorm(6), Linear(6, 6), Tanh()), Linear(6, 2));
+  EXPECT_EQ(message_of<Error>([&] { (void)activation_statistics(deep); }), "Sequential: outputs before forward");
+  const Matrix<float> input = test::random_matrix<float>(7, 4, 5);
+  deep.forward(input);
+  const auto outputs = deep.outputs();
+  ASSERT_EQ(outputs.size(), 5U);
+  const char* names[] = {"1", "2.0", "2.2", "2", "3"};
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(outputs[i].name, names[i]);
+  Sequential first(Linear(4, 6), ReLU());
+  for (const char* name : {"0.weight", "0.bias"})
+    std::ranges::copy(deep.parameters()[name].value, first.parameters()[name].value.begin());
+  EXPECT_EQ(test::hash_of(first.forward(input)), test::hash_of(outputs[0].y));
+  for (Index i = 0; i < 7; ++i)
+    for (Index j = 0; j < 6; ++j)
+      EXPECT_EQ(outputs[3].y(i, j), outputs[0].y(i, j) + outputs[2].y(i, j)) << "x + layers(x)";
+  const auto seen = activation_statistics(deep);
+  double zeros = 0;
+  for (Index i = 0; i < 7; ++i)
+    for (Index j = 0; j < 6; ++j) zeros += outputs[0].y(i, j) == 0;
+  EXPECT_EQ(seen[0].zeros, zeros / 42);
+  EXPECT_GT(zeros, 0);
+  EXPECT_LE(seen[2].largest, 1);
+}
+
 TEST(Sequential, DropoutAndModes) {
   Sequential model(Dropout(0.5), Linear(50, 1));
   Matrix<float> x(1, 50);

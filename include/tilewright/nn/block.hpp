@@ -47,6 +47,14 @@ class TILEWRIGHT_API Block : public Layer {
   };
   std::vector<Line> lines(Index in_features) const;
 
+  /// What a layer gave in the last forward pass; a Linear layer and the activation behind it give one.
+  struct Output {
+    std::string name;  ///< the layer's place: "3", or "2.0" in a layer of layers
+    MatrixView<const float> y;
+  };
+  /// Given what the pass saved, and its y.
+  virtual std::vector<Output> outputs(Index in_features, MatrixView<float> saved, MatrixView<const float> y) const;
+
  protected:
   virtual const char* name() const { return "Sequential"; }
 
@@ -85,6 +93,7 @@ class TILEWRIGHT_API Residual final : public Block {
   Index saved_features(Index in_features) const override;
   void forward(const ForwardPass& pass) override;
   void backward(const BackwardPass& pass) override;
+  std::vector<Output> outputs(Index in_features, MatrixView<float> saved, MatrixView<const float> y) const override;
 
  private:
   const char* name() const override { return "Residual"; }

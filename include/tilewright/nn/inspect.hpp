@@ -27,6 +27,8 @@ struct Statistics {
 /// Of every parameter's values, or gradients.
 TILEWRIGHT_API std::vector<Statistics> value_statistics(const ParameterBlock& block);
 TILEWRIGHT_API std::vector<Statistics> gradient_statistics(ParameterBlock& block);
+/// Of every layer's output in the last forward pass; the last is the model's. Many zeros behind a ReLU are dead units.
+TILEWRIGHT_API std::vector<Statistics> activation_statistics(const Sequential& model);
 /// As a table.
 TILEWRIGHT_API std::string to_table(const std::vector<Statistics>& statistics);
 

@@ -78,6 +78,9 @@ class TILEWRIGHT_API Sequential {
   /// The same, and dx = gradient by the input, unless dx is empty.
   void backward(MatrixView<const float> dy, MatrixView<float> dx);
 
+  /// What every layer gave in the last forward pass, valid until the next. Throws Error when there was none.
+  std::vector<Block::Output> outputs() const;
+
   /// In training, dropout drops and batch norm uses the batch's statistics.
   void train(bool training = true) { training_ = training; }
   void eval() { training_ = false; }
