@@ -434,8 +434,11 @@ void strided_batches(Operands& o) {
       if (view.rows == count * rows) view.rows = rows;  // a mistake stays one
       return view;
     };
-    gemm_strided_batched(count, first(a, m), m * a.row_stride, first(b, k), k * b.row_stride, first(c, m),
-                         m * c.row_stride, options);
+    const auto step = [](Index rows, Index stride) {  // may overflow where the stride is a mistake
+      return static_cast<Index>(static_cast<std::uint64_t>(rows) * static_cast<std::uint64_t>(stride));
+    };
+    gemm_strided_batched(count, first(a, m), step(m, a.row_stride), first(b, k), step(k, b.row_stride), first(c, m),
+                         step(m, c.row_stride), options);
     return 0.0;
   });
 }

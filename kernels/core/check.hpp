@@ -43,7 +43,8 @@ struct Place {
     begin = end = reinterpret_cast<std::uintptr_t>(data);
     if (empty()) return;
     const auto reach = [&](Index extent, Index stride) {
-      const auto last = static_cast<std::uintptr_t>(extent - 1) * static_cast<std::uintptr_t>(stride * bytes);
+      const auto last = static_cast<std::uintptr_t>(extent - 1) * static_cast<std::uintptr_t>(stride) *
+                        static_cast<std::uintptr_t>(bytes);
       (stride < 0 ? begin : end) += last;
     };
     reach(rows, row_stride);

@@ -54,6 +54,7 @@ void parallel(int parts, Body&& body) noexcept {
 /// 1024 elements, which keeps threads out of each other's cache lines.
 template <class Loop>
 void for_pieces(Index rows, Index cols, int parts, Loop&& loop) {
+  if (cols == 0) return;
   parallel(parts, [&](Member member) {
     if (rows >= member.size) {
       const auto [first, end] = member.share(rows);

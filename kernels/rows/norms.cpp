@@ -69,8 +69,8 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
       NormRow rows[kNormRows];
       for (Index k = 0; k < count; ++k) {
         NormRow& r = rows[k] = {};
-        r.x = &x(first + k, part * n);
-        r.y = &y(first + k, part * n);
+        r.x = row_of(x, first + k) + part * n;
+        r.y = row_of(y, first + k) + part * n;
         r.n = n;
         r.gamma = g == nullptr ? nullptr : g + part * n;
         r.beta = b == nullptr ? nullptr : b + part * n;
@@ -121,9 +121,9 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
                       for (Index k = 0; k < count; ++k) {
                         const auto at = static_cast<std::size_t>((i + k) * s.groups + part);
                         NormRow& r = rows[k] = {};
-                        r.x = &x(i + k, part * n);
-                        r.dy = &dy(i + k, part * n);
-                        r.y = dx.data == nullptr ? nullptr : &dx(i + k, part * n);
+                        r.x = row_of(x, i + k) + part * n;
+                        r.dy = row_of(dy, i + k) + part * n;
+                        r.y = dx.data == nullptr ? nullptr : row_of(dx, i + k) + part * n;
                         r.gamma = g == nullptr ? nullptr : g + part * n;
                         r.dgamma = dgamma.empty() ? nullptr : partial + part * n;
                         r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + part * n;
@@ -186,7 +186,7 @@ namespace {
 void run_scale_columns(View x, const float* mean, const float* factor, const float* shift, Output y, int requested) {
   const auto kernel = active_table().rows.scale_columns;
   for_rows(x, 0.1, requested, [&](Index i) {
-    kernel({&x(i, 0), nullptr, mean, factor, shift, nullptr, &y(i, 0), x.cols});
+    kernel({row_of(x, i), nullptr, mean, factor, shift, nullptr, row_of(y, i), x.cols});
   });
 }
 
@@ -234,7 +234,7 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
   for (float& m : mean) m = static_cast<float>(static_cast<double>(m) / rows);
   sum_over_rows(x.rows, n, 1, threads, memory,
                 [&](Index first, Index end, float* partial) {
-                  for (Index i = first; i < end; ++i) kernels.add_squares(&x(i, 0), mean.data(), n, partial);
+                  for (Index i = first; i < end; ++i) kernels.add_squares(row_of(x, i), mean.data(), n, partial);
                 },
                 {std::span<float>(variance, static_cast<std::size_t>(n))});
   for (std::size_t j = 0; j < mean.size(); ++j) {
@@ -298,8 +298,9 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
   sum_over_rows(x.rows, n, 2, plan_rows(x.rows, n, 0.2, num_threads), memory,
                 [&](Index first, Index end, float* partial) {
                   for (Index i = first; i < end; ++i)
-                    kernels.add_products({&x(i, 0), &dy(i, 0), mean.data(), nullptr, nullptr, nullptr, nullptr, n},
-                                         partial, partial + n);
+                    kernels.add_products(
+                        {row_of(x, i), row_of(dy, i), mean.data(), nullptr, nullptr, nullptr, nullptr, n}, partial,
+                        partial + n);
                 },
                 {std::span(products, size), std::span(totals, size)});
   const double rows = static_cast<double>(x.rows);
@@ -313,7 +314,7 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
   }
   if (dx.data == nullptr) return;
   for_rows(x, 0.1, num_threads, [&](Index i) {
-    kernels.scale_columns_backward({&x(i, 0), &dy(i, 0), mean.data(), factor, totals, slope, &dx(i, 0), n});
+    kernels.scale_columns_backward({row_of(x, i), row_of(dy, i), mean.data(), factor, totals, slope, row_of(dx, i), n});
   });
 }
 
@@ -329,7 +330,7 @@ void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
   const float* slopes = spread(slope, each, scratch<float>(x.cols));
   const auto kernel = active_table().rows.prelu;
   for_rows(x, 0.1, num_threads, [&](Index i) {
-    kernel({&x(i, 0), nullptr, nullptr, nullptr, nullptr, slopes, &y(i, 0), x.cols});
+    kernel({row_of(x, i), nullptr, nullptr, nullptr, nullptr, slopes, row_of(y, i), x.cols});
   });
 }
 
@@ -352,14 +353,14 @@ void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, st
   const bool single = slope.size() == 1 && n != 1;
   const float* slopes = spread(slope, single ? n : 1, memory + sums);
   const auto kernel = active_table().rows.prelu_backward;
-  sum_over_rows(
-      x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,
-      [&](Index first, Index end, float* partial) {
-        for (Index i = first; i < end; ++i)
-          kernel({&x(i, 0), &dy(i, 0), nullptr, nullptr, nullptr, slopes, dx.data == nullptr ? nullptr : &dx(i, 0), n},
-                 nullptr, partial);
-      },
-      {single ? std::span(wide, static_cast<std::size_t>(n)) : dslope});
+  sum_over_rows(x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,
+                [&](Index first, Index end, float* partial) {
+                  for (Index i = first; i < end; ++i)
+                    kernel({row_of(x, i), row_of(dy, i), nullptr, nullptr, nullptr, slopes,
+                            dx.data == nullptr ? nullptr : row_of(dx, i), n},
+                           nullptr, partial);
+                },
+                {single ? std::span(wide, static_cast<std::size_t>(n)) : dslope});
   if (single && !dslope.empty()) dslope[0] = static_cast<float>(active_table().rows.sum(wide, n));
 }
 

@@ -17,7 +17,7 @@ void map_rows(const char* operation, RowKernels::Forward kernel, View x, Output 
   check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
-  for_rows(x, 0.4, requested, [&](Index i) { kernel(&x(i, 0), &y(i, 0), x.cols); });
+  for_rows(x, 0.4, requested, [&](Index i) { kernel(row_of(x, i), row_of(y, i), x.cols); });
 }
 
 void map_rows_backward(const char* operation, RowKernels::Backward kernel, View y, View dy, Output dx, int requested) {
@@ -29,7 +29,7 @@ void map_rows_backward(const char* operation, RowKernels::Backward kernel, View 
   check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", y.rows, y.cols, 2, 1);
-  for_rows(y, 0.2, requested, [&](Index i) { kernel(&y(i, 0), &dy(i, 0), &dx(i, 0), y.cols); });
+  for_rows(y, 0.2, requested, [&](Index i) { kernel(row_of(y, i), row_of(dy, i), row_of(dx, i), y.cols); });
 }
 
 template <class T, class Body>
@@ -40,7 +40,7 @@ void reduce_rows(const char* operation, View x, std::span<T> out, int requested,
   check_apart(operation, {{"out", out}}, {{"x", x}}, Sharing::none);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 0);
-  for_rows(x, 0.2, requested, [&](Index i) { out[static_cast<std::size_t>(i)] = body(&x(i, 0)); });
+  for_rows(x, 0.2, requested, [&](Index i) { out[static_cast<std::size_t>(i)] = body(row_of(x, i)); });
 }
 
 }  // namespace

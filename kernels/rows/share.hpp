@@ -29,6 +29,12 @@ inline void check_result(const char* operation, const char* name, const Output& 
   check_same(operation, name, view, like_name, like);
 }
 
+/// Where a row begins; rows without elements may have no memory.
+template <class T>
+T* row_of(const MatrixView<T>& x, Index i) {
+  return x.data + i * x.row_stride;
+}
+
 inline int plan_rows(Index rows, Index cols, double nanoseconds_per_element, int requested) {
   return plan_threads(requested,
                       static_cast<double>(rows) * (30 + nanoseconds_per_element * static_cast<double>(cols)));
