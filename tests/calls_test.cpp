@@ -213,5 +213,35 @@ TEST(Overlap, OfTwoViewsIsExact) {
       detail::overlap({"a", std::span<const double>(doubles.data(), 2)}, {"b", std::span<const float>(halves + 4, 4)}));
 }
 
+/// Neighbours are apart, and one common element is one too many.
+TEST(Overlap, OfOneElementIsNoticed) {
+  std::vector<float> memory(200), elsewhere(200);
+  const auto view = [&](Index at, Index rows, Index cols) { return MatrixView<float>(memory.data() + at, rows, cols); };
+  const MatrixView<const float> b(elsewhere.data(), 5, 3);
+  struct Case {
+    Index at;
+    bool apart;
+  };
+  for (const Case& c : {Case{60, true}, {59, false}, {28, true}, {29, false}}) {
+    const Index at = c.at;
+    const std::string of_gemm = message_of<ShapeError>([&] { gemm(view(40, 4, 5), b, view(at, 4, 3)); });
+    EXPECT_EQ(of_gemm, c.apart ? "no error" : "gemm: c overlaps a") << at;
+    const std::string of_b = message_of<ShapeError>([&] {
+      gemm(MatrixView<const float>(elsewhere.data(), 4, 2), view(40, 2, 10).block(0, 0, 2, 10), view(at, 4, 10));
+    });
+    EXPECT_EQ(of_b, at == 60 ? "no error" : "gemm: c overlaps b") << at;
+  }
+  for (const Case& c : {Case{60, true}, {59, false}, {20, true}, {21, false}, {40, true}}) {
+    const Index at = c.at;
+    const std::string message =
+        message_of<ShapeError>([&] { activation_forward(ActivationKind::relu, view(40, 4, 5), view(at, 4, 5)); });
+    EXPECT_EQ(message, c.apart ? "no error" : "activation_forward: y overlaps x") << at;
+    std::vector<float>& m = memory;
+    const auto span = [&](Index first) { return std::span(m).subspan(static_cast<std::size_t>(first), 20); };
+    const std::string of_update = message_of<ShapeError>([&] { sgd_update(span(40), span(at), {}, {}); });
+    EXPECT_EQ(of_update, c.apart && at != 40 ? "no error" : "sgd_update: parameters overlaps gradients") << at;
+  }
+}
+
 }  // namespace
 }  // namespace tilewright::test

@@ -12,11 +12,11 @@ namespace tilewright {
 enum class FunctionKind {
   exp,
   expm1,  ///< exp(x) - 1
-  log,    // -infinity at 0, NaN below
+  log,    ///< -infinity at 0, NaN below
   log1p,  ///< log(1 + x)
   rsqrt,  ///< 1 / sqrt(x); infinity at 0
-  erf,    // 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; float only
-  sin,    // any finite x, also large ones; float only
+  erf,    ///< 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; float only
+  sin,    ///< any finite x, also large ones; float only
   cos     // the same
 };
 inline constexpr int kFunctionKinds = 8;

@@ -70,7 +70,7 @@ struct ClassLossOptions {
   Reduction reduction = Reduction::mean;
   std::span<const float> weight = {};  ///< cols numbers, or empty
   Index ignore_index = -100;
-  double label_smoothing = 0;    // 0 .. 1, cross_entropy only
+  double label_smoothing = 0;    ///< 0 .. 1, cross_entropy only
   std::span<float> values = {};  ///< one per row, for Reduction::none; may be asked for with any
 };
 

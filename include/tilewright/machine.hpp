@@ -12,11 +12,11 @@ namespace tilewright {
 
 /// What the machine is.
 struct Machine {
-  std::string cpu;                     // the model's name
-  int logical_cpus, physical_cores;    // in the affinity mask
-  double quota;                        // CPUs that the cgroup allows; 0: no limit
-  int threads;                         // num_threads()
-  std::string threads_reason;          // where that number comes from
+  std::string cpu;                     ///< the model's name
+  int logical_cpus, physical_cores;    ///< in the affinity mask
+  double quota;                        ///< CPUs that the cgroup allows; 0: no limit
+  int threads;                         ///< num_threads()
+  std::string threads_reason;          ///< where that number comes from
   Index l1_bytes, l2_bytes, l3_bytes;  ///< data; l1 and l2 of a core
 };
 

@@ -24,7 +24,7 @@ namespace tilewright::profile {
 /// What is kept besides the table.
 struct Options {
   bool trace = false;  ///< keep every call with its time, up to 2^20 a thread, for save_trace
-  bool log = false;    // a line on stderr for every call
+  bool log = false;    ///< a line on stderr for every call
 };
 
 /// Forgets what was recorded and begins. Measures the machine's roofs first (about half a second) unless it has done
@@ -37,8 +37,8 @@ TILEWRIGHT_API bool is_on();
 /// All calls of one operation on one shape with one number of threads.
 struct Line {
   std::string operation;  ///< "gemm f32", "activation_forward gelu f32", or a Region's name
-  std::string shape;      // "512x3072x768" (m x n x k), "128x10" (rows x columns)
-  int threads = 1;        // parts that a call was cut into
+  std::string shape;      ///< "512x3072x768" (m x n x k), "128x10" (rows x columns)
+  int threads = 1;        ///< parts that a call was cut into
   Index calls = 0;
   double seconds = 0;  ///< without the operations that ran inside
   double flops = 0, bytes = 0;

@@ -74,7 +74,7 @@ void check_thread_count(const char* operation, int count);
 /// neighbouring elements at all and their strides differ.
 bool overlap(const Place& a, const Place& b) noexcept;
 
-/// Extents and strides so small that no sum of products of them overflows, and not negative extents.
+/// Extents are not negative, and they and the strides are so small that no sum of their products overflows.
 template <class T>
 bool has_usual_extents(const MatrixView<T>& v) {
   const auto magnitude = [](Index x) { return static_cast<std::uint64_t>(x ^ (x >> 63)); };
@@ -125,7 +125,7 @@ void check_optional(const char* operation, const char* name, std::span<T> values
   if (!values.empty()) check_count(operation, name, values, expected, reason);
 }
 
-/// Whether a written operand may be exactly one of those that are read (or two written ones the same).
+/// Whether a written operand may be exactly one of those that are read.
 enum class Sharing { none, same };
 
 /// Nobody writes what another operand holds. Operands without memory take no part.

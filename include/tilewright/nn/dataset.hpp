@@ -54,9 +54,9 @@ struct ImageShape {
 };
 /// How far random_affine() turns, moves, scales and shears.
 struct AffineRange {
-  float shift = 2;        // pixels
+  float shift = 2;        ///< pixels
   float rotation = 0.2F;  ///< radians
-  float scale = 0.1F;     // up to 1 +- scale
+  float scale = 0.1F;     ///< up to 1 +- scale
 };
 /// Shifts, turns and scales an image about its centre, each uniformly within the range; bilinear, zeros outside.
 TILEWRIGHT_API Augmentation random_affine(ImageShape shape, AffineRange range = {});

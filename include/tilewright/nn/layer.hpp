@@ -23,7 +23,7 @@ struct Parameter {
   Shape shape;
   std::span<float> value;
   std::span<float> gradient;  ///< empty for buffers
-  bool trainable = true;      // see ParameterBlock::freeze
+  bool trainable = true;      ///< see ParameterBlock::freeze
 
   /// The last extent as columns.
   MatrixView<float> value_matrix() const { return matrix(value); }
@@ -47,10 +47,10 @@ struct ForwardPass {
   std::span<const Parameter> parameters;
   std::span<const Parameter> buffers;
   MatrixView<const float> x;  ///< batch x in_features
-  MatrixView<float> y;        // batch x out_features
-  MatrixView<float> saved;    // batch x saved_features, contiguous, kept for the backward pass
-  bool training = false;      // train() or eval()
-  RandomStream random = {};   // of this layer in this pass; a new one for every pass in training
+  MatrixView<float> y;        ///< batch x out_features
+  MatrixView<float> saved;    ///< batch x saved_features, contiguous, kept for the backward pass
+  bool training = false;      ///< train() or eval()
+  RandomStream random = {};   ///< of this layer in this pass; a new one for every pass in training
 };
 
 /// What a layer gets to compute the gradients.
@@ -61,7 +61,7 @@ struct BackwardPass {
   MatrixView<float> saved;
   MatrixView<float> dy;  ///< gradient by y; may be overwritten
   MatrixView<float> dx;  ///< gradient by x to fill, or empty when nobody needs it
-  bool accumulate;       // add to the parameters' gradients, or overwrite them
+  bool accumulate;       ///< add to the parameters' gradients, or overwrite them
   bool training = false;
   RandomStream random = {};  ///< the forward pass's
   /// dy is the gradient before this layer's fused activation: the next layer has applied its derivative.

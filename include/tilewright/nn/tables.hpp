@@ -33,7 +33,7 @@ class TILEWRIGHT_API CsvTable {
   /// A column of words as numbers.
   struct Categories {
     std::vector<std::string> names;  ///< sorted
-    std::vector<Index> ids;          // one per row; -1 where the cell is missing
+    std::vector<Index> ids;          ///< one per row; -1 where the cell is missing
   };
   Categories categories(std::string_view name) const;
 

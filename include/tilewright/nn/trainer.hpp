@@ -68,12 +68,12 @@ struct FitOptions {
   const Dataset* validation = nullptr;
   std::vector<Metric> metrics = {};  ///< of the validation set
   optim::Schedule* schedule = nullptr;
-  bool schedule_every_step = false;             // or every epoch
+  bool schedule_every_step = false;             ///< or every epoch
   optim::ReduceLROnPlateau* plateau = nullptr;  ///< looks at the validation's loss, or the training's
   std::optional<EarlyStopping> early_stopping = {};
-  double max_norm = 0;                      // of the gradients; 0 does not clip
-  double l1 = 0;                            // see optim::add_penalty; for L2 use the optimizer's weight decay
-  Index accumulate = 1;                     // batches whose mean gradient makes one step
+  double max_norm = 0;                      ///< of the gradients; 0 does not clip
+  double l1 = 0;                            ///< see optim::add_penalty; for L2 use the optimizer's weight decay
+  Index accumulate = 1;                     ///< batches whose mean gradient makes one step
   optim::WeightAverage* average = nullptr;  ///< updated after every step
   /// A line for every epoch; on a terminal also one that is rewritten while training goes on, with the time left.
   std::FILE* progress = nullptr;
