@@ -626,7 +626,7 @@ void batch_norms_backward(Operands& o) {
 void prelus(Operands& o) {
   const Index m = o.extent(), n = o.extent(100);
   const auto x = o.in("x", m, n, kRows);
-  const auto slope = o.in("slope", o.maybe() ? 1 : n);
+  const auto slope = o.in("slope", o.maybe() ? 1 : n, {.free_cols = n == 0});  // one will do
   const auto y = o.out_or("y", x, kRows);
   o.call([&] { return prelu(x, slope, y, o.threads()), 0.0; });
 }
@@ -634,7 +634,7 @@ void prelus(Operands& o) {
 void prelus_backward(Operands& o) {
   const Index m = o.extent(), n = o.extent(100), slopes = o.maybe() ? 1 : n;
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
-  const auto slope = o.in("slope", slopes);
+  const auto slope = o.in("slope", slopes, {.free_cols = n == 0});
   const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);
   const auto dslope = maybe_out(o, "dslope", slopes);
   o.call([&] { return prelu_backward(x, dy, slope, dx, dslope, o.threads()), 0.0; });
