@@ -15,13 +15,31 @@ std::string strides_of(const Place& p) { return std::to_string(p.row_stride) + "
 
 Index magnitude(Index x) noexcept { return x < 0 ? -x : x; }
 
+/// The addresses that the strides of a checked operand reach.
+struct Reach {
+  std::uintptr_t begin, end;
+
+  explicit Reach(const Place& p) noexcept : begin(reinterpret_cast<std::uintptr_t>(p.data)), end(begin) {
+    if (p.empty()) return;
+    extend(p.rows, p.row_stride, p.element_bytes);
+    extend(p.cols, p.col_stride, p.element_bytes);
+    end += static_cast<std::uintptr_t>(p.element_bytes);
+  }
+  bool meets(const Reach& other) const noexcept { return begin < other.end && other.begin < end; }
+
+ private:
+  void extend(Index extent, Index stride, Index bytes) noexcept {
+    (stride < 0 ? begin : end) += static_cast<std::uintptr_t>((extent - 1) * stride * bytes);
+  }
+};
+
 /// A place as lines of neighbouring bytes, ascending.
 struct Lines {
   std::uintptr_t first, pitch, bytes;
   Index count;
   bool exact;  // lines have no gaps
 
-  explicit Lines(const Place& p) noexcept : first(p.begin) {
+  explicit Lines(const Place& p) noexcept : first(Reach(p).begin) {
     const Index row_step = magnitude(p.row_stride), col_step = magnitude(p.col_stride);
     const bool one_line = p.rows <= 1 || p.cols <= 1;
     // Along the axis with the smaller step; a single row or column is a line only where its elements are neighbours.
@@ -33,7 +51,7 @@ struct Lines {
     bytes = static_cast<std::uintptr_t>(((along - 1) * step + 1) * p.element_bytes);
     exact = along <= 1 || step <= 1;
     if (count <= 1 || pitch <= bytes) {  // one line, or the same line again and again
-      bytes = p.end - p.begin;
+      bytes = Reach(p).end - first;
       count = 1;
     }
   }
@@ -81,7 +99,7 @@ void check_output_closely(const char* operation, const Place& p) {
 }
 
 bool overlap(const Place& a, const Place& b) noexcept {
-  if (a.empty() || b.empty() || a.end <= b.begin || b.end <= a.begin) return false;
+  if (a.empty() || b.empty() || !Reach(a).meets(Reach(b))) return false;
   const Index bytes = static_cast<Index>(reinterpret_cast<std::uintptr_t>(b.data)) -
                       static_cast<Index>(reinterpret_cast<std::uintptr_t>(a.data));
   Index row_stride = 0, col_stride = 0;
@@ -107,7 +125,7 @@ bool overlap(const Place& a, const Place& b) noexcept {
 void check_apart(const char* operation, std::initializer_list<Place> written, std::initializer_list<Place> read,
                  Sharing sharing) {
   const auto check = [&](const Place& w, const Place& other, bool may_be_same) {
-    if (w.end <= other.begin || other.end <= w.begin) [[likely]]
+    if (!Reach(w).meets(Reach(other))) [[likely]]
       return;
     const bool same = w.data == other.data && w.rows == other.rows && w.cols == other.cols &&
                       w.element_bytes == other.element_bytes && (w.rows <= 1 || w.row_stride == other.row_stride) &&

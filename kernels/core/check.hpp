@@ -19,38 +19,28 @@ struct Place {
   const void* data;
   Index rows, cols, row_stride, col_stride, element_bytes;
   bool is_span;
-  std::uintptr_t begin, end;  // the addresses that the strides reach; meaningless where check_view() throws
 
   template <class T>
   Place(const char* name_, const MatrixView<T>& v)
-      : Place(name_, v.data, v.rows, v.cols, v.row_stride, v.col_stride, sizeof(T), false) {}
+      : name(name_),
+        data(v.data),
+        rows(v.rows),
+        cols(v.cols),
+        row_stride(v.row_stride),
+        col_stride(v.col_stride),
+        element_bytes(sizeof(T)),
+        is_span(false) {}
   template <class T>
   Place(const char* name_, const std::span<T>& values)
-      : Place(name_, values.data(), 1, static_cast<Index>(values.size()), 0, 1, sizeof(T), true) {}
-  bool empty() const { return rows == 0 || cols == 0; }
-
- private:
-  Place(const char* name_, const void* data_, Index rows_, Index cols_, Index row_stride_, Index col_stride_,
-        Index bytes, bool is_span_)
       : name(name_),
-        data(data_),
-        rows(rows_),
-        cols(cols_),
-        row_stride(row_stride_),
-        col_stride(col_stride_),
-        element_bytes(bytes),
-        is_span(is_span_) {
-    begin = end = reinterpret_cast<std::uintptr_t>(data);
-    if (empty()) return;
-    const auto reach = [&](Index extent, Index stride) {
-      const auto last = static_cast<std::uintptr_t>(extent - 1) * static_cast<std::uintptr_t>(stride) *
-                        static_cast<std::uintptr_t>(bytes);
-      (stride < 0 ? begin : end) += last;
-    };
-    reach(rows, row_stride);
-    reach(cols, col_stride);
-    end += static_cast<std::uintptr_t>(bytes);
-  }
+        data(values.data()),
+        rows(1),
+        cols(static_cast<Index>(values.size())),
+        row_stride(0),
+        col_stride(1),
+        element_bytes(sizeof(T)),
+        is_span(true) {}
+  bool empty() const { return rows == 0 || cols == 0; }
 };
 
 inline std::string shape_of(Index rows, Index cols) { return std::to_string(rows) + "x" + std::to_string(cols); }

@@ -8,25 +8,30 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <set>
 #include <string>
 
 namespace tilewright::detail {
 namespace {
 
+using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
+File open_to_read(const char* path) { return {std::fopen(path, "re"), std::fclose}; }
+
 /// The first line of a small file, or nothing.
 std::string first_line(const std::string& path) {
   char buffer[256] = "";
-  if (std::FILE* file = std::fopen(path.c_str(), "re")) {
-    if (std::fgets(buffer, sizeof buffer, file) == nullptr) buffer[0] = 0;
-    std::fclose(file);
-  }
+  if (const File file = open_to_read(path.c_str()))
+    if (std::fgets(buffer, sizeof buffer, file.get()) == nullptr) buffer[0] = 0;
   buffer[std::strcspn(buffer, "\n")] = 0;
   return buffer;
 }
 
+constexpr CacheSizes kCommonSizes{32 << 10, 1 << 20, 32 << 20};
+
 CacheSizes read_cache_sizes() {
-  CacheSizes sizes{32 << 10, 1 << 20, 32 << 20};
+  CacheSizes sizes = kCommonSizes;
   for (int index = 0; index < 8; ++index) {
     const std::string folder = "/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/";
     const std::string size = first_line(folder + "size");
@@ -65,9 +70,9 @@ Cores affinity_cores() {
 /// The path of this process in the cgroup hierarchy that `controller` names ("" for version 2).
 std::string cgroup_path(const std::string& controller) {
   std::string path;
-  if (std::FILE* file = std::fopen("/proc/self/cgroup", "re")) {
+  if (const File file = open_to_read("/proc/self/cgroup")) {
     char line[1024];
-    while (std::fgets(line, sizeof line, file) != nullptr) {
+    while (std::fgets(line, sizeof line, file.get()) != nullptr) {
       line[std::strcspn(line, "\n")] = 0;
       const char* names = std::strchr(line, ':');
       const char* place = names == nullptr ? nullptr : std::strchr(names + 1, ':');
@@ -75,7 +80,6 @@ std::string cgroup_path(const std::string& controller) {
       const std::string list = "," + std::string(names + 1, place) + ",";
       if (controller.empty() ? list == ",," : list.find("," + controller + ",") != std::string::npos) path = place + 1;
     }
-    std::fclose(file);
   }
   return path;
 }
@@ -112,16 +116,27 @@ double quota_cores() {
 const CacheSizes& cache_sizes() noexcept {
   static const CacheSizes sizes = [] {
     const KeepErrno keep;
-    return read_cache_sizes();
+    try {
+      return read_cache_sizes();
+    } catch (const std::bad_alloc&) {
+      return kCommonSizes;
+    }
   }();
   return sizes;
 }
 
 Cores cores() noexcept {
   const KeepErrno keep;
-  Cores all = affinity_cores();
-  all.quota = quota_cores();
-  return all;
+  try {
+    Cores all = affinity_cores();
+    all.quota = quota_cores();
+    return all;
+  } catch (const std::bad_alloc&) {  // no memory to look closer
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    const int count = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
+    return {count, count, 0};
+  }
 }
 
 int usable_cores() noexcept {
@@ -132,16 +147,15 @@ int usable_cores() noexcept {
 std::string cpu_name() {
   const KeepErrno keep;
   std::string name;
-  if (std::FILE* file = std::fopen("/proc/cpuinfo", "re")) {
+  if (const File file = open_to_read("/proc/cpuinfo")) {
     char line[512];
-    while (name.empty() && std::fgets(line, sizeof line, file) != nullptr) {
+    while (name.empty() && std::fgets(line, sizeof line, file.get()) != nullptr) {
       const char* colon = std::strchr(line, ':');
       if (colon == nullptr || std::strncmp(line, "model name", 10) != 0) continue;
       name = colon + 1;
       name.erase(0, name.find_first_not_of(" \t"));
       name.erase(name.find_last_not_of(" \n") + 1);
     }
-    std::fclose(file);
   }
   return name;
 }

@@ -299,13 +299,12 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
   for (const auto& [name, step] : {std::pair{"a_step", a_step}, {"b_step", b_step}, {"c_step", c_step}})
     if (Index bytes = 0; __builtin_mul_overflow(step, count * Index{sizeof(T)}, &bytes))
       throw ShapeError(std::string(kName) + ": " + name + " is " + std::to_string(step) + ": no memory is so large");
-  // Whether a product's result meets the next ones' is the same for each of them, and further away they cannot.
+  // Whether a product's result meets the next ones' is the same for each of them.
   MatrixView<T> other = c;
   for (Index i = 1; i < count && !c.empty(); ++i) {
     other.data += c_step;
-    const Place one("c", c), next("c", other);
-    if (one.end <= next.begin || next.end <= one.begin) break;
-    if (overlap(one, next))
+    if ((c.row_stride | c.col_stride) >= 0 && are_disjoint(c, other)) break;  // further away they cannot meet
+    if (overlap({"c", c}, {"c", other}))
       throw ShapeError(std::string(kName) + ": c_step is " + std::to_string(c_step) + ": the products would overlap");
   }
   batch_any<T>(count, o, [&](Index i) {
