@@ -724,7 +724,7 @@ void cross_entropies_of_probabilities(Operands& o) {
   const Index m = o.extent(), n = o.at_least_one(200);
   const auto x = o.in("x", m, n, kRows);
   const auto target = o.in("target", m, n, {.layout = Layout::rows, .values = Values::probability});
-  ClassLossOptions options = class_options(o, m, n, true);
+  const ClassLossOptions options = class_options(o, m, n, true);
   const auto dx = maybe_gradient(o, "dx", x, kOptionalRows);
   o.call([&] { return cross_entropy_loss(x, target, dx, options, o.threads()); });
 }
@@ -743,7 +743,7 @@ void linear_cross_entropies(Operands& o) {
   const auto x = o.in("x", m, features), w = o.in("w", n, features, {.free_rows = true});
   const auto classes = o.ids("classes", m, n);
   const ClassLossOptions options = class_options(o, m, n, true);
-  const auto dx = o.maybe() ? o.out("dx", m, features, kOptional) : MatrixView<float>{};
+  const auto dx = maybe_gradient(o, "dx", x);
   const auto dw = o.maybe() ? o.out("dw", n, features, kOptional) : MatrixView<float>{};
   o.call([&] { return linear_cross_entropy_loss(x, w, classes, dx, dw, options, o.threads()); });
 }

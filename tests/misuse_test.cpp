@@ -99,6 +99,9 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
          batch_norm(x, {}, {}, y, four, four_more, 1e-5, {{}, {}, 2});
        },
        "batch_norm: momentum is 2.000000, expected 0 <= momentum <= 1"},
+      {[&] { batch_norm(x, four, {}, y, four, four_more); }, "batch_norm: mean overlaps gamma"},
+      {[&] { (void)cross_entropy_loss(x, y, y); }, "cross_entropy_loss: dx overlaps target"},
+      {[&] { (void)mse_loss(x, y, {}, {.values = x}); }, "mse_loss: values overlaps x"},
       {[&] { batch_norm_inference(x, {}, {}, four, four_more, y, -1); },
        "batch_norm_inference: eps is -1.000000, expected a finite number >= 0"},
       {[&] { (void)smooth_l1_loss(x, y, {}, kNaN); }, "smooth_l1_loss: beta is nan, expected a finite number >= 0"},

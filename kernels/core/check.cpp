@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "kernels/core/check.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace tilewright::detail {
@@ -63,13 +64,29 @@ bool common_stride(Index extent_a, Index stride_a, Index extent_b, Index stride_
   return extent_a <= 1 || extent_b <= 1 || stride_a == stride_b;
 }
 
-/// Of equal strides: whether some rows and columns lie as far apart as the operands do.
+/// Rounded down, also below 0.
+Index floor_div(Index a, Index b) noexcept { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+
+/// Of equal strides: whether element (i, j) of a is (i', j') of b for some of them, `distance` elements lying between
+/// the first ones: whether distance = r row_stride + c col_stride with -b.rows < r < a.rows and -b.cols < c < a.cols.
 bool lattices_meet(const Place& a, const Place& b, Index row_stride, Index col_stride, Index distance) noexcept {
-  for (Index rows = 1 - b.rows; rows < a.rows; ++rows) {
-    const Index rest = distance - rows * row_stride;
-    if (col_stride == 0 ? rest == 0
-                        : rest % col_stride == 0 && rest / col_stride > -b.cols && rest / col_stride < a.cols)
-      return true;
+  // `across` steps further than `along`, so that few r come into question: two, where rows do not reach into each
+  // other.
+  const bool rows_across = magnitude(row_stride) >= magnitude(col_stride);
+  const Index across = magnitude(rows_across ? row_stride : col_stride),
+              along = magnitude(rows_across ? col_stride : row_stride);
+  const auto range = [](Index of_a, Index of_b, Index stride) {
+    return stride < 0 ? std::pair{1 - of_a, of_b - 1} : std::pair{1 - of_b, of_a - 1};
+  };
+  const auto of_rows = range(a.rows, b.rows, row_stride), of_cols = range(a.cols, b.cols, col_stride);
+  const auto [r_low, r_high] = rows_across ? of_rows : of_cols;
+  const auto [c_low, c_high] = rows_across ? of_cols : of_rows;
+  if (across == 0) return distance == 0;
+  const Index first = std::max(r_low, -floor_div(c_high * along - distance, across)),
+              last = std::min(r_high, floor_div(distance - c_low * along, across));
+  for (Index r = first; r <= last; ++r) {
+    const Index rest = distance - r * across;
+    if (along == 0 ? rest == 0 : rest % along == 0) return true;
   }
   return false;
 }
@@ -127,8 +144,9 @@ void check_apart(const char* operation, std::initializer_list<Place> written, st
   const auto check = [&](const Place& w, const Place& other, bool may_be_same) {
     if (!Reach(w).meets(Reach(other))) [[likely]]
       return;
-    const bool same = w.data == other.data && w.rows == other.rows && w.cols == other.cols &&
-                      w.element_bytes == other.element_bytes && (w.rows <= 1 || w.row_stride == other.row_stride) &&
+    const bool same = !w.is_span && !other.is_span && w.data == other.data && w.rows == other.rows &&
+                      w.cols == other.cols && w.element_bytes == other.element_bytes &&
+                      (w.rows <= 1 || w.row_stride == other.row_stride) &&
                       (w.cols <= 1 || w.col_stride == other.col_stride);
     if ((same && may_be_same) || !overlap(w, other)) return;
     throw ShapeError(std::string(operation) + ": " + w.name + " overlaps " + other.name);

@@ -115,7 +115,7 @@ void check_optional(const char* operation, const char* name, std::span<T> values
   if (!values.empty()) check_count(operation, name, values, expected, reason);
 }
 
-/// Whether a written operand may be exactly one of those that are read.
+/// Whether a written matrix may be exactly one of those that are read.
 enum class Sharing { none, same };
 
 /// Nobody writes what another operand holds. Operands without memory take no part.

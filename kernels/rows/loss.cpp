@@ -23,6 +23,14 @@ void check_gradient(const char* operation, const MatrixView<const float>& x, con
   check_output(operation, "dx", dx);
 }
 
+/// dx may be x; nothing else that is written may be anything else.
+void check_loss_apart(const char* operation, const MatrixView<const float>& x, const MatrixView<float>& dx,
+                      const Place& values, std::initializer_list<Place> others) {
+  check_apart(operation, "dx", dx, "x", x, Sharing::same);
+  check_apart(operation, {values}, {{"x", x}}, Sharing::none);
+  check_apart(operation, {{"dx", dx}, values}, others, Sharing::none);
+}
+
 struct PointOperands {
   const char* operation;
   PointLoss kind;
@@ -98,8 +106,8 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   } else if (options.reduction == Reduction::none && !o.x.empty()) {
     throw ValueError(std::string(operation) + ": reduction none needs a place for the values");
   }
-  check_apart(operation, {{"dx", o.dx}, {"values", options.values}},
-              {{"x", o.x}, {"target", o.target}, {o.other_name, o.other}, {"weight", options.weight}}, Sharing::same);
+  check_loss_apart(operation, o.x, o.dx, {"values", options.values},
+                   {{"target", o.target}, {o.other_name, o.other}, {"weight", options.weight}});
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", o.x.rows, o.x.cols, o.other.data == nullptr ? 2 : 3,
                   (o.dx.data != nullptr) + (options.values.data != nullptr));
@@ -293,8 +301,7 @@ double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> clas
   if (dx.data != nullptr) check_neighbours(kName, "dx", dx);
   check_class_options(kName, options, x.rows, x.cols);
   check_classes(kName, classes, options, x, x.cols);
-  check_apart(kName, {{"dx", dx}, {"values", options.values}},
-              {{"x", x}, {"classes", classes}, {"weight", options.weight}}, Sharing::same);
+  check_loss_apart(kName, x, dx, {"values", options.values}, {{"classes", classes}, {"weight", options.weight}});
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
@@ -313,8 +320,7 @@ double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> tar
   check_gradient(kName, x, dx);
   if (dx.data != nullptr) check_neighbours(kName, "dx", dx);
   check_class_options(kName, options, x.rows, x.cols);
-  check_apart(kName, {{"dx", dx}, {"values", options.values}},
-              {{"x", x}, {"target", target}, {"weight", options.weight}}, Sharing::same);
+  check_loss_apart(kName, x, dx, {"values", options.values}, {{"target", target}, {"weight", options.weight}});
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
@@ -331,8 +337,7 @@ double nll_loss(MatrixView<const float> x, std::span<const Index> classes, Matri
   check_gradient(kName, x, dx);
   check_class_options(kName, options, x.rows, x.cols);
   check_classes(kName, classes, options, x, x.cols);
-  check_apart(kName, {{"dx", dx}, {"values", options.values}},
-              {{"x", x}, {"classes", classes}, {"weight", options.weight}}, Sharing::same);
+  check_loss_apart(kName, x, dx, {"values", options.values}, {{"classes", classes}, {"weight", options.weight}});
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
@@ -370,9 +375,12 @@ double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const flo
   const Index cols = w.rows;
   check_class_options(kName, options, x.rows, cols);
   check_classes(kName, classes, options, x, cols);
-  check_apart(kName, {{"dx", dx}, {"dw", dw}, {"values", options.values}},
-              {{"x", x}, {"classes", classes}, {"weight", options.weight}}, Sharing::same);
-  check_apart(kName, {{"dx", dx}, {"dw", dw}, {"values", options.values}}, {{"w", w}}, Sharing::none);
+  check_loss_apart(kName, x, dx, {"values", options.values},
+                   {{"w", w}, {"classes", classes}, {"weight", options.weight}});
+  check_apart(
+      kName, {{"dw", dw}},
+      {{"dx", dx}, {"values", options.values}, {"x", x}, {"w", w}, {"classes", classes}, {"weight", options.weight}},
+      Sharing::none);
   check_thread_count(kName, num_threads);
   const Call call([&] { return CallInfo{kName, "", 4, {x.rows, cols, x.cols}}; });  // its products count for themselves
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
