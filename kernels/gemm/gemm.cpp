@@ -1,81 +1,15 @@
 // SPDX-License-Identifier: MIT
-// gemm and its relatives: check the arguments, find the way (product.hpp).
+// gemm and its relatives: check the arguments (checks.hpp), find the way (product.hpp).
 #include "tilewright/gemm.hpp"
 
-#include "kernels/core/check.hpp"
 #include "kernels/core/profile.hpp"
+#include "kernels/gemm/checks.hpp"
 #include "kernels/gemm/product.hpp"
 #include "kernels/gemm/small.hpp"
 
 namespace tilewright {
 namespace detail {
 namespace {
-
-/// Every condition on the arguments, in order; throws at the first that fails. Arranged beforehand, b has no data.
-template <class T>
-[[gnu::cold, gnu::noinline]] void check_each(const char* operation, const MatrixView<const T>& a,
-                                             const MatrixView<const T>& b, bool b_is_packed, const MatrixView<T>& c,
-                                             const GemmOptions<T>& o) {
-  const Place of_a("a", a), of_b("b", b), of_c("c", c);
-  check_view(operation, "a", a);
-  if (!b_is_packed) check_view(operation, "b", b);
-  check_output(operation, "c", c);
-  if (a.cols != b.rows) throw_shapes_differ(operation, "a", a.rows, a.cols, "b", b.rows, b.cols);
-  if (c.rows != a.rows || c.cols != b.cols)
-    throw_shapes_differ(operation, "c", c.rows, c.cols, "a * b", a.rows, b.cols);
-  if (o.bias.data() != nullptr) check_count(operation, "bias", o.bias, c.cols, &of_c);
-  if (o.pre_activation.data != nullptr) {
-    check_same(operation, "pre_activation", o.pre_activation, "c", c);
-    check_output(operation, "pre_activation", o.pre_activation);
-  }
-  if (o.residual.data != nullptr) {
-    check_view(operation, "residual", o.residual);
-    check_same(operation, "residual", o.residual, "c", c);
-  }
-  if (o.saved.data != nullptr) {
-    check_view(operation, "saved", o.saved);
-    check_same(operation, "saved", o.saved, "c", c);
-    if (o.pre_activation.data != nullptr)
-      throw ValueError(std::string(operation) +
-                       ": pre_activation is of the forward pass, saved of the backward pass: give one of them");
-  }
-  if (o.a_row_sums.data() != nullptr) check_count(operation, "a_row_sums", o.a_row_sums, a.rows, &of_a);
-  if (o.b_column_sums.data() != nullptr) check_count(operation, "b_column_sums", o.b_column_sums, b.cols, &of_b);
-  check_activation(operation, o.activation);
-  check_thread_count(operation, o.num_threads);
-}
-
-template <class T>
-[[gnu::cold, gnu::noinline]] void check_all(const char* operation, const MatrixView<const T>& a,
-                                            const MatrixView<const T>& b, bool b_is_packed, const MatrixView<T>& c,
-                                            const GemmOptions<T>& o) {
-  check_each(operation, a, b, b_is_packed, c, o);
-  check_apart(operation,
-              {{"c", c},
-               {"pre_activation", o.pre_activation},
-               {"a_row_sums", o.a_row_sums},
-               {"b_column_sums", o.b_column_sums}},
-              {{"a", a}, {"b", b}, {"bias", o.bias}, {"residual", o.residual}, {"saved", o.saved}}, Sharing::none);
-}
-
-/// check_all, but plain matrices with default options pass by a few comparisons: a call of a tiny product takes 40 ns.
-template <class T>
-void check(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, bool b_is_packed,
-           const MatrixView<T>& c, const GemmOptions<T>& o) {
-  // As has_usual_extents(), and no stride is negative.
-  const bool usual = (static_cast<std::uint64_t>(a.rows | a.cols | a.row_stride | a.col_stride | b.rows | b.cols |
-                                                 b.row_stride | b.col_stride | c.row_stride | c.col_stride) >>
-                      28) == 0;
-  const bool shapes_fit = a.cols == b.rows && c.rows == a.rows && c.cols == b.cols;
-  const bool memory = a.data != nullptr && (b.data != nullptr || b_is_packed) && c.data != nullptr;
-  const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
-  const bool plain = o.bias.data() == nullptr && o.pre_activation.data == nullptr && o.residual.data == nullptr &&
-                     o.saved.data == nullptr && o.a_row_sums.data() == nullptr && o.b_column_sums.data() == nullptr &&
-                     o.activation.kind == ActivationKind::identity && o.num_threads >= 0 &&
-                     o.num_threads <= kMaxThreads;
-  if (!(usual && shapes_fit && memory && apart && plain && are_disjoint(c, a) && are_disjoint(c, b))) [[unlikely]]
-    check_all(operation, a, b, b_is_packed, c, o);
-}
 
 /// For the profiler: m x n x k, each operand met once.
 template <class T>
@@ -105,13 +39,6 @@ void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, 
       kernels.add_column_sums(x.data + i * x.row_stride + first, x.row_stride, std::min(kSumBlock, x.rows - i),
                               end - first, sums.data() + first);
   });
-}
-
-/// Checks a request for the sums of x's columns.
-template <class T>
-void check_sums(const char* name, std::span<T> sums, const MatrixView<const T>& x) {
-  if (sums.data() != nullptr && x.cols > 1 && x.col_stride != 1)
-    throw ShapeError(std::string("gemm: ") + name + ": what is summed side by side must lie side by side (stride 1)");
 }
 
 /// For products that do not run(), which does it after nothing can fail any more.
@@ -207,15 +134,6 @@ struct Item {
   MatrixView<const T> a, b;
   MatrixView<T> c;
 };
-
-/// Refuses what cannot be meant for every product of a batch.
-template <class T>
-void check_batch_options(const char* operation, const GemmOptions<T>& o) {
-  if (o.pre_activation.data != nullptr || o.residual.data != nullptr || o.saved.data != nullptr ||
-      o.a_row_sums.data() != nullptr || o.b_column_sums.data() != nullptr)
-    throw ValueError(std::string(operation) + ": of the options only alpha, beta, bias, activation and num_threads " +
-                     "apply to every product");
-}
 
 /// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other.
 template <class T, class Make>
