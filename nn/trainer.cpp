@@ -44,11 +44,11 @@ std::string exact(double value) {
   return {text, std::to_chars(text, text + sizeof text, value, std::chars_format::hex).ptr};
 }
 
-/// The numbers of a note, as many as expected.
-std::vector<double> exact_numbers(const std::string& path, const Metadata& notes, const std::string& key,
-                                  std::size_t count) {
+/// The numbers of a note in a checkpoint, as many as expected.
+std::vector<double> exact_numbers(const SafetensorsFile& file, const std::string& key, std::size_t count) {
+  const Metadata& notes = file.metadata();
   std::vector<double> values;
-  const auto found = notes.find(key);
+  const auto found = notes.find("notes." + key);
   const std::string text = found == notes.end() ? "" : found->second;
   const char *at = text.data(), *end = at + text.size();
   while (at != end) {
@@ -59,7 +59,7 @@ std::vector<double> exact_numbers(const std::string& path, const Metadata& notes
     at = next != end && *next == ' ' ? next + 1 : next;
   }
   if (at != end || values.size() != count)
-    throw FileError("fit: " + path + ": the note \"" + key + "\" is \"" + text + "\", expected " +
+    throw FileError("fit: " + file.path() + ": the note \"" + key + "\" is \"" + text + "\", expected " +
                     std::to_string(count) + " numbers");
   return values;
 }
@@ -107,20 +107,18 @@ class Stopper {
     }
     return waited_ >= rules_.patience && waited_ > 0;
   }
-  /// Into a checkpoint, and out of one that has been loaded with the arrays of before.
+  /// Into a checkpoint, and out of one whose arrays are then loaded.
   void write(Checkpoint& c) {
     c.notes["stopping"] = exact(best_) + ' ' + exact(static_cast<double>(waited_));
     if (!weights_.empty()) c.arrays.insert(c.arrays.end(), {{kValues, weights_}, {kBuffers, buffers_}});
   }
-  void expect(const SafetensorsFile& file, Checkpoint& c) {
+  void read(const SafetensorsFile& file, Checkpoint& c) {
+    const auto numbers = exact_numbers(file, "stopping", 2);
+    best_ = numbers[0];
+    waited_ = static_cast<Index>(numbers[1]);
     if (!file.contains(std::string("arrays.") + kValues)) return;
     keep();
     c.arrays.insert(c.arrays.end(), {{kValues, weights_}, {kBuffers, buffers_}});
-  }
-  void read(const std::string& path, const Checkpoint& c) {
-    const auto numbers = exact_numbers(path, c.notes, "stopping", 2);
-    best_ = numbers[0];
-    waited_ = static_cast<Index>(numbers[1]);
   }
   void restore() {
     if (weights_.empty()) return;
@@ -249,8 +247,7 @@ class Training {
     if (options_.checkpoint.empty()) return;
     Checkpoint c = checkpoint();
     const auto p = loader_.position();
-    c.notes = {{"epoch", std::to_string(p.epoch)},
-               {"batch", std::to_string(p.batch)},
+    c.notes = {{"position", exact(static_cast<double>(p.epoch)) + ' ' + exact(static_cast<double>(p.batch))},
                {"loss", exact(sum_) + ' ' + exact(static_cast<double>(samples_))},
                {"stopped", history_.stopped_early ? "1" : "0"}};
     if (stopper_) stopper_->write(c);
@@ -273,28 +270,28 @@ class Training {
     std::FILE* there = std::fopen(options_.checkpoint.c_str(), "rbe");
     if (there == nullptr) return;
     std::fclose(there);
-    const std::string& path = options_.checkpoint;
+    // All that may be wrong with the notes, before anything changes.
+    const SafetensorsFile file(options_.checkpoint);
     Checkpoint c = checkpoint();
-    if (stopper_) stopper_->expect(SafetensorsFile(path), c);
-    load_checkpoint(path, c);
-    try {
-      loader_.set_position({std::stoll(c.notes.at("epoch")), std::stoll(c.notes.at("batch"))});
-    } catch (const std::logic_error&) {
-      throw FileError("fit: " + path + ": holds no position of a loader");
+    const auto place = exact_numbers(file, "position", 2), loss = exact_numbers(file, "loss", 2),
+               stopped = exact_numbers(file, "stopped", 1);
+    const DataLoader::Position position{static_cast<Index>(place[0]), static_cast<Index>(place[1])};
+    std::vector<EpochResult> epochs;
+    for (Index epoch = 0; epoch < position.epoch; ++epoch) {
+      const auto r = exact_numbers(file, "history." + std::to_string(epoch), 4 + options_.metrics.size());
+      epochs.push_back({epoch, r[0], r[1], r[2], r[3], {r.begin() + 4, r.end()}});
     }
-    const auto loss = exact_numbers(path, c.notes, "loss", 2);
+    std::vector<double> plateau;
+    if (options_.plateau != nullptr) plateau = exact_numbers(file, "plateau", 3);
+    if (stopper_) stopper_->read(file, c);
+    load_checkpoint(options_.checkpoint, c);
+    loader_.set_position(position);
     sum_ = loss[0];
     samples_ = static_cast<Index>(loss[1]);
-    history_.stopped_early = exact_numbers(path, c.notes, "stopped", 1)[0] != 0;
-    if (stopper_) stopper_->read(path, c);
-    if (options_.plateau != nullptr) {
-      const auto s = exact_numbers(path, c.notes, "plateau", 3);
-      options_.plateau->set_state({s[0], static_cast<Index>(s[1]), static_cast<Index>(s[2])});
-    }
-    for (Index epoch = 0; epoch < loader_.position().epoch; ++epoch) {
-      const auto r = exact_numbers(path, c.notes, "history." + std::to_string(epoch), 4 + options_.metrics.size());
-      history_.epochs.push_back({epoch, r[0], r[1], r[2], r[3], {r.begin() + 4, r.end()}});
-    }
+    history_.stopped_early = stopped[0] != 0;
+    history_.epochs = std::move(epochs);
+    if (options_.plateau != nullptr)
+      options_.plateau->set_state({plateau[0], static_cast<Index>(plateau[1]), static_cast<Index>(plateau[2])});
   }
 
   void show(double loss, Index samples, double seconds) {
