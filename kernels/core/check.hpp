@@ -122,12 +122,18 @@ enum class Sharing { none, same };
 void check_apart(const char* operation, std::initializer_list<Place> written, std::initializer_list<Place> read,
                  Sharing sharing);
 
+/// One past the last element that a view without negative strides reaches.
+template <class T>
+const void* end_of(const MatrixView<T>& v) noexcept {
+  return v.data + (v.rows - 1) * v.row_stride + (v.cols - 1) * v.col_stride + 1;
+}
+
 /// Whether the addresses that two views without negative strides reach are apart.
 template <class T, class U>
 bool are_disjoint(const MatrixView<T>& a, const MatrixView<U>& b) noexcept {
-  const void *a_end = a.data + (a.rows - 1) * a.row_stride + (a.cols - 1) * a.col_stride + 1,
-             *b_end = b.data + (b.rows - 1) * b.row_stride + (b.cols - 1) * b.col_stride + 1;
-  return a_end <= static_cast<const void*>(b.data) || b_end <= static_cast<const void*>(a.data);
+  // Only the end of the lower one matters.
+  const void *from_a = a.data, *from_b = b.data;
+  return from_a <= from_b ? end_of(a) <= from_b : end_of(b) <= from_a;
 }
 
 /// The same for two operands that were checked, quickly where they are far apart or the same.

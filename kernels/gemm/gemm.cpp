@@ -62,28 +62,36 @@ bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const
          o.pre_activation.col_stride == 1;
 }
 
+/// What a small product is followed by.
+template <class T>
+[[gnu::noinline]] void finish_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
+                                    const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o) {
+  clear_sums(o);
+  if (o.a_row_sums.data() != nullptr)
+    kernels.add_column_sums(a.data, a.col_stride, a.cols, a.rows, o.a_row_sums.data());
+  if (o.b_column_sums.data() != nullptr)
+    kernels.add_column_sums(b.data, b.row_stride, b.rows, b.cols, o.b_column_sums.data());
+  if (!has_epilogue(o)) return;
+  Problem<T> p;
+  p.kernels = &kernels;
+  set_epilogue(p, o, false);
+  finish(p, c.data, c.row_stride, 0, 0, c.rows, c.cols);
+}
+
 template <class T>
 void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
   const DefaultFloatState state;
-  check(operation, a, b, false, c, o);
+  const bool plain = check(operation, a, b, false, c, o);
   const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
-  check_sums("a_row_sums", o.a_row_sums, a.t());
-  check_sums("b_column_sums", o.b_column_sums, b);
+  if (!plain) {
+    check_sums("a_row_sums", o.a_row_sums, a.t());
+    check_sums("b_column_sums", o.b_column_sums, b);
+  }
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   if (is_small(kernels, a, c, o) && SmallProduct<T>::fits(kernels, a, b, c)) {
     SmallProduct<T>(kernels, a, b, c, o.alpha, o.beta).compute(a.data, b.data, c.data);
-    clear_sums(o);
-    if (o.a_row_sums.data() != nullptr)
-      kernels.add_column_sums(a.data, a.col_stride, a.cols, a.rows, o.a_row_sums.data());
-    if (o.b_column_sums.data() != nullptr)
-      kernels.add_column_sums(b.data, b.row_stride, b.rows, b.cols, o.b_column_sums.data());
-    if (has_epilogue(o)) {
-      Problem<T> p;
-      p.kernels = &kernels;
-      set_epilogue(p, o, false);
-      finish(p, c.data, c.row_stride, 0, 0, c.rows, c.cols);
-    }
+    if (!plain) finish_small(kernels, a, b, c, o);
     return;
   }
   const Problem<T> p = orient(a, b, c, o);
