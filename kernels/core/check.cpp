@@ -141,22 +141,21 @@ bool overlap(const Place& a, const Place& b) noexcept {
 
 void check_apart(const char* operation, std::initializer_list<Place> written, std::initializer_list<Place> read,
                  Sharing sharing) {
-  const auto check = [&](const Place& w, const Place& other, bool may_be_same) {
-    if (!Reach(w).meets(Reach(other))) [[likely]]
-      return;
-    const bool same = !w.is_span && !other.is_span && w.data == other.data && w.rows == other.rows &&
-                      w.cols == other.cols && w.element_bytes == other.element_bytes &&
-                      (w.rows <= 1 || w.row_stride == other.row_stride) &&
-                      (w.cols <= 1 || w.col_stride == other.col_stride);
-    if ((same && may_be_same) || !overlap(w, other)) return;
-    throw ShapeError(std::string(operation) + ": " + w.name + " overlaps " + other.name);
-  };
   for (const Place* w = written.begin(); w != written.end(); ++w) {
     if (w->data == nullptr) continue;
-    for (const Place* other = w + 1; other != written.end(); ++other)
-      if (other->data != nullptr) check(*w, *other, false);
-    for (const Place& other : read)
-      if (other.data != nullptr) check(*w, other, sharing == Sharing::same);
+    const Reach reach(*w);
+    const auto check = [&](const Place& other, bool may_be_same) {
+      if (other.data == nullptr || !reach.meets(Reach(other))) [[likely]]
+        return;
+      const bool same = !w->is_span && !other.is_span && w->data == other.data && w->rows == other.rows &&
+                        w->cols == other.cols && w->element_bytes == other.element_bytes &&
+                        (w->rows <= 1 || w->row_stride == other.row_stride) &&
+                        (w->cols <= 1 || w->col_stride == other.col_stride);
+      if ((same && may_be_same) || !overlap(*w, other)) return;
+      throw ShapeError(std::string(operation) + ": " + w->name + " overlaps " + other.name);
+    };
+    for (const Place* other = w + 1; other != written.end(); ++other) check(*other, false);
+    for (const Place& other : read) check(other, sharing == Sharing::same);
   }
 }
 
