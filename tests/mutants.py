@@ -2,119 +2,234 @@
 # SPDX-License-Identifier: MIT
 """Changes one place of kernels/ at a time and looks whether the tests notice.
 
-    tests/mutants.py COUNT [--minutes M] [--seed S] [--workers W] [--only FILE-PART] [--out FILE]
+    tests/mutants.py COUNT [--minutes M] [--seed S] [--only FILE-PART] [--out FILE]
 
-Each worker has a copy of the sources and a build of one ISA. A mutant is killed when the suite or the accuracy check
-fails, crashes or takes too long. Mutants that do not compile are replaced by others.
+All mutants are compiled at once and chosen by a variable of the environment (mutants.hpp), and only the tests that run
+over a mutant judge it. What cannot be chosen while the program runs (a template's argument, what the compiler computes)
+is compiled mutant by mutant, which takes longer. A mutant is killed when a test fails, crashes or takes far too long.
+Mutants that do not compile, or whose machine code is the same as before, are not counted.
 """
 import argparse
 import collections
 import concurrent.futures
 import datetime
+import hashlib
+import os
 import pathlib
 import random
 import re
+import resource
 import shutil
 import subprocess
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "mutants"
-# What it prints, and how fast it is, are not results; tiny.hpp is for avx512 only, which the workers do not build.
-LEFT_OUT = re.compile(r"kernels/(core/profile|roof/|core/cpu|isa/|simd/tables\.hpp|simd/fit|gemm/tiny\.hpp)")
-
-SWAPS = [
-    (r" \+ ", " - "), (r" - ", " + "), (r" \* ", " + "), (r" / ", " * "), (r" < ", " <= "), (r" > ", " >= "),
-    (r" <= ", " < "), (r" >= ", " > "), (r" == ", " != "), (r" != ", " == "), (r" && ", " || "), (r" \|\| ", " && "),
-    (r" \+= ", " -= "), (r" -= ", " += "), (r"\bmin\(", "max("), (r"\bmax\(", "min("), (r"std::min\b", "std::max"),
-    (r"std::max\b", "std::min"), (r"\btrue\b", "false"), (r"\bfalse\b", "true"),
-]
-NUMBER = re.compile(r"(?<![\w.])(\d+)(?![\w.'])")
-FRACTION = re.compile(r"(?<![\w.])(\d+\.\d+(?:e-?\d+)?)(?=F?\b)(?!x)")
-STATEMENT = re.compile(r"^\s+(?!return|using|const|constexpr|static|case|default|break|continue|if|for|while|else|do)"
-                       r"[\w:.\[\]>()*&-]+(\(.*\)| [-+*|&]?= .*);$")
+# What it prints, and how fast it is, are not results.
+LEFT_OUT = re.compile(r"kernels/(core/profile|roof/|core/cpu|isa/|simd/tables\.hpp|simd/fit)")
 SKIPPED_LINE = re.compile(r"^\s*(//|#|\*|static_assert|template|using|namespace|throw)|operator|inline constexpr const char|"
                           r"plan_(threads|rows|bytes)|anoseconds|atience|kThreadWork|kMemberCost|\bCall call\b|CallInfo|prefetch|reserve\(|likely")
 
-# Which tests look at a folder first.
-FIRST = {
-    "gemm": "Gemm*:Calls.*", "map": "Activations*:Functions*:Elementwise*:Dropout*:Embedding*:Calls.*",
-    "rows": "Rows*:Losses*:Calls.*", "update": "Updates*:Calls.*", "simd": "Activations*:Functions*:Gemm/*:Rows*:Random*:Losses*",
-    "core": "Calls.*:Executors.*-*Fork*:Isa*:Matrix*:FloatState*:Random*",
-}
+SWAPS = {"+": "-", "-": "+", "*": "+", "/": "*", "<": "<=", ">": ">=", "<=": "<", ">=": ">", "==": "!=", "!=": "=="}
+NUMBER = re.compile(r"(?<![\w.])(\d+)(?![\w.'])")
+FRACTION = re.compile(r"(?<![\w.])(\d+\.\d+(?:e-?\d+)?)(?=F?\b)(?!x)")
+MINIMUM = re.compile(r"((?:std::)?)\b(min|max)((?:<[\w:]+>)?)\(")
+STATEMENT = re.compile(r"^(\s+)((?!return|using|const|constexpr|static|case|default|break|continue|if|for|while|else|do)"
+                       r"[\w:.\[\]>()*&-]+(?:\(.*\)| [-+*|&]?= .*);)$")
+SLOW = "Checkpoint.SurvivesKill", "AfterFork", "Sleeps"
+ON = "::tilewright_mutants::on<@>()"  # @ is the mutant's number
+JOBS = os.cpu_count() or 1
+
+# file, line (from 0), the line when it is compiled alone, the line when it is one of many, what was done
+Mutant = collections.namedtuple("Mutant", "file line alone together what")
 
 
-def mutants_of(path):
-    """(line number, new line, what) for every place of a file that can be changed."""
+def operand_after(code, begin):
+    """The end of what && or || at the left of begin takes as its right side, or None if it ends on another line."""
+    depth = 0
+    for i in range(begin, len(code)):
+        if code[i] in "([{":
+            depth += 1
+        elif code[i] in ")]}":
+            if depth == 0:
+                return i
+            depth -= 1
+        elif depth == 0 and (code[i] in ";,?" or code[i : i + 4] in (" && ", " || ") or code[i : i + 3] == " : "):
+            return i
+    return None
+
+
+def mutants_of(file):
     found = []
-    for number, line in enumerate(path.read_text().split("\n")):
+    before = ";"
+    for number, line in enumerate((ROOT / file).read_text().split("\n")):
         code = re.split(r"\s*//", line)[0]
-        if not code.strip() or SKIPPED_LINE.search(code) or '"' in code:
+        begins, before = before.rstrip()[-1:] in ("", ";", "{", "}", ")", ":"), code or before
+        if not code.strip() or SKIPPED_LINE.search(code) or '"' in code or line.endswith("\\"):
             continue
         tail = line[len(code):]
-        for pattern, new in SWAPS:
-            for m in re.finditer(pattern, code):
-                found.append((number, code[: m.start()] + new + code[m.end():] + tail, f"{m[0].strip()} -> {new.strip()}"))
+
+        def add(begin, end, alone, together, what):
+            found.append(Mutant(file, number, code[:begin] + alone + code[end:] + tail, code[:begin] + together + code[end:] + tail, what))
+
+        for old, new in SWAPS.items():
+            for m in re.finditer(f" {re.escape(old)} ", code):
+                add(*m.span(), f" {new} ", f" {old} ::tilewright_mutants::At<@>{{}} {old} ", f"{old} -> {new}")
+        for m in re.finditer(r" ([+-])= ", code):
+            new = "+-"[m[1] == "+"]
+            add(*m.span(), f" {new}= ", f" {m[1]}= ::tilewright_mutants::Sign<@>{{}} = ", f"{m[1]}= -> {new}=")
+        for m in re.finditer(r" (&&|\|\|) ", code):
+            end = operand_after(code, m.end())
+            if end is not None:
+                together = f" && ({ON} || ({code[m.end():end]}))" if m[1] == "&&" else f" || (!{ON} && ({code[m.end():end]}))"
+                add(m.start(), end, "", together, f"deleted: {code[m.start():end].strip()}")
+        for m in MINIMUM.finditer(code):
+            other = {"min": "max", "max": "min"}[m[2]]
+            chosen = f"[&](const auto& x_, const auto& y_) {{ return {ON} ? {m[1]}{other}{m[3]}(x_, y_) : {m[1]}{m[2]}{m[3]}(x_, y_); }}("
+            add(*m.span(), f"{m[1]}{other}{m[3]}(", chosen, f"{m[2]} -> {other}")
+        for m in re.finditer(r"\b(true|false)\b", code):
+            add(*m.span(), {"true": "false", "false": "true"}[m[1]], ("!" if m[1] == "true" else "") + ON, f"not {m[1]}")
         for m in NUMBER.finditer(code):
             n = int(m[1])
-            for new in {n + 1, max(0, n - 1)} - {n}:
-                found.append((number, code[: m.start()] + str(new) + code[m.end():] + tail, f"{n} -> {new}"))
+            for new in sorted({n + 1, max(0, n - 1)} - {n}):
+                add(*m.span(), str(new), f"({ON} ? {new} : {n})", f"{n} -> {new}")
         for m in FRACTION.finditer(code):
             new = repr(float(m[1]) * 1.03125 + (0.03125 if float(m[1]) == 0 else 0))
-            found.append((number, code[: m.start()] + new + code[m.end():] + tail, f"{m[1]} -> {new}"))
-        if STATEMENT.match(code):
-            found.append((number, "", "deleted: " + code.strip()))
+            suffix = code[m.end() : m.end() + 1] if code[m.end() : m.end() + 1] == "F" else ""
+            add(m.start(), m.end() + len(suffix), new + suffix, f"({ON} ? {new}{suffix} : {m[1]}{suffix})", f"{m[1]} -> {new}")
+        m = STATEMENT.match(code)
+        if m and begins:
+            add(0, len(code), m[1] + ";", f"{m[1]}{{ if (!{ON}) {{ {m[2]} }} }}", "deleted: " + m[2])
     return found
 
 
-def run(command, cwd, timeout=None):
-    try:
-        return subprocess.run(command, cwd=cwd, timeout=timeout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-    except subprocess.TimeoutExpired:
-        return -1
+class Tree:
+    """A copy of the sources with builds of its own."""
 
+    def __init__(self, name):
+        self.path = WORK / name
+        subprocess.run(["git", "checkout-index", "-a", "-f", f"--prefix={self.path}/"], cwd=ROOT, check=True)
 
-class Worker:
-    def __init__(self, index):
+    def configure(self, build, isas, flags):
+        self.build = self.path / build
         ccache = shutil.which("ccache")  # what a mutant changed is compiled once more as it was
-        self.tree = WORK / str(index)
-        self.build = self.tree / "build-mutants"
-        subprocess.run(["git", "checkout-index", "-a", "-f", f"--prefix={self.tree}/"], cwd=ROOT, check=True)
-        subprocess.run(["cmake", "-G", "Ninja", "-S", self.tree, "-B", self.build, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF",
-                        "-DTILEWRIGHT_ISAS=avx2", "-DCMAKE_CXX_FLAGS_RELEASE=-O1", *([f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}"] if ccache else [])], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["cmake", "-G", "Ninja", "-S", self.path, "-B", self.build, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF",
+                        f"-DTILEWRIGHT_ISAS={isas}", f"-DCMAKE_CXX_FLAGS_RELEASE=-O1 -w {flags}",
+                        *([f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}"] if ccache else [])], check=True, stdout=subprocess.DEVNULL)
 
-    def compiles(self):
-        return run(["ninja", "-j1", "tilewright_tests", "tilewright_accuracy", "c_api_test"], self.build) == 0
+    def compile(self, jobs):
+        """What the compiler said, or None."""
+        done = subprocess.run(["ninja", "-k", "0", f"-j{jobs}", "tilewright_tests", "tilewright_accuracy", "c_api_test"], cwd=self.build,
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return None if done.returncode == 0 else done.stdout
 
-    def notices(self, folder):
-        """What failed, or None."""
-        tests = str(self.build / "tests" / "tilewright_tests")
-        slow = "Checkpoint.SurvivesKill:*AfterFork*:*Sleeps*"
-        first, _, without = FIRST[folder].partition("-")
-        for what, command, seconds in [
-            ("first tests", [tests, "--gtest_fail_fast", "--gtest_brief=1", f"--gtest_filter={first}-{slow}:{without}"], 60),
-            ("suite", [tests, "--gtest_fail_fast", "--gtest_brief=1", f"--gtest_filter=*-{slow}"], 240),
-            ("accuracy", [str(self.build / "tests" / "tilewright_accuracy"), "--check", "docs/accuracy.md"], 240),
-            ("c_api", [str(self.build / "tests" / "c_api_test")], 60),
-        ]:
-            if run(command, self.tree, seconds) != 0:
-                return what
-        return None
+    def write(self, file, lines):
+        (self.path / file).write_text("\n".join(lines))
 
-    def judge(self, file, mutant):
-        number, new_line, what = mutant
-        path = self.tree / file
-        text = path.read_text()
-        lines = text.split("\n")
-        lines[number] = new_line
-        path.write_text("\n".join(lines))
+    def code(self):
+        """A digest of the kernels' machine code."""
+        digest = hashlib.sha256()
+        for o in sorted((self.build / "kernels").rglob("*.o")):
+            digest.update(o.read_bytes())
+        return digest.hexdigest()
+
+    def command(self, tests):
+        if tests[0] == "accuracy":
+            return [self.build / "tests" / "tilewright_accuracy", "--check", "docs/accuracy.md"]
+        if tests[0] == "c_api":
+            return [self.build / "tests" / "c_api_test"]
+        return [self.build / "tests" / "tilewright_tests", "--gtest_fail_fast", "--gtest_brief=1", "--gtest_filter=" + ":".join(tests)]
+
+    def passes(self, tests, seconds, **environment):
         try:
-            if not self.compiles():
-                return "does not compile"
-            return self.notices(file.split("/")[1]) or "survived"
-        finally:
-            path.write_text(text)
+            return subprocess.run([str(c) for c in self.command(tests)], cwd=self.path, timeout=seconds, env=os.environ | environment, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def tests(self):
+        listed = subprocess.check_output([self.build / "tests" / "tilewright_tests", "--gtest_list_tests"], text=True)
+        suite, names = "", []
+        for line in listed.split("\n"):
+            word = line.split("#")[0].strip()
+            if line.startswith(" "):
+                names.append(suite + word)
+            elif word.endswith("."):
+                suite = word
+        return [n for n in names if not any(s in n for s in SLOW)] + ["accuracy", "c_api"]
+
+
+def write_together(tree, mutants):
+    """Sources with every mutant in them, numbered from 1."""
+    by_file = collections.defaultdict(list)
+    for number, m in mutants.items():
+        by_file[m.file].append((number, m))
+    for file in {m.file for m in mutants.values()}:
+        lines = (ROOT / file).read_text().split("\n")
+        for number, m in by_file[file]:
+            lines[m.line] = m.together.replace("@", str(number))
+        if (tree.path / file).read_text() != "\n".join(lines):
+            tree.write(file, lines)
+
+
+def compile_together(tree, mutants):
+    """Takes out the mutants that cannot be chosen at run time, until the rest compiles; returns what was taken out."""
+    out = {}
+    where = {(m.file, m.line): number for number, m in mutants.items()}
+    while True:
+        write_together(tree, {n: m for n, m in mutants.items() if n not in out} | {n: m._replace(together=(ROOT / m.file).read_text().split("\n")[m.line]) for n, m in out.items()})
+        said = tree.compile(JOBS)
+        if said is None:
+            return out
+        errors = re.findall(r"(kernels/[\w/.]+):(\d+):\d+: +(error:|required from|in .constexpr. expansion)(.*)", said)
+        guilty = set()
+        for found in (  # a mutant on the line itself, named by the message, on the lines around, or on the way there
+            lambda: (where.get((f, int(line) - 1)) for f, line, kind, _ in errors if kind == "error:"),
+            lambda: (int(n) for *_, kind, text in errors if kind == "error:" for n in re.findall(r"(?:At|on|Sign|operator..?)<(\d+)", text)),
+            lambda: (where.get((f, int(line) - 1 + near)) for f, line, kind, _ in errors if kind == "error:" for near in range(-4, 5)),
+            lambda: (where.get((f, int(line) - 1)) for f, line, *_ in errors),
+        ):
+            guilty = set(found()) - {None, *out}
+            if guilty:
+                break
+        if not guilty:
+            raise SystemExit(said[-6000:])
+        out |= {n: mutants[n] for n in guilty}
+        print(f"{len(guilty)} cannot be chosen at run time, {len(out)} in all", flush=True)
+
+
+def groups(tests):
+    """Quick tests first, and what judges by its own program apart."""
+    own = [[t] for t in tests if t in ("accuracy", "c_api")]
+    rest = [t for t in tests if t not in ("accuracy", "c_api")]
+    calls = [t for t in rest if t.startswith("Calls.")]
+    quick = [t for t in rest if not t.startswith("Calls.")]
+    return [g for g in (quick, calls, *own) if g]
+
+
+def judge_together(tree, number, tests, seconds):
+    for group in groups(tests):
+        if not tree.passes(group, 5 + 6 * sum(seconds[t] for t in group), TILEWRIGHT_MUTANT=str(number)):
+            return group[0].split(".")[0] if len(group) == 1 else "suite"
+    return "survived"
+
+
+def judge_alone(tree, m, tests, seconds, code):
+    text = (tree.path / m.file).read_text()
+    lines = text.split("\n")
+    lines[m.line] = m.alone
+    tree.write(m.file, lines)
+    try:
+        if tree.compile(1) is not None:
+            return "does not compile"
+        if tree.code() == code:
+            return "same code"
+        for group in groups(tests):
+            if not tree.passes(group, 5 + 6 * sum(seconds[t] for t in group)):
+                return "suite, alone"
+        return "survived, alone"
+    finally:
+        (tree.path / m.file).write_text(text)
 
 
 def main():
@@ -122,56 +237,98 @@ def main():
     parser.add_argument("count", type=int)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after that")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="")
     parser.add_argument("--out", default="")
     options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    flags = pathlib.Path("/proc/cpuinfo").read_text()
+    isas = "sse2;avx2" + (";avx512" if "avx512bw" in flags else "")
+
     files = [f for f in subprocess.check_output(["git", "ls-files", "kernels"], cwd=ROOT, text=True).split()
              if f.endswith((".hpp", ".cpp")) and not LEFT_OUT.search(f) and options.only in f]
-    every = [(f, m) for f in files for m in mutants_of(ROOT / f)]
-    random.Random(options.seed).shuffle(every)
+    places = collections.defaultdict(list)  # one mutant a line, since they are compiled together
+    for f in files:
+        for m in mutants_of(f):
+            places[f, m.line].append(m)
+    generator = random.Random(options.seed)
+    weights = [len(p) for p in places.values()]
+    order = sorted(places, key=dict(zip(places, (generator.random() ** (1 / w) for w in weights))).get, reverse=True)
+    chosen = [generator.choice(places[p]) for p in order[: options.count]]
+    print(f"{len(chosen)} of {sum(weights)} mutants on {len(places)} lines", flush=True)
+    mutants = dict(enumerate(chosen, start=1))
+
     shutil.rmtree(WORK, ignore_errors=True)
-    workers = [Worker(i) for i in range(options.workers)]
-    for w in workers:
-        assert w.compiles() and w.notices("core") is None, "the unchanged sources do not pass"
+    together = Tree("together")
+    include = f"-include {together.path}/tests/mutants.hpp"
+    together.configure("build-reached", isas, include + " -DTILEWRIGHT_MUTANTS_REACHED")
+    out = compile_together(together, mutants)
+    tests = together.tests()
+    seconds, reached = {}, collections.defaultdict(list)
+
+    def look(test):
+        file = WORK / f"reached-{abs(hash(test))}"
+        begin = time.monotonic()
+        assert together.passes([test], 600, TILEWRIGHT_REACHED=str(file)), f"{test} fails without a mutant"
+        seconds[test] = time.monotonic() - begin
+        for n in file.read_text().split() if file.exists() else []:
+            reached[int(n)].append(test)
+
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(look, tests))
+    print(f"{len(reached)} are reached by {len(tests)} tests, which take {sum(seconds.values()):.0f} s", flush=True)
+
     log = (WORK / "log.txt").open("w", buffering=1)
-    results = []
-    end = time.monotonic() + 60 * options.minutes
-    lock = threading.Lock()
+    fates = {}
 
-    def judge_some(worker):
-        # Neighbours share what is rebuilt, so a worker takes a handful of them in the files' order.
-        while True:
-            with lock:
-                judged = sum(fate != "does not compile" for _, _, fate in results)
-                if judged >= options.count or time.monotonic() > end or not every:
-                    return
-                some = sorted(every.pop() for _ in range(min(12, len(every))))
-            for file, mutant in some:
-                if time.monotonic() > end:
-                    return
-                fate = worker.judge(file, mutant)
-                print(file, mutant[0] + 1, mutant[2], fate, sep=" | ", file=log)
-                with lock:
-                    results.append((file, mutant, fate))
+    def note(number, fate):
+        fates[number] = fate
+        print(number, mutants[number].file, mutants[number].line + 1, mutants[number].what, fate, sep=" | ", file=log)
 
-    with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:
-        list(pool.map(judge_some, workers))
-    report(sorted(results), options)
+    # What compiles only alone: as many trees as workers, the others' results meanwhile waiting.
+    together.configure("build", isas, include)
+    assert together.compile(JOBS) is None
+
+    def judge_one(number):
+        if time.monotonic() < end:
+            note(number, judge_together(together, number, sorted(reached[number], key=seconds.get), seconds))
+
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(judge_one, sorted(set(reached) - set(out))))
+    print(f"{len(fates)} judged together, {sum(f == 'survived' for f in fates.values())} survived", flush=True)
+
+    alone = sorted(set(mutants) - set(fates), key=lambda n: mutants[n][:2])
+    trees = [Tree(f"alone{i}") for i in range(JOBS)]
+    for tree in trees:
+        tree.configure("build", isas, "")
+        assert tree.compile(JOBS) is None
+
+    def judge_share(index):
+        code = trees[index].code()
+        for number in alone[index * len(alone) // JOBS : (index + 1) * len(alone) // JOBS]:
+            if time.monotonic() < end:
+                note(number, judge_alone(trees[index], mutants[number], tests, seconds, code))
+
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        list(pool.map(judge_share, range(JOBS)))
+    report(mutants, fates, options)
 
 
-def report(results, options):
-    judged = [r for r in results if r[2] != "does not compile"]
-    killed = [r for r in judged if r[2] != "survived"]
+def report(mutants, fates, options):
+    judged = {n: f for n, f in fates.items() if f not in ("does not compile", "same code")}
+    survivors = {n for n, f in judged.items() if f.startswith("survived")}
     by_folder = collections.defaultdict(lambda: [0, 0])
-    for file, _, fate in judged:
-        by_folder[file.split("/")[1]][0] += fate != "survived"
-        by_folder[file.split("/")[1]][1] += 1
-    lines = [f"{len(killed)} of {len(judged)} mutants killed ({100 * len(killed) / max(1, len(judged)):.1f} %); "
-             f"seed {options.seed}, {datetime.date.today()}.", "", "| folder | killed | of |", "|---|---:|---:|"]
+    for n in judged:
+        by_folder[mutants[n].file.split("/")[1]][0] += n not in survivors
+        by_folder[mutants[n].file.split("/")[1]][1] += 1
+    fate_counts = collections.Counter(fates.values())
+    lines = [f"{len(judged) - len(survivors)} of {len(judged)} mutants killed ({100 - 100 * len(survivors) / max(1, len(judged)):.1f} %); "
+             f"`tests/mutants.py {options.count} --seed {options.seed}`, {datetime.date.today()}. "
+             f"Not counted: {fate_counts['does not compile']} that do not compile, {fate_counts['same code']} with the same machine code.",
+             "", "| folder | killed | of |", "|---|---:|---:|"]
     lines += [f"| {folder} | {k} | {n} |" for folder, (k, n) in sorted(by_folder.items())]
     lines += ["", "| survivor | change |", "|---|---|"]
-    lines += [f"| `{f}:{m[0] + 1}` | `{m[2]}` |" for f, m, fate in judged if fate == "survived"]
+    lines += [f"| `{mutants[n].file}:{mutants[n].line + 1}` | `{mutants[n].what.replace('|', '¦')}` |"
+              for n in sorted(survivors, key=lambda n: mutants[n][:2])]
     text = "\n".join(lines) + "\n"
     print(text)
     if options.out:

@@ -63,32 +63,43 @@ inline constexpr int kActivationKinds = 23;
 ///   softshrink   x > a ? x - a : x < -a ? x + a : 0         a = 0.5, finite, >= 0
 ///   threshold    x > a ? x : b                              a = 0, b = 0
 struct Activation {
-  ActivationKind kind = ActivationKind::identity;
-  double a = 0, b = 0;
+  ActivationKind kind = ActivationKind::identity;  ///< which formula
+  double a = 0;                                    ///< see above
+  double b = 0;                                    ///< see above
 
   constexpr Activation() = default;
+  /// With the default numbers.
   constexpr Activation(ActivationKind k) : kind(k) {
     using enum ActivationKind;
     a = k == leaky_relu ? 0.01 : k == softshrink ? 0.5 : k == hardtanh ? -1 : 0;
     if (k == elu || k == celu || k == softplus) a = 1;
     b = k == softplus ? 20 : k == hardtanh ? 1 : 0;
   }
+  /// With these numbers.
   constexpr Activation(ActivationKind k, double first, double second = 0) : kind(k), a(first), b(second) {}
+  /// leaky_relu with this slope.
   static constexpr Activation leaky_relu(double negative_slope = 0.01) {
     return {ActivationKind::leaky_relu, negative_slope};
   }
+  /// elu with this alpha.
   static constexpr Activation elu(double alpha = 1) { return {ActivationKind::elu, alpha}; }
+  /// celu with this alpha.
   static constexpr Activation celu(double alpha = 1) { return {ActivationKind::celu, alpha}; }
+  /// softplus with this beta and threshold.
   static constexpr Activation softplus(double beta = 1, double threshold = 20) {
     return {ActivationKind::softplus, beta, threshold};
   }
+  /// hardtanh between these.
   static constexpr Activation hardtanh(double low = -1, double high = 1) {
     return {ActivationKind::hardtanh, low, high};
   }
+  /// softshrink with this lambda.
   static constexpr Activation softshrink(double lambda = 0.5) { return {ActivationKind::softshrink, lambda}; }
+  /// threshold with these.
   static constexpr Activation threshold(double limit, double value) {
     return {ActivationKind::threshold, limit, value};
   }
+  /// The same kind and numbers.
   constexpr bool operator==(const Activation&) const = default;
 };
 

@@ -18,12 +18,12 @@ inline constexpr Index kSumBlock = 512;
 /// What gemm() adds to the product, and how it is computed.
 template <class T>
 struct GemmOptions {
-  T alpha = 1;
+  T alpha = 1;  ///< the factor of the product
   /// 0: c is not read, and may hold anything (NaN included).
   T beta = 0;
   /// One value per column of c, or empty (data == nullptr).
   std::span<const T> bias = {};
-  Activation activation = {};
+  Activation activation = {};  ///< applied to each element
   /// Receives the values before the activation; the shape of c, or empty.
   MatrixView<T> pre_activation = {};
   /// 0: num_threads().
@@ -38,7 +38,7 @@ struct GemmOptions {
   /// dW = dY^T X or X^T dY. Added to what they hold unless beta is 0. Numerics as column_sums(); the rows of a, or the
   /// columns of b, must be neighbours.
   std::span<T> a_row_sums = {};
-  std::span<T> b_column_sums = {};
+  std::span<T> b_column_sums = {};  ///< b.cols sums of b's columns
 };
 
 /// What a call without options uses; building them anew would be a tenth of a tiny product.
@@ -82,7 +82,9 @@ class TILEWRIGHT_API PackedMatrix {
   /// b is k x n with any strides: pass `w.t()` for weights that are stored n x k. Throws std::bad_alloc.
   explicit PackedMatrix(MatrixView<const T> b);
 
+  /// Of the matrix that was packed.
   Index rows() const { return rows_; }
+  /// Of the matrix that was packed.
   Index cols() const { return cols_; }
   /// Memory held: rows * cols elements, cols rounded up to a multiple of 128 bytes.
   std::size_t bytes() const { return static_cast<std::size_t>(rows_ * padded_cols()) * sizeof(T); }
@@ -90,6 +92,7 @@ class TILEWRIGHT_API PackedMatrix {
   const T* data() const { return data_.get(); }
   /// Columns of a panel; cols() rounded up to whole panels.
   static constexpr Index kPanel = 128 / sizeof(T);
+  /// cols rounded up to whole panels.
   Index padded_cols() const { return (cols_ + kPanel - 1) / kPanel * kPanel; }
 
  private:

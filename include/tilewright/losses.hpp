@@ -21,9 +21,9 @@ enum class Reduction { mean, sum, none, batch_mean };
 /// weight multiplies the loss of each element; the mean still divides by the number of elements. A row_stride of 0 uses
 /// one row of weights for all.
 struct LossOptions {
-  Reduction reduction = Reduction::mean;
-  MatrixView<const float> weight = {};
-  MatrixView<float> values = {};  ///< for Reduction::none; may be asked for with any
+  Reduction reduction = Reduction::mean;  ///< what is returned
+  MatrixView<const float> weight = {};    ///< a factor for each element
+  MatrixView<float> values = {};          ///< for Reduction::none; may be asked for with any
 };
 
 // ---- losses of elements, n of them; any strides
@@ -67,11 +67,11 @@ TILEWRIGHT_API double margin_ranking_loss(MatrixView<const float> x, MatrixView<
 /// class ignore_index have loss and gradient 0 and do not count. label_smoothing e: targets are (1 - e) times what they
 /// are, plus e / cols for every class.
 struct ClassLossOptions {
-  Reduction reduction = Reduction::mean;
-  std::span<const float> weight = {};  ///< cols numbers, or empty
-  Index ignore_index = -100;
-  double label_smoothing = 0;    ///< 0 .. 1, cross_entropy only
-  std::span<float> values = {};  ///< one per row, for Reduction::none; may be asked for with any
+  Reduction reduction = Reduction::mean;  ///< what is returned
+  std::span<const float> weight = {};     ///< cols numbers, or empty
+  Index ignore_index = -100;              ///< the class of rows that do not count
+  double label_smoothing = 0;             ///< 0 .. 1, cross_entropy only
+  std::span<float> values = {};           ///< one per row, for Reduction::none; may be asked for with any
 };
 
 /// log(sum_j exp(x(i,j))) - x(i, classes[i]); dx = (softmax(x(i,:)) - onehot(classes[i])) / rows. The columns of x and

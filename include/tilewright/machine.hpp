@@ -12,23 +12,28 @@ namespace tilewright {
 
 /// What the machine is.
 struct Machine {
-  std::string cpu;                     ///< the model's name
-  int logical_cpus, physical_cores;    ///< in the affinity mask
-  double quota;                        ///< CPUs that the cgroup allows; 0: no limit
-  int threads;                         ///< num_threads()
-  std::string threads_reason;          ///< where that number comes from
-  Index l1_bytes, l2_bytes, l3_bytes;  ///< data; l1 and l2 of a core
+  std::string cpu;             ///< the model's name
+  int logical_cpus;            ///< in the affinity mask
+  int physical_cores;          ///< in the affinity mask
+  double quota;                ///< CPUs that the cgroup allows; 0: no limit
+  int threads;                 ///< num_threads()
+  std::string threads_reason;  ///< where that number comes from
+  Index l1_bytes;              ///< data cache of a core
+  Index l2_bytes;              ///< data cache of a core
+  Index l3_bytes;              ///< data cache
 };
 
 TILEWRIGHT_API Machine machine();
 
 /// Speeds of the active ISA on a number of threads.
 struct Roofs {
-  Isa isa{};
-  int threads = 1;
-  double flops_f32 = 0, flops_f64 = 0;  ///< a second; a multiply-add counts as two
+  Isa isa{};             ///< measured with its instructions
+  int threads = 1;       ///< measured on that many
+  double flops_f32 = 0;  ///< fused multiply-adds a second, times 2
+  double flops_f64 = 0;  ///< a second; a multiply-add counts as two
   /// Bytes a second from L1, L2, L3 and memory: reading an array; reading one and writing another.
-  double read[4] = {}, copy[4] = {};
+  double read[4] = {};
+  double copy[4] = {};  ///< bytes a second: read one stream and write one
 
   /// Seconds that a call needs at least which does so many FLOPs and moves so many bytes. Its arrays are taken to be in
   /// the smallest level that holds them, as they are in a call that is repeated.

@@ -22,6 +22,7 @@ class TILEWRIGHT_API Allocator {
   /// `bytes` > 0 of memory, aligned to `alignment` (64, or 2 MiB for large arrays); nullptr when there is none, which
   /// becomes std::bad_alloc.
   virtual void* allocate(std::size_t bytes, std::size_t alignment) noexcept = 0;
+  /// Takes back what allocate() gave.
   virtual void deallocate(void* memory) noexcept = 0;
 };
 

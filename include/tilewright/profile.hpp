@@ -39,11 +39,12 @@ struct Line {
   std::string operation;  ///< "gemm f32", "activation_forward gelu f32", or a Region's name
   std::string shape;      ///< "512x3072x768" (m x n x k), "128x10" (rows x columns)
   int threads = 1;        ///< parts that a call was cut into
-  Index calls = 0;
-  double seconds = 0;  ///< without the operations that ran inside
-  double flops = 0, bytes = 0;
-  double roof = 0;  ///< share of what the machine gives for these FLOPs and bytes; 0 where neither is known
-  double idle = 0;  ///< share of the team's time that threads waited for the last one
+  Index calls = 0;        ///< how many
+  double seconds = 0;     ///< without the operations that ran inside
+  double flops = 0;       ///< done, by the formula of the operation
+  double bytes = 0;       ///< moved, by the formula of the operation
+  double roof = 0;        ///< share of what the machine gives for these FLOPs and bytes; 0 where neither is known
+  double idle = 0;        ///< share of the team's time that threads waited for the last one
 };
 
 /// What was recorded, the longest first.
@@ -59,6 +60,7 @@ TILEWRIGHT_API void save_trace(const std::string& path);
 /// Names what happens while it lives, on this thread, in table and trace: a layer, a step, an epoch.
 class TILEWRIGHT_API Region {
  public:
+  /// Begins; the name is copied.
   explicit Region(std::string_view name) {
     if (is_on()) begin(name);
   }

@@ -17,8 +17,8 @@ TILEWRIGHT_API std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t,
 
 /// A stream of random numbers that can be read from any place.
 struct RandomStream {
-  std::uint64_t seed = 0;
-  std::uint64_t stream = 0;
+  std::uint64_t seed = 0;    ///< chooses the sequence
+  std::uint64_t stream = 0;  ///< chooses an independent one
 
   /// Word `index` of the stream: uniform over all 32-bit values.
   TILEWRIGHT_API std::uint32_t bits(std::uint64_t index) const noexcept;

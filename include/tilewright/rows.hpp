@@ -73,7 +73,8 @@ TILEWRIGHT_API void rms_norm_backward(MatrixView<const float> x, MatrixView<cons
 /// Rows are channels * size numbers, size for each channel; `groups` equal groups of channels are normalised each by
 /// its own mean and deviation (m * groups numbers each), gamma and beta have one number per channel.
 struct Groups {
-  Index channels, groups;
+  Index channels;  ///< of a row
+  Index groups;    ///< that share statistics
 };
 TILEWRIGHT_API void group_norm(MatrixView<const float> x, Groups groups, std::span<const float> gamma,
                                std::span<const float> beta, MatrixView<float> y, std::span<float> mean,
@@ -85,8 +86,9 @@ TILEWRIGHT_API void group_norm_backward(MatrixView<const float> x, MatrixView<co
 
 /// Running averages of batch norm: r += momentum (r' - r) with the batch's mean, and its variance over m - 1.
 struct RunningStatistics {
-  std::span<float> mean, variance;  ///< n each, or empty
-  double momentum = 0.1;
+  std::span<float> mean;      ///< of each column, updated
+  std::span<float> variance;  ///< n each, or empty
+  double momentum = 0.1;      ///< share of the new batch
 };
 /// y = (x - mean_j) rstd_j gamma_j + beta_j with the mean and the variance over m of every column, which are stored (n
 /// numbers each). Rows must not be missing; a running variance wants two.

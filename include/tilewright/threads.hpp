@@ -30,6 +30,7 @@ inline constexpr int kMaxThreads = 1024;
 ///   };
 class TILEWRIGHT_API Executor {
  public:
+  /// What is run: with the context and the number of the part.
   using Part = void (*)(void* context, int index);
   Executor() = default;
   Executor(const Executor&) = delete;
@@ -81,6 +82,7 @@ TILEWRIGHT_API void set_executor(Executor* executor) noexcept;
 /// While it lives, calls of this thread use the given executor.
 class TILEWRIGHT_API ExecutorScope {
  public:
+  /// Begins on this thread.
   explicit ExecutorScope(Executor& executor) noexcept;
   ~ExecutorScope();
   ExecutorScope(const ExecutorScope&) = delete;

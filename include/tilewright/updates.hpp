@@ -15,11 +15,11 @@ namespace tilewright {
 
 /// Numbers of sgd_update().
 struct SgdStep {
-  double lr = 1e-3;
-  double momentum = 0;
-  double dampening = 0;
-  double weight_decay = 0;
-  bool nesterov = false;
+  double lr = 1e-3;         ///< learning rate
+  double momentum = 0;      ///< share of the step before
+  double dampening = 0;     ///< of the gradient in the momentum
+  double weight_decay = 0;  ///< L2 penalty
+  bool nesterov = false;    ///< Nesterov's momentum
   /// The first step copies the gradient into the buffer.
   bool first = false;
 };
@@ -34,17 +34,17 @@ TILEWRIGHT_API void sgd_update(std::span<float> parameters, std::span<const floa
 
 /// Numbers of adam_update().
 struct AdamStep {
-  double lr = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
+  double lr = 1e-3;      ///< learning rate
+  double beta1 = 0.9;    ///< decay of the mean gradient
+  double beta2 = 0.999;  ///< decay of the mean square
+  double eps = 1e-8;     ///< added to the denominator
   /// Added to the gradient (Adam); see decoupled.
   double weight_decay = 0;
   /// AdamW: p *= 1 - lr * weight_decay instead.
   bool decoupled = false;
   /// 1 - beta1^t and 1 - beta2^t of step t >= 1.
   double bias_correction1 = 1;
-  double bias_correction2 = 1;
+  double bias_correction2 = 1;  ///< 1 - beta2^t
 };
 
 /// m += (1 - beta1) (g - m);  v = beta2 v + (1 - beta2) g^2;  p -= lr / bias_correction1 * m / (sqrt(v) /
@@ -64,7 +64,11 @@ TILEWRIGHT_API void adam_update(std::span<float> parameters, std::span<const flo
 
 /// Numbers of adamax_update().
 struct AdamaxStep {
-  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double lr = 2e-3;             ///< learning rate
+  double beta1 = 0.9;           ///< decay of the mean gradient
+  double beta2 = 0.999;         ///< decay of the mean square
+  double eps = 1e-8;            ///< added to the denominator
+  double weight_decay = 0;      ///< L2 penalty
   double bias_correction1 = 1;  ///< 1 - beta1^t
 };
 /// m += (1 - beta1) (g - m);  u = max(beta2 u, |g| + eps);  p -= lr / bias_correction1 * m / u.
@@ -73,10 +77,16 @@ TILEWRIGHT_API void adamax_update(std::span<float> parameters, std::span<const f
 
 /// Numbers of nadam_update().
 struct NAdamStep {
-  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
-  bool decoupled = false;
+  double lr = 2e-3;         ///< learning rate
+  double beta1 = 0.9;       ///< decay of the mean gradient
+  double beta2 = 0.999;     ///< decay of the mean square
+  double eps = 1e-8;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
+  bool decoupled = false;   ///< weight decay on the weights, as AdamW
   /// With mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2): mu_t, mu_(t+1), and the product of mu_1 .. mu_t.
-  double mu = 0.9, next_mu = 0.9, mu_product = 0.9;
+  double mu = 0.9;
+  double next_mu = 0.9;         ///< mu_(t+1)
+  double mu_product = 0.9;      ///< of mu_1 .. mu_t
   double bias_correction2 = 1;  ///< 1 - beta2^t
 };
 /// m and v as Adam's;  d = sqrt(v / bias_correction2) + eps;
@@ -86,9 +96,14 @@ TILEWRIGHT_API void nadam_update(std::span<float> parameters, std::span<const fl
 
 /// Numbers of radam_update().
 struct RAdamStep {
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
-  bool decoupled = false;
-  double bias_correction1 = 1, bias_correction2 = 1;
+  double lr = 1e-3;             ///< learning rate
+  double beta1 = 0.9;           ///< decay of the mean gradient
+  double beta2 = 0.999;         ///< decay of the mean square
+  double eps = 1e-8;            ///< added to the denominator
+  double weight_decay = 0;      ///< L2 penalty
+  bool decoupled = false;       ///< weight decay on the weights, as AdamW
+  double bias_correction1 = 1;  ///< 1 - beta1^t
+  double bias_correction2 = 1;  ///< 1 - beta2^t
   /// The rectification; 0 while the variance is not trusted (rho_t <= 5), see radam_rectification().
   double rectification = 1;
 };
@@ -102,7 +117,11 @@ TILEWRIGHT_API void radam_update(std::span<float> parameters, std::span<const fl
 
 /// Numbers of rmsprop_update().
 struct RMSpropStep {
-  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
+  double lr = 1e-2;         ///< learning rate
+  double alpha = 0.99;      ///< decay of the mean square
+  double eps = 1e-8;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
+  double momentum = 0;      ///< share of the step before
 };
 /// v = alpha v + (1 - alpha) g^2;  with `average` (centered): average += (1 - alpha) (g - average), v - average^2
 /// stands for v below;  b = momentum b + g / (sqrt(v) + eps);  p -= lr b. `average` may be empty, and `buffer` when
@@ -113,7 +132,9 @@ TILEWRIGHT_API void rmsprop_update(std::span<float> parameters, std::span<const 
 
 /// Numbers of adagrad_update().
 struct AdagradStep {
-  double lr = 1e-2, eps = 1e-10, weight_decay = 0;
+  double lr = 1e-2;         ///< learning rate
+  double eps = 1e-10;       ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
 };
 /// sum += g^2;  p -= lr g / (sqrt(sum) + eps).
 TILEWRIGHT_API void adagrad_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> sum,
@@ -121,7 +142,10 @@ TILEWRIGHT_API void adagrad_update(std::span<float> parameters, std::span<const 
 
 /// Numbers of adadelta_update().
 struct AdadeltaStep {
-  double lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0;
+  double lr = 1;            ///< factor of the step
+  double rho = 0.9;         ///< decay of both averages
+  double eps = 1e-6;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
 };
 /// v = rho v + (1 - rho) g^2;  d = sqrt(u + eps) / sqrt(v + eps) g;  u = rho u + (1 - rho) d^2;  p -= lr d.
 TILEWRIGHT_API void adadelta_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> v,
@@ -129,7 +153,10 @@ TILEWRIGHT_API void adadelta_update(std::span<float> parameters, std::span<const
 
 /// Numbers of rprop_update().
 struct RpropStep {
-  double eta_minus = 0.5, eta_plus = 1.2, smallest = 1e-6, largest = 50;
+  double eta_minus = 0.5;  ///< factor after a change of sign
+  double eta_plus = 1.2;   ///< factor otherwise
+  double smallest = 1e-6;  ///< step size
+  double largest = 50;     ///< step size
 };
 /// step_size *= eta_plus where the gradient keeps its sign, eta_minus where it changes (and the gradient counts as 0
 /// then), within [smallest, largest];  p -= sign(g) step_size. step_size begins as the learning rate (0.01).
@@ -139,7 +166,10 @@ TILEWRIGHT_API void rprop_update(std::span<float> parameters, std::span<const fl
 
 /// Numbers of lion_update().
 struct LionStep {
-  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;  ///< decoupled
+  double lr = 1e-4;         ///< learning rate
+  double beta1 = 0.9;       ///< of the mean in the sign
+  double beta2 = 0.99;      ///< of the mean that is kept
+  double weight_decay = 0;  ///< decoupled
 };
 /// p *= 1 - lr weight_decay;  p -= lr sign(beta1 m + (1 - beta1) g);  m += (1 - beta2) (g - m). (Chen et al., 2023)
 TILEWRIGHT_API void lion_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,

@@ -22,6 +22,7 @@ requires(sizeof...(L) > 0 && (std::derived_from<std::remove_cvref_t<L>, Layer> &
 /// by the layers' places. A Linear layer and the activation behind it run as one.
 class TILEWRIGHT_API Block : public Layer {
  public:
+  /// With layers in their order; throws as the other constructor.
   template <class... L>
   requires(sizeof...(L) > 0 && (std::derived_from<std::remove_cvref_t<L>, Layer> && ...)) explicit Block(L&&... all)
       : Block(layers(std::forward<L>(all)...)) {}
@@ -41,21 +42,25 @@ class TILEWRIGHT_API Block : public Layer {
 
   /// The layers as they were given, one line each, for summaries.
   struct Line {
-    std::string name, description;
-    Index out, parameters;
-    double flops;  ///< forward, per sample
+    std::string name;         ///< the place, "0"
+    std::string description;  ///< the layer's describe()
+    Index out;                ///< features per sample
+    Index parameters;         ///< how many numbers
+    double flops;             ///< forward, per sample
   };
+  /// For inputs of this width.
   std::vector<Line> lines(Index in_features) const;
 
   /// What a layer gave in the last forward pass; a Linear layer and the activation behind it give one.
   struct Output {
-    std::string name;  ///< the layer's place: "3", or "2.0" in a layer of layers
-    MatrixView<const float> y;
+    std::string name;           ///< the layer's place: "3", or "2.0" in a layer of layers
+    MatrixView<const float> y;  ///< batch x features
   };
   /// Given what the pass saved, and its y.
   virtual std::vector<Output> outputs(Index in_features, MatrixView<float> saved, MatrixView<const float> y) const;
 
  protected:
+  /// What describe() begins with.
   virtual const char* name() const { return "Sequential"; }
 
  private:

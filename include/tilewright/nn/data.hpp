@@ -13,8 +13,8 @@ namespace tilewright::nn {
 
 /// Bytes with a shape, as IDX files hold them.
 struct ByteArray {
-  Shape shape;
-  std::vector<std::uint8_t> data;
+  Shape shape;                     ///< the extents
+  std::vector<std::uint8_t> data;  ///< the last axis fastest
 };
 
 /// Reads an IDX file of unsigned bytes, plain or gzip (MNIST's format: magic 0 0 8 rank, big-endian extents, data).
@@ -24,8 +24,8 @@ TILEWRIGHT_API ByteArray read_idx(const std::string& path);
 
 /// Pictures and what they show: one row of pixels in [0, 1] per sample.
 struct LabelledImages {
-  Matrix<float> images;
-  std::vector<Index> labels;
+  Matrix<float> images;       ///< count x pixels
+  std::vector<Index> labels;  ///< count classes
 };
 
 /// Reads an images file (count x height x width) and a labels file (count) of IDX; throws FileError when they do not

@@ -11,9 +11,10 @@ namespace tilewright::nn {
 
 /// Inputs, one row per sample, and what they should become: rows of numbers, or classes, or nothing.
 struct Dataset {
-  Matrix<float> x;
-  Matrix<float> targets = {};
-  std::vector<Index> classes = {};
+  Matrix<float> x;                  ///< samples x features
+  Matrix<float> targets = {};       ///< samples x numbers, or empty
+  std::vector<Index> classes = {};  ///< one per sample, or empty
+  /// Number of samples.
   Index size() const { return x.rows(); }
 };
 
@@ -22,7 +23,8 @@ TILEWRIGHT_API Dataset subset(const Dataset& data, std::span<const Index> sample
 
 /// Numbers of samples to learn from and to test with.
 struct Split {
-  std::vector<Index> train, test;
+  std::vector<Index> train;  ///< to learn from
+  std::vector<Index> test;   ///< to test with
 };
 /// A random share (0 .. 1) of `count` samples to test with, rounded to nearest.
 TILEWRIGHT_API Split split(Index count, double test_share, std::uint64_t seed);
@@ -35,8 +37,11 @@ TILEWRIGHT_API std::vector<Split> k_fold(Index count, Index k, std::uint64_t see
 /// all.
 class TILEWRIGHT_API Standardizer {
  public:
+  /// Of the columns of x. Throws ShapeError when it has no rows.
   explicit Standardizer(MatrixView<const float> x);
+  /// In place. Throws ShapeError for another number of columns.
   void apply(MatrixView<float> x) const;
+  /// The other way, in place.
   void undo(MatrixView<float> x) const;
 
  private:
@@ -50,7 +55,8 @@ using Augmentation = std::function<void(std::span<float> sample, RandomStream ra
 TILEWRIGHT_API Augmentation add_noise(float deviation);
 /// Pixels of an image, row by row.
 struct ImageShape {
-  Index height, width;
+  Index height;  ///< in pixels
+  Index width;   ///< in pixels
 };
 /// How far random_affine() turns, moves, scales and shears.
 struct AffineRange {
@@ -63,20 +69,22 @@ TILEWRIGHT_API Augmentation random_affine(ImageShape shape, AffineRange range = 
 
 /// How a DataLoader cuts a data set into batches.
 struct LoaderOptions {
-  Index batch_size = 32;
-  bool shuffle = true;
-  std::uint64_t seed = 0;
+  Index batch_size = 32;   ///< samples
+  bool shuffle = true;     ///< another order in every epoch
+  std::uint64_t seed = 0;  ///< of orders and augmentation
   /// Leaves out the last batch of an epoch when it is smaller.
   bool drop_last = false;
-  Augmentation augmentation = {};
+  Augmentation augmentation = {};  ///< of every sample, or none
   /// Prepares the next batch on a thread of its own while the caller works on this one.
   bool prefetch = false;
 };
 
 /// Views of the loader's memory, valid until the next call of next().
 struct Batch {
-  MatrixView<const float> x, targets;
-  std::span<const Index> classes;
+  MatrixView<const float> x;        ///< samples x features
+  MatrixView<const float> targets;  ///< samples x numbers, or empty
+  std::span<const Index> classes;   ///< one per sample, or empty
+  /// Number of samples.
   Index size() const { return x.rows; }
 };
 
@@ -95,13 +103,16 @@ class TILEWRIGHT_API DataLoader {
   bool next(Batch& batch);
   /// Batches in an epoch.
   Index batches() const { return batches_; }
+  /// In the dataset.
   Index samples() const;
   /// Where a loader is; a checkpoint holds it.
   struct Position {
-    Index epoch = 0, batch = 0;
+    Index epoch = 0;  ///< from 0
+    Index batch = 0;  ///< from 0, in the epoch
   };
   /// What the next call of next() will give; a checkpoint holds it.
   Position position() const { return position_; }
+  /// Goes on from there. Throws ValueError for a batch that no epoch has.
   void set_position(Position position);
 
  private:

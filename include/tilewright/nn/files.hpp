@@ -18,25 +18,31 @@ class TILEWRIGHT_API SafetensorsFile {
  public:
   /// An entry of the file.
   struct Tensor {
-    std::string name, dtype;  ///< "F32", "BF16", ...
-    std::vector<Index> shape;
+    std::string name;                 ///< as in state_dict
+    std::string dtype;                ///< "F32", "BF16", ...
+    std::vector<Index> shape;         ///< outermost first
     std::span<const std::byte> data;  ///< in the file; not aligned
   };
   /// Checks the whole header: sizes, types, offsets without holes or overlaps, names without duplicates, UTF-8.
   explicit SafetensorsFile(const std::string& path);
   ~SafetensorsFile();
+  /// Moves.
   SafetensorsFile(SafetensorsFile&&) noexcept;
 
+  /// As it was given.
   const std::string& path() const;
   /// In the order of their data.
   std::span<const Tensor> tensors() const;
+  /// What the header says under __metadata__.
   const Metadata& metadata() const;
   /// Throws FileError when there is none of this name.
   const Tensor& operator[](std::string_view name) const;
+  /// Whether there is a tensor of this name.
   bool contains(std::string_view name) const;
   /// Copies numbers out, converted to nearest: from F64 F32 F16 BF16 and integers of any size. FileError when their
   /// number is not out's.
   void read(const Tensor& tensor, std::span<float> out) const;
+  /// The same in double.
   void read(const Tensor& tensor, std::span<double> out) const;
 
  private:
@@ -46,10 +52,10 @@ class TILEWRIGHT_API SafetensorsFile {
 
 /// What is to be written: float, double or 64-bit integers.
 struct TensorToWrite {
-  std::string name;
-  const char* dtype;  ///< "F32", "F64" or "I64"
-  std::vector<Index> shape;
-  std::span<const std::byte> data;
+  std::string name;                 ///< any UTF-8 but __metadata__
+  const char* dtype;                ///< "F32", "F64" or "I64"
+  std::vector<Index> shape;         ///< outermost first
+  std::span<const std::byte> data;  ///< the elements' bytes
 };
 /// Throws ValueError for duplicate names or data that does not fit its shape.
 TILEWRIGHT_API void save_safetensors(const std::string& path, std::vector<TensorToWrite> tensors,
@@ -65,17 +71,17 @@ TILEWRIGHT_API void load_model(const std::string& path, Sequential& model, bool 
 
 /// A whole training run. Parts that are null are left out; loading wants the parts that were saved.
 struct Checkpoint {
-  Sequential* model = nullptr;
-  optim::Optimizer* optimizer = nullptr;
-  optim::Schedule* schedule = nullptr;
+  Sequential* model = nullptr;            ///< parameters, buffers, random state
+  optim::Optimizer* optimizer = nullptr;  ///< its state and rates
+  optim::Schedule* schedule = nullptr;    ///< its time
   /// Words of one's own: epoch, position, best loss. Loading replaces them.
   Metadata notes = {};
   /// Arrays of one's own. Loading fills them: they must be in the file, as long as they are.
   struct Array {
-    std::string name;
-    std::span<float> values;
+    std::string name;         ///< in the file
+    std::span<float> values;  ///< to save or to fill
   };
-  std::vector<Array> arrays = {};
+  std::vector<Array> arrays = {};  ///< see Array
 };
 /// Parameters, buffers, the optimizer's state and rates, the schedule's time, the random state. Going on from it gives
 /// the bits of a run that was never interrupted.

@@ -19,10 +19,13 @@ TILEWRIGHT_API Matrix<float> integrated_gradients(Sequential& model, MatrixView<
 
 /// Of a set of numbers.
 struct Statistics {
-  std::string name;
-  double mean, deviation, smallest, largest;
-  double zeros;  ///< share of exact zeros: dead units
-  Index not_finite;
+  std::string name;  ///< the parameter's or the layer's
+  double mean;       ///< of all numbers
+  double deviation;  ///< the standard one
+  double smallest;   ///< of all numbers
+  double largest;    ///< of all numbers
+  double zeros;      ///< share of exact zeros: dead units
+  Index not_finite;  ///< how many are NaN or infinite
 };
 /// Of every parameter's values, or gradients.
 TILEWRIGHT_API std::vector<Statistics> value_statistics(const ParameterBlock& block);

@@ -19,14 +19,15 @@ namespace tilewright::nn {
 /// A named part of a model's parameter block, and the same part of its gradient block. Names and shapes are PyTorch's:
 /// "0.weight" is out x in.
 struct Parameter {
-  std::string name;
-  Shape shape;
-  std::span<float> value;
+  std::string name;           ///< in the model
+  Shape shape;                ///< outermost first
+  std::span<float> value;     ///< a piece of the model's block
   std::span<float> gradient;  ///< empty for buffers
   bool trainable = true;      ///< see ParameterBlock::freeze
 
   /// The last extent as columns.
   MatrixView<float> value_matrix() const { return matrix(value); }
+  /// Likewise.
   MatrixView<float> gradient_matrix() const { return matrix(gradient); }
 
  private:
@@ -38,38 +39,39 @@ struct Parameter {
 
 /// A parameter that a layer wants.
 struct ParameterSpec {
-  std::string name;
-  Shape shape;
+  std::string name;  ///< in the layer
+  Shape shape;       ///< outermost first
 };
 
 /// What a layer gets to compute y.
 struct ForwardPass {
-  std::span<const Parameter> parameters;
-  std::span<const Parameter> buffers;
-  MatrixView<const float> x;  ///< batch x in_features
-  MatrixView<float> y;        ///< batch x out_features
-  MatrixView<float> saved;    ///< batch x saved_features, contiguous, kept for the backward pass
-  bool training = false;      ///< train() or eval()
-  RandomStream random = {};   ///< of this layer in this pass; a new one for every pass in training
+  std::span<const Parameter> parameters;  ///< in the order of Layer::parameters()
+  std::span<const Parameter> buffers;     ///< in the order of Layer::buffers()
+  MatrixView<const float> x;              ///< batch x in_features
+  MatrixView<float> y;                    ///< batch x out_features
+  MatrixView<float> saved;                ///< batch x saved_features, contiguous, kept for the backward pass
+  bool training = false;                  ///< train() or eval()
+  RandomStream random = {};               ///< of this layer in this pass; a new one for every pass in training
 };
 
 /// What a layer gets to compute the gradients.
 struct BackwardPass {
-  std::span<const Parameter> parameters;
-  std::span<const Parameter> buffers;
-  MatrixView<const float> x, y;  ///< as the forward pass left them
-  MatrixView<float> saved;
-  MatrixView<float> dy;  ///< gradient by y; may be overwritten
-  MatrixView<float> dx;  ///< gradient by x to fill, or empty when nobody needs it
-  bool accumulate;       ///< add to the parameters' gradients, or overwrite them
-  bool training = false;
-  RandomStream random = {};  ///< the forward pass's
+  std::span<const Parameter> parameters;  ///< in the order of Layer::parameters()
+  std::span<const Parameter> buffers;     ///< in the order of Layer::buffers()
+  MatrixView<const float> x;              ///< as the forward pass left it
+  MatrixView<const float> y;              ///< as the forward pass left them
+  MatrixView<float> saved;                ///< as the forward pass left it
+  MatrixView<float> dy;                   ///< gradient by y; may be overwritten
+  MatrixView<float> dx;                   ///< gradient by x to fill, or empty when nobody needs it
+  bool accumulate;                        ///< add to the parameters' gradients, or overwrite them
+  bool training = false;                  ///< train() or eval()
+  RandomStream random = {};               ///< the forward pass's
   /// dy is the gradient before this layer's fused activation: the next layer has applied its derivative.
   bool dy_is_done = false;
   /// What this layer does likewise for the one before: multiply dx by the derivative of the activation `before`, given
   /// what that saved. Set only for layers whose multiplies_derivative() is true.
   Activation before = {};
-  MatrixView<const float> before_saved = {};
+  MatrixView<const float> before_saved = {};  ///< see `before`
 };
 
 /// A function with parameters. docs/extending.md shows how to write one.
@@ -86,13 +88,17 @@ class TILEWRIGHT_API Layer {
   virtual Index saved_features(Index) const { return 0; }
   /// Whether the output is as wide as the input, which may be of any width.
   virtual bool keeps_features() const { return activation() != nullptr; }
+  /// What it wants to be trained; none by default.
   virtual std::vector<ParameterSpec> parameters() const { return {}; }
   /// Numbers that belong to the layer but are not trained; zeros at first.
   virtual std::vector<ParameterSpec> buffers() const { return {}; }
   /// Fills fresh parameters and buffers; `stream` is the layer's own.
   virtual void reset_parameters(std::span<const Parameter>, RandomStream) const {}
+  /// Likewise for buffers; they are zeros before.
   virtual void reset_buffers(std::span<const Parameter>) const {}
+  /// Fills y.
   virtual void forward(const ForwardPass& pass) = 0;
+  /// Fills dx, if it is there, and the gradients of the parameters.
   virtual void backward(const BackwardPass& pass) = 0;
   /// Takes the activation that follows into this layer; false when it cannot.
   virtual bool fuse(Activation) { return false; }
@@ -133,6 +139,7 @@ class TILEWRIGHT_API Linear final : public Layer {
 /// Any of the functions of activations.hpp as a layer.
 class TILEWRIGHT_API ActivationLayer : public Layer {
  public:
+  /// Throws ValueError for numbers outside of their ranges.
   ActivationLayer(Activation activation) : activation_(activation) {}
   std::string describe() const override;
   Index out_features(Index in_features) const override { return in_features; }
@@ -207,35 +214,43 @@ struct Tanhshrink : ActivationLayer {
 };
 /// x > 0 ? x : negative_slope x
 struct LeakyReLU : ActivationLayer {
+  /// See Activation::leaky_relu.
   explicit LeakyReLU(double negative_slope = 0.01) : ActivationLayer(Activation::leaky_relu(negative_slope)) {}
 };
 /// x > 0 ? x : alpha (exp(x) - 1)
 struct ELU : ActivationLayer {
+  /// See Activation::elu.
   explicit ELU(double alpha = 1) : ActivationLayer(Activation::elu(alpha)) {}
 };
 /// x > 0 ? x : alpha (exp(x / alpha) - 1)
 struct CELU : ActivationLayer {
+  /// See Activation::celu.
   explicit CELU(double alpha = 1) : ActivationLayer(Activation::celu(alpha)) {}
 };
 /// beta x > threshold ? x : log(1 + exp(beta x)) / beta
 struct Softplus : ActivationLayer {
+  /// See Activation::softplus.
   explicit Softplus(double beta = 1, double threshold = 20) : ActivationLayer(Activation::softplus(beta, threshold)) {}
 };
 /// min(max(x, min_val), max_val)
 struct Hardtanh : ActivationLayer {
+  /// See Activation::hardtanh.
   explicit Hardtanh(double min_val = -1, double max_val = 1)
       : ActivationLayer(Activation::hardtanh(min_val, max_val)) {}
 };
 /// x > lambda ? x - lambda : x < -lambda ? x + lambda : 0
 struct Softshrink : ActivationLayer {
+  /// See Activation::softshrink.
   explicit Softshrink(double lambda = 0.5) : ActivationLayer(Activation::softshrink(lambda)) {}
 };
 /// x > threshold ? x : value
 struct Threshold : ActivationLayer {
+  /// See Activation::threshold.
   explicit Threshold(double threshold, double value) : ActivationLayer(Activation::threshold(threshold, value)) {}
 };
 /// approximate: "none" (erf) or "tanh"; anything else throws ValueError.
 struct TILEWRIGHT_API GELU : ActivationLayer {
+  /// "none" or "tanh".
   explicit GELU(std::string_view approximate = "none");
 };
 

@@ -26,20 +26,28 @@ TILEWRIGHT_API double perplexity(double cross_entropy);
 /// counts(is, seen): how often a class was taken for another.
 class TILEWRIGHT_API ConfusionMatrix {
  public:
+  /// Zeros.
   explicit ConfusionMatrix(Index classes);
   /// Rows of y by their largest numbers.
   void add(MatrixView<const float> y, std::span<const Index> classes);
+  /// How many of class `is` were taken for `seen`.
   Index operator()(Index is, Index seen) const { return counts_[static_cast<std::size_t>(is * classes_ + seen)]; }
+  /// Number of classes.
   Index classes() const { return classes_; }
+  /// The share that was taken for what it is.
   double accuracy() const;
   /// Of what was taken for the class, the share that is; of what is, the share that was found; and their harmonic mean.
   /// 0 where nothing was taken, or is.
   double precision(Index of) const;
+  /// See precision().
   double recall(Index of) const;
+  /// See precision().
   double f1(Index of) const;
   /// Means over the classes.
   double macro_precision() const;
+  /// The mean of recall().
   double macro_recall() const;
+  /// The mean of f1().
   double macro_f1() const;
 
  private:

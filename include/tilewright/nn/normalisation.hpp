@@ -14,20 +14,26 @@ class TILEWRIGHT_API AffineLayer : public Layer {
   Index out_features(Index in_features) const override;
 
  protected:
+  /// Throws ValueError unless features is positive and eps a number >= 0.
   AffineLayer(const char* name, Index features, bool weight, bool bias, double eps);
   /// Values and gradients of weight and bias, empty where there is none.
   struct Affine {
-    std::span<float> weight, bias, dweight, dbias;
+    std::span<float> weight;   ///< values
+    std::span<float> bias;     ///< values
+    std::span<float> dweight;  ///< gradients
+    std::span<float> dbias;    ///< gradients
   };
+  /// Those of a pass.
   static Affine affine(std::span<const Parameter> parameters);
   /// What a call of a kernel overwrites is added to what was there before, if the pass accumulates.
   template <class Call>
   void with_gradients(const BackwardPass& pass, Call call);
 
-  const char* name_;
-  Index features_;
-  bool weight_, bias_;
-  double eps_;
+  const char* name_;  ///< for messages
+  Index features_;    ///< of weight and bias
+  bool weight_;       ///< whether there is one
+  bool bias_;         ///< whether there is one
+  double eps_;        ///< beside the variance
 
  private:
   Matrix<float> before_;
@@ -37,6 +43,7 @@ class TILEWRIGHT_API AffineLayer : public Layer {
 /// multiple of that many features, as PyTorch's inputs of several dimensions have.
 class TILEWRIGHT_API LayerNorm final : public AffineLayer {
  public:
+  /// Throws as AffineLayer.
   explicit LayerNorm(Index features, double eps = 1e-5, bool elementwise_affine = true, bool bias = true)
       : AffineLayer("LayerNorm", features, elementwise_affine, elementwise_affine && bias, eps) {}
   std::string describe() const override;
@@ -49,6 +56,7 @@ class TILEWRIGHT_API LayerNorm final : public AffineLayer {
 /// x / sqrt(mean(x^2) + eps) weight, by groups of `features` as LayerNorm.
 class TILEWRIGHT_API RMSNorm final : public AffineLayer {
  public:
+  /// Throws as AffineLayer.
   explicit RMSNorm(Index features, double eps = 1.1920928955078125e-7, bool elementwise_affine = true)
       : AffineLayer("RMSNorm", features, elementwise_affine, false, eps) {}
   std::string describe() const override;
@@ -62,6 +70,7 @@ class TILEWRIGHT_API RMSNorm final : public AffineLayer {
 /// num_batches_tracked. A batch of one is a ShapeError in training.
 class TILEWRIGHT_API BatchNorm1d final : public AffineLayer {
  public:
+  /// Throws as AffineLayer, and ValueError for a momentum outside 0 .. 1.
   explicit BatchNorm1d(Index features, double eps = 1e-5, double momentum = 0.1, bool affine = true);
   std::string describe() const override;
   Index in_features() const override { return features_; }
@@ -110,6 +119,7 @@ class TILEWRIGHT_API Dropout final : public Layer {
 /// x > 0 ? x : weight x, with one weight, or one per feature.
 class TILEWRIGHT_API PReLU final : public AffineLayer {
  public:
+  /// num_parameters: 1 or the number of features. Throws ValueError for less.
   explicit PReLU(Index num_parameters = 1, double init = 0.25);
   std::string describe() const override;
   Index in_features() const override { return features_ == 1 ? 0 : features_; }

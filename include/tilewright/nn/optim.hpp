@@ -12,8 +12,9 @@ namespace tilewright::optim {
 /// Parameters with a learning rate or a weight decay of their own. The names may hold *, as in "*.bias"; a parameter
 /// belongs to the first group that names it.
 struct ParameterGroup {
-  std::vector<std::string> parameters;
-  std::optional<double> lr = {}, weight_decay = {};
+  std::vector<std::string> parameters;      ///< names, as above
+  std::optional<double> lr = {};            ///< in the optimizer's place
+  std::optional<double> weight_decay = {};  ///< in the optimizer's place
 };
 using ParameterGroups = std::vector<ParameterGroup>;
 
@@ -23,32 +24,39 @@ class TILEWRIGHT_API Optimizer {
  public:
   /// The first group holds what no other names. lr and weight_decay may be changed at any time.
   struct Group {
-    double lr, weight_decay;
-    double base_lr;  ///< what schedules start from
-    std::vector<std::string> parameters;
+    double lr;                            ///< the learning rate
+    double weight_decay;                  ///< the L2 penalty
+    double base_lr;                       ///< what schedules start from
+    std::vector<std::string> parameters;  ///< names, as the user gave them
   };
   virtual ~Optimizer();
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
+  /// See ParameterBlock::zero_grad().
   void zero_grad() { block_->zero_grad(); }
   /// Frozen parameters stay as they are. Throws ValueError, with everything as it was, when a group's lr or weight
   /// decay is not a finite number >= 0.
   void step();
+  /// All of them; the first one is described above.
   std::span<Group> groups() { return groups_; }
   /// Of the first group.
   double lr() const { return groups_[0].lr; }
   /// Of every group. Throws ValueError unless it is a finite number >= 0.
   void set_lr(double lr);
+  /// What it trains.
   nn::ParameterBlock& block() { return *block_; }
 
   /// For checkpoints: "Adam", arrays beside the parameter block ("exp_avg"), and numbers ("step").
   struct State {
-    const char* name;
-    std::span<float> values;
+    const char* name;         ///< PyTorch's
+    std::span<float> values;  ///< as long as the parameter block
   };
+  /// PyTorch's.
   virtual const char* name() const = 0;
+  /// The arrays.
   std::vector<State> state();
+  /// The numbers.
   std::span<double> counters() { return counters_; }
 
  protected:
@@ -57,19 +65,23 @@ class TILEWRIGHT_API Optimizer {
             std::vector<const char*> states, std::size_t counters);
   /// A run of neighbours in one group.
   struct Part {
-    std::span<float> values;
-    std::span<const float> gradients;
-    double lr, weight_decay;
-    std::size_t first;
+    std::span<float> values;           ///< of the parameters
+    std::span<const float> gradients;  ///< of the parameters
+    double lr;                         ///< the group's
+    double weight_decay;               ///< the group's
+    std::size_t first;                 ///< where it begins in the block
   };
   /// For the end of a constructor: throws what a step would say of the options.
   void check_options();
   /// Counts the step.
   virtual void begin_step() {}
+  /// One step for the part.
   virtual void update(const Part& part) = 0;
   /// The part's piece of a state array, or nothing when there is no such array.
   std::span<float> state(std::size_t index, const Part& part);
+  /// A state array.
   Matrix<float>& array(std::size_t index) { return arrays_[index]; }
+  /// A number of the state.
   double& counter(std::size_t index) { return counters_[index]; }
 
  private:
@@ -89,16 +101,17 @@ class TILEWRIGHT_API Optimizer {
 
 /// PyTorch's names and defaults.
 struct SGDOptions {
-  double lr = 1e-3;
-  double momentum = 0;
-  double dampening = 0;
-  double weight_decay = 0;
-  bool nesterov = false;
+  double lr = 1e-3;         ///< learning rate
+  double momentum = 0;      ///< share of the step before
+  double dampening = 0;     ///< of the gradient in the momentum
+  double weight_decay = 0;  ///< L2 penalty
+  bool nesterov = false;    ///< Nesterov's momentum
 };
 
 /// Stochastic gradient descent with momentum.
 class TILEWRIGHT_API SGD final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit SGD(nn::ParameterBlock& block, SGDOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "SGD"; }
 
@@ -110,12 +123,12 @@ class TILEWRIGHT_API SGD final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct AdamOptions {
-  double lr = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double weight_decay = 0;
-  bool amsgrad = false;
+  double lr = 1e-3;         ///< learning rate
+  double beta1 = 0.9;       ///< decay of the mean gradient
+  double beta2 = 0.999;     ///< decay of the mean square
+  double eps = 1e-8;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
+  bool amsgrad = false;     ///< the largest mean square so far counts
   /// Weight decay on the weights instead of the gradients: AdamW.
   bool decoupled = false;
 };
@@ -123,6 +136,7 @@ struct AdamOptions {
 /// Adam (Kingma and Ba, 2015), eps outside the root and after the bias correction.
 class TILEWRIGHT_API Adam : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit Adam(nn::ParameterBlock& block, AdamOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return options_.decoupled ? "AdamW" : "Adam"; }
 
@@ -134,7 +148,9 @@ class TILEWRIGHT_API Adam : public Optimizer {
 
 /// Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
 struct AdamW final : Adam {
+  /// A weight decay of 0.01; the rest is Adam's.
   static constexpr AdamOptions kDefaults{.weight_decay = 0.01, .decoupled = true};
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit AdamW(nn::ParameterBlock& block, AdamOptions options = kDefaults, const ParameterGroups& groups = {})
       : Adam(block, decouple(options), groups) {}
 
@@ -147,12 +163,17 @@ struct AdamW final : Adam {
 
 /// PyTorch's names and defaults.
 struct AdamaxOptions {
-  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
+  double lr = 2e-3;         ///< learning rate
+  double beta1 = 0.9;       ///< decay of the mean gradient
+  double beta2 = 0.999;     ///< decay of the mean square
+  double eps = 1e-8;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
 };
 
 /// Adam with the infinity norm (Kingma and Ba, 2015).
 class TILEWRIGHT_API Adamax final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit Adamax(nn::ParameterBlock& block, AdamaxOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "Adamax"; }
 
@@ -164,13 +185,19 @@ class TILEWRIGHT_API Adamax final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct NAdamOptions {
-  double lr = 2e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
-  bool decoupled = false;
+  double lr = 2e-3;              ///< learning rate
+  double beta1 = 0.9;            ///< decay of the mean gradient
+  double beta2 = 0.999;          ///< decay of the mean square
+  double eps = 1e-8;             ///< added to the denominator
+  double weight_decay = 0;       ///< L2 penalty
+  double momentum_decay = 4e-3;  ///< see NAdamStep
+  bool decoupled = false;        ///< weight decay on the weights, as AdamW
 };
 
 /// Adam with Nesterov's momentum (Dozat, 2016).
 class TILEWRIGHT_API NAdam final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit NAdam(nn::ParameterBlock& block, NAdamOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "NAdam"; }
 
@@ -183,13 +210,18 @@ class TILEWRIGHT_API NAdam final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct RAdamOptions {
-  double lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, weight_decay = 0;
-  bool decoupled = false;
+  double lr = 1e-3;         ///< learning rate
+  double beta1 = 0.9;       ///< decay of the mean gradient
+  double beta2 = 0.999;     ///< decay of the mean square
+  double eps = 1e-8;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
+  bool decoupled = false;   ///< weight decay on the weights, as AdamW
 };
 
 /// Adam with a rectified variance (Liu et al., 2020).
 class TILEWRIGHT_API RAdam final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit RAdam(nn::ParameterBlock& block, RAdamOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "RAdam"; }
 
@@ -201,13 +233,18 @@ class TILEWRIGHT_API RAdam final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct RMSpropOptions {
-  double lr = 1e-2, alpha = 0.99, eps = 1e-8, weight_decay = 0, momentum = 0;
-  bool centered = false;
+  double lr = 1e-2;         ///< learning rate
+  double alpha = 0.99;      ///< decay of the mean square
+  double eps = 1e-8;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
+  double momentum = 0;      ///< share of the step before
+  bool centered = false;    ///< the variance instead of the mean square
 };
 
 /// RMSprop (Hinton, 2012).
 class TILEWRIGHT_API RMSprop final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit RMSprop(nn::ParameterBlock& block, RMSpropOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "RMSprop"; }
 
@@ -218,12 +255,17 @@ class TILEWRIGHT_API RMSprop final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct AdagradOptions {
-  double lr = 1e-2, lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, eps = 1e-10;
+  double lr = 1e-2;                      ///< learning rate
+  double lr_decay = 0;                   ///< see below
+  double weight_decay = 0;               ///< L2 penalty
+  double initial_accumulator_value = 0;  ///< the sum of squares begins with it
+  double eps = 1e-10;                    ///< added to the denominator
 };
 
 /// Adagrad (Duchi, Hazan and Singer, 2011); the learning rate is lr / (1 + steps before * lr_decay).
 class TILEWRIGHT_API Adagrad final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit Adagrad(nn::ParameterBlock& block, AdagradOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "Adagrad"; }
 
@@ -235,12 +277,16 @@ class TILEWRIGHT_API Adagrad final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct AdadeltaOptions {
-  double lr = 1, rho = 0.9, eps = 1e-6, weight_decay = 0;
+  double lr = 1;            ///< factor of the step
+  double rho = 0.9;         ///< decay of both averages
+  double eps = 1e-6;        ///< added to the denominator
+  double weight_decay = 0;  ///< L2 penalty
 };
 
 /// Adadelta (Zeiler, 2012).
 class TILEWRIGHT_API Adadelta final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit Adadelta(nn::ParameterBlock& block, AdadeltaOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "Adadelta"; }
 
@@ -251,13 +297,18 @@ class TILEWRIGHT_API Adadelta final : public Optimizer {
 
 /// PyTorch's names and defaults.
 struct RpropOptions {
-  double lr = 1e-2, eta_minus = 0.5, eta_plus = 1.2, smallest = 1e-6, largest = 50;
+  double lr = 1e-2;        ///< learning rate
+  double eta_minus = 0.5;  ///< factor after a change of sign
+  double eta_plus = 1.2;   ///< factor otherwise
+  double smallest = 1e-6;  ///< step size
+  double largest = 50;     ///< step size
 };
 
 /// Resilient backpropagation (Riedmiller and Braun, 1993), for full batches. lr is the first step size, read when the
 /// optimizer is made.
 class TILEWRIGHT_API Rprop final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range.
   explicit Rprop(nn::ParameterBlock& block, RpropOptions options = {});
   const char* name() const override { return "Rprop"; }
 
@@ -268,12 +319,16 @@ class TILEWRIGHT_API Rprop final : public Optimizer {
 
 /// Defaults of the paper (Chen et al., 2023).
 struct LionOptions {
-  double lr = 1e-4, beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
+  double lr = 1e-4;         ///< learning rate
+  double beta1 = 0.9;       ///< of the mean in the sign
+  double beta2 = 0.99;      ///< of the mean that is kept
+  double weight_decay = 0;  ///< on the weights
 };
 
 /// Lion (Chen et al., 2023), decoupled weight decay.
 class TILEWRIGHT_API Lion final : public Optimizer {
  public:
+  /// Throws ValueError for options out of range and groups that name nothing.
   explicit Lion(nn::ParameterBlock& block, LionOptions options = {}, const ParameterGroups& groups = {});
   const char* name() const override { return "Lion"; }
 
@@ -298,7 +353,9 @@ class TILEWRIGHT_API WeightAverage {
  public:
   /// Begins with the weights as they are. The block must outlive it.
   explicit WeightAverage(nn::ParameterBlock& block, double decay = 0.999);
+  /// After a step.
   void update();
+  /// Exchanges weights and averages.
   void swap();
   /// The averages, beside the block's values.
   std::span<float> values() { return average_.span(); }

@@ -15,20 +15,24 @@ class TILEWRIGHT_API Schedule {
   Schedule& operator=(const Schedule&) = delete;
   /// The rate at t.
   virtual double lr(double base, Index t) const = 0;
+  /// The next t.
   void step() { set_time(time_ + 1); }
   /// Where a checkpoint goes on.
   Index time() const { return time_; }
+  /// Sets the rates of t.
   void set_time(Index t);
 
  protected:
+  /// The optimizer must outlive it.
   explicit Schedule(Optimizer& optimizer) : optimizer_(&optimizer) {}
-  Optimizer* optimizer_;
-  Index time_ = 0;
+  Optimizer* optimizer_;  ///< whose rates it sets
+  Index time_ = 0;        ///< t
 };
 
 /// base gamma^(t / step_size), rounded down
 class TILEWRIGHT_API StepLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   StepLR(Optimizer& optimizer, Index step_size, double gamma = 0.1);
   double lr(double base, Index t) const override;
 
@@ -40,6 +44,7 @@ class TILEWRIGHT_API StepLR final : public Schedule {
 /// base gamma^(milestones up to t)
 class TILEWRIGHT_API MultiStepLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   MultiStepLR(Optimizer& optimizer, std::vector<Index> milestones, double gamma = 0.1);
   double lr(double base, Index t) const override;
 
@@ -51,6 +56,7 @@ class TILEWRIGHT_API MultiStepLR final : public Schedule {
 /// base gamma^t
 class TILEWRIGHT_API ExponentialLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   ExponentialLR(Optimizer& optimizer, double gamma);
   double lr(double base, Index t) const override;
 
@@ -61,6 +67,7 @@ class TILEWRIGHT_API ExponentialLR final : public Schedule {
 /// base times a factor that goes from start_factor to end_factor in total_iters steps, and stays. Warm-up: 1/3 to 1.
 class TILEWRIGHT_API LinearLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   explicit LinearLR(Optimizer& optimizer, double start_factor = 1.0 / 3, double end_factor = 1, Index total_iters = 5);
   double lr(double base, Index t) const override;
 
@@ -72,6 +79,7 @@ class TILEWRIGHT_API LinearLR final : public Schedule {
 /// base (1 - t / total_iters)^power, then 0
 class TILEWRIGHT_API PolynomialLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   explicit PolynomialLR(Optimizer& optimizer, Index total_iters = 5, double power = 1);
   double lr(double base, Index t) const override;
 
@@ -83,6 +91,7 @@ class TILEWRIGHT_API PolynomialLR final : public Schedule {
 /// eta_min + (base - eta_min) (1 + cos(pi t / t_max)) / 2
 class TILEWRIGHT_API CosineAnnealingLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   CosineAnnealingLR(Optimizer& optimizer, Index t_max, double eta_min = 0);
   double lr(double base, Index t) const override;
 
@@ -94,6 +103,7 @@ class TILEWRIGHT_API CosineAnnealingLR final : public Schedule {
 /// The same from the beginning again after t_0 steps, then after t_0 t_mult, and so on.
 class TILEWRIGHT_API CosineAnnealingWarmRestarts final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   CosineAnnealingWarmRestarts(Optimizer& optimizer, Index t_0, Index t_mult = 1, double eta_min = 0);
   double lr(double base, Index t) const override;
 
@@ -106,6 +116,7 @@ class TILEWRIGHT_API CosineAnnealingWarmRestarts final : public Schedule {
 /// final_div_factor, both by cosines. PyTorch's with cycle_momentum=False: the momentum is left alone.
 class TILEWRIGHT_API OneCycleLR final : public Schedule {
  public:
+  /// Throws ValueError for a number out of range.
   OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, double pct_start = 0.3, double div_factor = 25,
              double final_div_factor = 1e4);
   double lr(double base, Index t) const override;
@@ -120,6 +131,7 @@ class TILEWRIGHT_API OneCycleLR final : public Schedule {
 /// only this one is stepped.
 class TILEWRIGHT_API ChainedSchedule final : public Schedule {
  public:
+  /// Sets the rates of t = 0.
   ChainedSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules);
   double lr(double base, Index t) const override;
 
@@ -131,6 +143,7 @@ class TILEWRIGHT_API ChainedSchedule final : public Schedule {
 /// then something else. They must outlive it, and only this one is stepped.
 class TILEWRIGHT_API SequentialSchedule final : public Schedule {
  public:
+  /// Throws ValueError unless there is one milestone less than schedules, in ascending order.
   SequentialSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules, std::vector<Index> milestones);
   double lr(double base, Index t) const override;
 
@@ -143,26 +156,33 @@ class TILEWRIGHT_API SequentialSchedule final : public Schedule {
 /// by a share of `threshold` (higher, with Mode::max).
 class TILEWRIGHT_API ReduceLROnPlateau {
  public:
+  /// Which numbers are better.
   enum class Mode { min, max };
   /// PyTorch's names and defaults.
   struct Options {
-    Mode mode = Mode::min;
-    double factor = 0.1;
-    Index patience = 10;
-    double threshold = 1e-4;
-    Index cooldown = 0;
-    double min_lr = 0;
-    double eps = 1e-8;  ///< smaller changes are not made
+    Mode mode = Mode::min;    ///< which numbers are better
+    double factor = 0.1;      ///< of the rate
+    Index patience = 10;      ///< steps without a better number
+    double threshold = 1e-4;  ///< share that counts as better
+    Index cooldown = 0;       ///< steps that do not count after a change
+    double min_lr = 0;        ///< never below
+    double eps = 1e-8;        ///< smaller changes are not made
   };
+  /// With the defaults.
   explicit ReduceLROnPlateau(Optimizer& optimizer) : ReduceLROnPlateau(optimizer, Options()) {}
+  /// Throws ValueError for options out of range.
   ReduceLROnPlateau(Optimizer& optimizer, Options options);
+  /// With the number of the epoch.
   void step(double metric);
   /// What it remembers; a checkpoint of fit() holds it.
   struct State {
-    double best;
-    Index bad = 0, cooling = 0;
+    double best;        ///< number so far
+    Index bad = 0;      ///< steps without a better one
+    Index cooling = 0;  ///< steps to wait
   };
+  /// For checkpoints.
   const State& state() const { return state_; }
+  /// Goes on from there.
   void set_state(const State& state) { state_ = state; }
 
  private:

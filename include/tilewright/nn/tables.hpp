@@ -11,8 +11,8 @@ namespace tilewright::nn {
 
 /// How a CSV file is written.
 struct CsvOptions {
-  char separator = ',';
-  bool header = true;  ///< or columns are called "0", "1", ...
+  char separator = ',';  ///< between cells
+  bool header = true;    ///< or columns are called "0", "1", ...
   /// Cells that count as missing, besides empty ones.
   std::vector<std::string> missing = {"NA", "NaN", "nan", "null", "?"};
 };
@@ -20,11 +20,15 @@ struct CsvOptions {
 /// A table of text, by columns. Cells may be quoted ("" inside of quotes is one quote), also over several lines.
 class TILEWRIGHT_API CsvTable {
  public:
+  /// Of the columns.
   std::span<const std::string> names() const { return names_; }
+  /// Without the header.
   Index rows() const { return columns_.empty() ? 0 : static_cast<Index>(columns_[0].size()); }
+  /// Of the file.
   const std::string& path() const { return path_; }
   /// Throws FileError when there is no such column.
   std::span<const std::string> column(std::string_view name) const;
+  /// Whether a cell counts as missing.
   bool is_missing(std::string_view cell) const;
   /// The column as numbers, missing ones NaN. FileError with the line of a cell that is not a number.
   std::vector<float> numbers(std::string_view name) const;
@@ -35,6 +39,7 @@ class TILEWRIGHT_API CsvTable {
     std::vector<std::string> names;  ///< sorted
     std::vector<Index> ids;          ///< one per row; -1 where the cell is missing
   };
+  /// Throws FileError when there is no such column.
   Categories categories(std::string_view name) const;
 
  private:

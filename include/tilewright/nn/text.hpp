@@ -16,8 +16,11 @@ class TILEWRIGHT_API CharacterTokenizer {
  public:
   /// Throws ValueError for text that is not UTF-8, with the byte.
   explicit CharacterTokenizer(std::string_view text);
+  /// Number of ids.
   Index size() const { return static_cast<Index>(characters_.size()); }
+  /// The ids of a text.
   std::vector<Index> encode(std::string_view text) const;
+  /// The text of ids. Throws ValueError for one that is not there.
   std::string decode(std::span<const Index> ids) const;
 
  private:
@@ -29,10 +32,15 @@ class TILEWRIGHT_API CharacterTokenizer {
 /// frequent words, of equal frequency in alphabetical order.
 class TILEWRIGHT_API WordTokenizer {
  public:
+  /// Learns the words of a text, at most largest_size ids.
   explicit WordTokenizer(std::string_view text, Index largest_size = 20000);
-  static constexpr Index kPadding = 0, kUnknown = 1;
+  static constexpr Index kPadding = 0;  ///< the id of nothing
+  static constexpr Index kUnknown = 1;  ///< the id of other words
+  /// Number of ids.
   Index size() const { return static_cast<Index>(words_.size()); }
+  /// The ids of a text; never throws for its words.
   std::vector<Index> encode(std::string_view text) const;
+  /// The words with spaces between. Throws ValueError for an id that is not there.
   std::string decode(std::span<const Index> ids) const;
 
  private:
@@ -47,8 +55,11 @@ class TILEWRIGHT_API BytePairTokenizer {
  public:
   /// Learns from text until there are `size` ids, or no pair occurs twice. Throws ValueError for less than 256.
   BytePairTokenizer(std::string_view text, Index size);
+  /// Number of ids.
   Index size() const { return static_cast<Index>(pieces_.size()); }
+  /// The ids of a text.
   std::vector<Index> encode(std::string_view text) const;
+  /// The text of ids. Throws ValueError for one that is not there.
   std::string decode(std::span<const Index> ids) const;
 
  private:

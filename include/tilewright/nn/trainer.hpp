@@ -16,29 +16,34 @@ TILEWRIGHT_API Matrix<float> predict(Sequential& model, MatrixView<const float> 
 
 /// What a metric is computed from.
 struct Predictions {
-  MatrixView<const float> y, targets;
-  std::span<const Index> classes;
+  MatrixView<const float> y;        ///< what the model gave
+  MatrixView<const float> targets;  ///< numbers, or empty
+  std::span<const Index> classes;   ///< classes, or empty
 };
 /// A number about predictions.
 struct Metric {
-  std::string name;
-  std::function<double(const Predictions&)> compute;
+  std::string name;                                   ///< in tables and History
+  std::function<double(const Predictions&)> compute;  ///< of a whole dataset
 };
 /// nn::accuracy under the name "accuracy".
 TILEWRIGHT_API Metric accuracy_metric();
 
 /// What became of an epoch. Values that were not computed are NaN.
 struct EpochResult {
-  Index epoch = 0;
-  double loss = 0, validation_loss = 0, lr = 0, seconds = 0;
+  Index epoch = 0;              ///< from 0
+  double loss = 0;              ///< of the training set, while it was trained
+  double validation_loss = 0;   ///< of the validation set
+  double lr = 0;                ///< of the first group
+  double seconds = 0;           ///< that it took
   std::vector<double> metrics;  ///< of the validation set
 };
 
 /// What fit() saw, epoch by epoch.
 struct TILEWRIGHT_API History {
-  std::vector<std::string> metric_names;
-  std::vector<EpochResult> epochs;
-  bool stopped_early = false, interrupted = false;
+  std::vector<std::string> metric_names;  ///< of EpochResult::metrics
+  std::vector<EpochResult> epochs;        ///< in their order
+  bool stopped_early = false;             ///< by EarlyStopping
+  bool interrupted = false;               ///< by Ctrl-C
   /// By name: "loss", "validation_loss", "lr", "seconds" or a metric. ValueError for others.
   std::vector<double> values(std::string_view name) const;
   /// One row per epoch, with a header.
@@ -53,25 +58,27 @@ TILEWRIGHT_API EpochResult evaluate(Sequential& model, Loss& loss, const Dataset
 
 /// Ends training when a number has not become better for `patience` epochs. Keras's options and defaults.
 struct EarlyStopping {
-  std::string monitor = "validation_loss";
-  enum class Mode { min, max } mode = Mode::min;
-  double min_delta = 0;
-  Index patience = 0;
-  std::optional<double> baseline = {};
-  bool restore_best_weights = false;
-  Index start_from_epoch = 0;
+  std::string monitor = "validation_loss";  ///< a name of History::values()
+  /// Which numbers are better.
+  enum class Mode { min, max };
+  Mode mode = Mode::min;                ///< of the monitored number
+  double min_delta = 0;                 ///< smaller gains do not count
+  Index patience = 0;                   ///< epochs
+  std::optional<double> baseline = {};  ///< a first number to beat
+  bool restore_best_weights = false;    ///< at the end
+  Index start_from_epoch = 0;           ///< earlier ones do not count
 };
 
 /// How fit() trains.
 struct FitOptions {
-  Index epochs = 10;
-  const Dataset* validation = nullptr;
-  std::vector<Metric> metrics = {};  ///< of the validation set
-  optim::Schedule* schedule = nullptr;
-  bool schedule_every_step = false;             ///< or every epoch
-  optim::ReduceLROnPlateau* plateau = nullptr;  ///< looks at the validation's loss, or the training's
-  std::optional<EarlyStopping> early_stopping = {};
-  double max_norm = 0;                      ///< of the gradients; 0 does not clip
+  Index epochs = 10;                                 ///< at most
+  const Dataset* validation = nullptr;               ///< evaluated after every epoch
+  std::vector<Metric> metrics = {};                  ///< of the validation set
+  optim::Schedule* schedule = nullptr;               ///< stepped
+  bool schedule_every_step = false;                  ///< or every epoch
+  optim::ReduceLROnPlateau* plateau = nullptr;       ///< looks at the validation's loss, or the training's
+  std::optional<EarlyStopping> early_stopping = {};  ///< or never
+  double max_norm = 0;                               ///< of the gradients; 0 does not clip
   double l1 = 0;                            ///< see optim::add_penalty; for L2 use the optimizer's weight decay
   Index accumulate = 1;                     ///< batches whose mean gradient makes one step
   optim::WeightAverage* average = nullptr;  ///< updated after every step
@@ -83,7 +90,7 @@ struct FitOptions {
   /// already, training goes on from it, and weights, averages, history and the end of training become what an
   /// uninterrupted run would have made of them (but for the seconds).
   std::string checkpoint = {};
-  Index checkpoint_every = 0;
+  Index checkpoint_every = 0;  ///< see checkpoint
   /// Ctrl-C ends training after the step that runs, with a checkpoint if there is one; a second one kills as usual.
   bool stop_on_interrupt = false;
 };
@@ -97,7 +104,7 @@ TILEWRIGHT_API History fit(Sequential& model, Loss& loss, optim::Optimizer& opti
 
 /// A line of a plot.
 struct Series {
-  std::string name;
+  std::string name;       ///< in the legend
   std::vector<double> y;  ///< at 1, 2, ...; NaN leaves a gap
 };
 /// Curves with labelled axes as an SVG file.
