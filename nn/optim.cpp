@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "tilewright/profile.hpp"
 #include "tilewright/updates.hpp"
@@ -81,6 +82,25 @@ void Optimizer::set_lr(double lr) {
   for (Group& group : groups_) group.lr = lr;
 }
 
+void Optimizer::keep_momentum(std::size_t counter, double value) {
+  momentum_ = counter;
+  counters_[counter] = value;
+}
+
+std::optional<double> Optimizer::momentum() const {
+  return momentum_ ? std::optional(counters_[*momentum_]) : std::nullopt;
+}
+
+void Optimizer::set_momentum(double momentum) {
+  if (!momentum_) throw ValueError(std::string(name()) + ": there is no momentum to set");
+  if (!(momentum >= 0 && momentum < 1))
+    throw ValueError(std::string(name()) + ": momentum is " + std::to_string(momentum) +
+                     ", expected 0 <= momentum < 1");
+  if (counters_[*momentum_] == momentum) return;
+  counters_[*momentum_] = momentum;
+  momentum_changed();
+}
+
 std::vector<Optimizer::State> Optimizer::state() {
   std::vector<State> all;
   for (std::size_t i = 0; i < names_.size(); ++i) all.push_back({names_[i], arrays_[i].span()});
@@ -94,8 +114,9 @@ std::span<float> Optimizer::state(std::size_t index, const Part& part) {
 
 SGD::SGD(nn::ParameterBlock& block, SGDOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups,
-                options.momentum != 0 ? std::vector{"momentum_buffer"} : std::vector<const char*>(), 1),
+                options.momentum != 0 ? std::vector{"momentum_buffer"} : std::vector<const char*>(), 2),
       options_(options) {
+  if (options.momentum != 0) keep_momentum(1, options.momentum);
   check_options();
 }
 
@@ -103,28 +124,42 @@ void SGD::begin_step() { ++counter(0); }
 
 void SGD::update(const Part& p) {
   sgd_update(p.values, p.gradients, state(0, p),
-             {p.lr, options_.momentum, options_.dampening, p.weight_decay, options_.nesterov, counter(0) == 1});
+             {p.lr, counter(1), options_.dampening, p.weight_decay, options_.nesterov, counter(0) == 1});
 }
 
-// Powers by products rather than std::pow, whose last bit differs between C libraries.
+namespace {
+
+/// Powers by products rather than std::pow, whose last bit differs between C libraries.
+double power(double base, double exponent) {
+  double result = 1;
+  for (auto n = static_cast<std::uint64_t>(exponent); n > 0; n >>= 1, base *= base)
+    if (n % 2 == 1) result *= base;
+  return result;
+}
+
+}  // namespace
 
 Adam::Adam(nn::ParameterBlock& block, AdamOptions options, const ParameterGroups& groups)
     : Optimizer(block, options.lr, options.weight_decay, groups,
                 options.amsgrad ? std::vector{"exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
                                 : std::vector{"exp_avg", "exp_avg_sq"},
-                2),
+                4),
       options_(options) {
   counter(0) = counter(1) = 1;
+  keep_momentum(3, options.beta1);
   check_options();
 }
 
 void Adam::begin_step() {
-  counter(0) *= options_.beta1;
+  counter(0) *= counter(3);
   counter(1) *= options_.beta2;
+  counter(2) += 1;
 }
 
+void Adam::momentum_changed() { counter(0) = power(counter(3), counter(2)); }
+
 void Adam::update(const Part& p) {
-  AdamStep step{p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, options_.decoupled};
+  AdamStep step{p.lr, counter(3), options_.beta2, options_.eps, p.weight_decay, options_.decoupled};
   step.bias_correction1 = 1 - counter(0);
   step.bias_correction2 = 1 - counter(1);
   if (options_.amsgrad)
@@ -134,25 +169,32 @@ void Adam::update(const Part& p) {
 }
 
 Adamax::Adamax(nn::ParameterBlock& block, AdamaxOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_inf"}, 1), options_(options) {
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_inf"}, 3), options_(options) {
   counter(0) = 1;
+  keep_momentum(2, options.beta1);
   check_options();
 }
 
-void Adamax::begin_step() { counter(0) *= options_.beta1; }
+void Adamax::begin_step() {
+  counter(0) *= counter(2);
+  counter(1) += 1;
+}
+
+void Adamax::momentum_changed() { counter(0) = power(counter(2), counter(1)); }
 
 void Adamax::update(const Part& p) {
   adamax_update(p.values, p.gradients, state(0, p), state(1, p),
-                {p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, 1 - counter(0)});
+                {p.lr, counter(2), options_.beta2, options_.eps, p.weight_decay, 1 - counter(0)});
 }
 
 NAdam::NAdam(nn::ParameterBlock& block, NAdamOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 3), options_(options) {
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 4), options_(options) {
   counter(1) = counter(2) = 1;
+  keep_momentum(3, options.beta1);
   check_options();
 }
 
-double NAdam::mu(double t) const { return options_.beta1 * (1 - 0.5 * std::pow(0.96, t * options_.momentum_decay)); }
+double NAdam::mu(double t) const { return *momentum() * (1 - 0.5 * std::pow(0.96, t * options_.momentum_decay)); }
 
 void NAdam::begin_step() {
   counter(0) += 1;
@@ -162,25 +204,28 @@ void NAdam::begin_step() {
 
 void NAdam::update(const Part& p) {
   nadam_update(p.values, p.gradients, state(0, p), state(1, p),
-               {p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, options_.decoupled, mu(counter(0)),
+               {p.lr, counter(3), options_.beta2, options_.eps, p.weight_decay, options_.decoupled, mu(counter(0)),
                 mu(counter(0) + 1), counter(2), 1 - counter(1)});
 }
 
 RAdam::RAdam(nn::ParameterBlock& block, RAdamOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 3), options_(options) {
+    : Optimizer(block, options.lr, options.weight_decay, groups, {"exp_avg", "exp_avg_sq"}, 4), options_(options) {
   counter(1) = counter(2) = 1;
+  keep_momentum(3, options.beta1);
   check_options();
 }
 
 void RAdam::begin_step() {
   counter(0) += 1;
-  counter(1) *= options_.beta1;
+  counter(1) *= counter(3);
   counter(2) *= options_.beta2;
 }
 
+void RAdam::momentum_changed() { counter(1) = power(counter(3), counter(0)); }
+
 void RAdam::update(const Part& p) {
   radam_update(p.values, p.gradients, state(0, p), state(1, p),
-               {p.lr, options_.beta1, options_.beta2, options_.eps, p.weight_decay, options_.decoupled, 1 - counter(1),
+               {p.lr, counter(3), options_.beta2, options_.eps, p.weight_decay, options_.decoupled, 1 - counter(1),
                 1 - counter(2), radam_rectification(options_.beta2, counter(2), counter(0))});
 }
 
@@ -196,14 +241,15 @@ std::vector<const char*> rmsprop_states(const RMSpropOptions& options) {
 }  // namespace
 
 RMSprop::RMSprop(nn::ParameterBlock& block, RMSpropOptions options, const ParameterGroups& groups)
-    : Optimizer(block, options.lr, options.weight_decay, groups, rmsprop_states(options), 0), options_(options) {
+    : Optimizer(block, options.lr, options.weight_decay, groups, rmsprop_states(options), 1), options_(options) {
+  if (options.momentum != 0) keep_momentum(0, options.momentum);
   check_options();
 }
 
 void RMSprop::update(const Part& p) {
   rmsprop_update(p.values, p.gradients, state(0, p), options_.centered ? state(1, p) : std::span<float>(),
                  options_.momentum != 0 ? state(options_.centered ? 2 : 1, p) : std::span<float>(),
-                 {p.lr, options_.alpha, options_.eps, p.weight_decay, options_.momentum});
+                 {p.lr, options_.alpha, options_.eps, p.weight_decay, counter(0)});
 }
 
 Adagrad::Adagrad(nn::ParameterBlock& block, AdagradOptions options, const ParameterGroups& groups)

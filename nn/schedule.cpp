@@ -35,6 +35,7 @@ Schedule::~Schedule() = default;
 
 void Schedule::set_time(Index t) {
   time_ = t;
+  if (const auto value = momentum(t)) optimizer_->set_momentum(*value);
   for (Optimizer::Group& group : optimizer_->groups()) group.lr = lr(group.base_lr, t);
 }
 
@@ -107,26 +108,35 @@ double CosineAnnealingWarmRestarts::lr(double base, Index t) const {
   return cosine(base, eta_min_, share(t, length));
 }
 
-OneCycleLR::OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, double pct_start, double div_factor,
-                       double final_div_factor)
-    : Schedule(optimizer),
-      max_lr_(max_lr),
-      total_(total_steps),
-      up_(pct_start * static_cast<double>(total_steps) - 1),
-      div_(div_factor),
-      final_div_(final_div_factor) {
-  check_number("OneCycleLR", "max_lr", max_lr, max_lr >= 0, kNotNegative);
-  check_number("OneCycleLR", "div_factor", div_factor, div_factor > 0, kPositive);
-  check_number("OneCycleLR", "final_div_factor", final_div_factor, final_div_factor > 0, kPositive);
-  check_positive("OneCycleLR", "total_steps", total_steps);
-  if (!(pct_start >= 0 && pct_start <= 1))
-    throw ValueError("OneCycleLR: pct_start is " + std::to_string(pct_start) + ", expected 0 .. 1");
+OneCycleLR::OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, OneCycleOptions options)
+    : Schedule(optimizer), max_lr_(max_lr), total_(total_steps), options_(options) {
+  constexpr const char* kName = "OneCycleLR";
+  const auto share = [](double v) { return v >= 0 && v <= 1; };
+  check_number(kName, "max_lr", max_lr, max_lr >= 0, kNotNegative);
+  check_number(kName, "div_factor", options.div_factor, options.div_factor > 0, kPositive);
+  check_number(kName, "final_div_factor", options.final_div_factor, options.final_div_factor > 0, kPositive);
+  check_positive(kName, "total_steps", total_steps);
+  check_number(kName, "pct_start", options.pct_start, share(options.pct_start), "0 .. 1");
+  check_number(kName, "base_momentum", options.base_momentum, share(options.base_momentum), "0 .. 1");
+  check_number(kName, "max_momentum", options.max_momentum, share(options.max_momentum), "0 .. 1");
+  if (options.cycle_momentum && !optimizer.momentum())
+    throw ValueError(std::string(kName) + ": " + optimizer.name() +
+                     " has no momentum; make it with one, or pass cycle_momentum = false");
   set_time(0);
 }
+double OneCycleLR::between(double first, double highest, double last, Index t) const {
+  const double end = static_cast<double>(total_ - 1), now = std::min(static_cast<double>(t), end);
+  const double top = options_.pct_start * static_cast<double>(total_) - 1;
+  if (now <= top) return top > 0 ? cosine(first, highest, now / top) : highest;
+  return cosine(highest, last, (now - top) / (end - top));
+}
 double OneCycleLR::lr(double, Index t) const {
-  const double low = max_lr_ / div_, now = static_cast<double>(std::min(t, total_ - 1));
-  if (now <= up_) return up_ > 0 ? cosine(low, max_lr_, now / up_) : max_lr_;
-  return cosine(max_lr_, low / final_div_, (now - up_) / (static_cast<double>(total_ - 1) - up_));
+  const double first = max_lr_ / options_.div_factor;
+  return between(first, max_lr_, first / options_.final_div_factor, t);
+}
+std::optional<double> OneCycleLR::momentum(Index t) const {
+  if (!options_.cycle_momentum) return std::nullopt;
+  return between(options_.max_momentum, options_.base_momentum, options_.max_momentum, t);
 }
 
 ChainedSchedule::ChainedSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules)
@@ -140,6 +150,13 @@ double ChainedSchedule::lr(double base, Index t) const {
   return rate;
 }
 
+std::optional<double> ChainedSchedule::momentum(Index t) const {
+  std::optional<double> value;
+  for (const Schedule* schedule : schedules_)
+    if (const auto its = schedule->momentum(t)) value = its;
+  return value;
+}
+
 SequentialSchedule::SequentialSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules,
                                        std::vector<Index> milestones)
     : Schedule(optimizer), schedules_(std::move(schedules)), milestones_(std::move(milestones)) {
@@ -150,9 +167,17 @@ SequentialSchedule::SequentialSchedule(Optimizer& optimizer, std::vector<const S
                      std::to_string(milestones_.size()));
   set_time(0);
 }
-double SequentialSchedule::lr(double base, Index t) const {
+std::pair<const Schedule*, Index> SequentialSchedule::at(Index t) const {
   const auto passed = static_cast<std::size_t>(std::ranges::upper_bound(milestones_, t) - milestones_.begin());
-  return schedules_[passed]->lr(base, passed == 0 ? t : t - milestones_[passed - 1]);
+  return {schedules_[passed], passed == 0 ? t : t - milestones_[passed - 1]};
+}
+double SequentialSchedule::lr(double base, Index t) const {
+  const auto [schedule, its_time] = at(t);
+  return schedule->lr(base, its_time);
+}
+std::optional<double> SequentialSchedule::momentum(Index t) const {
+  const auto [schedule, its_time] = at(t);
+  return schedule->momentum(its_time);
 }
 
 ReduceLROnPlateau::ReduceLROnPlateau(Optimizer& optimizer, Options options)

@@ -259,7 +259,9 @@ TEST(Schedules, MatchPyTorch) {
       {"cosine", make([](Optimizer& o) { return std::make_unique<CosineAnnealingLR>(o, 20, 0.01); })},
       {"restarts", make([](Optimizer& o) { return std::make_unique<CosineAnnealingWarmRestarts>(o, 5, 2, 0.02); })},
       {"restarts_even", make([](Optimizer& o) { return std::make_unique<CosineAnnealingWarmRestarts>(o, 6); })},
-      {"one_cycle", make([](Optimizer& o) { return std::make_unique<OneCycleLR>(o, 0.4, 50); })},
+      {"one_cycle", make([](Optimizer& o) {
+         return std::make_unique<OneCycleLR>(o, 0.4, 50, OneCycleOptions{.cycle_momentum = false});
+       })},
       {"chained", make([&](Optimizer& o) {
          parts.push_back(std::make_unique<LinearLR>(o, 0.1, 1, 10));
          parts.push_back(std::make_unique<ExponentialLR>(o, 0.95));
@@ -291,6 +293,60 @@ TEST(Schedules, MatchPyTorch) {
     plateau.step(1 / (1 + static_cast<double>(i / 14)));
   }
   expect_close(std::span(rates), fixture().at("schedule_plateau").at("lr"), "plateau");
+}
+
+TEST(Schedules, OneCycleTakesTheMomentumAlong) {
+  using Make = std::function<std::unique_ptr<Optimizer>(ParameterBlock&)>;
+  const std::map<std::string, Make> all{
+      {"SGD", [](auto& b) { return std::make_unique<SGD>(b, SGDOptions{.momentum = 0.9, .dampening = 0.1}); }},
+      {"RMSprop", [](auto& b) { return std::make_unique<RMSprop>(b, RMSpropOptions{.momentum = 0.9}); }},
+      {"Adam", [](auto& b) { return std::make_unique<Adam>(b); }},
+      {"AdamW", [](auto& b) { return std::make_unique<AdamW>(b); }},
+      {"Adamax", [](auto& b) { return std::make_unique<Adamax>(b); }},
+      {"NAdam", [](auto& b) { return std::make_unique<NAdam>(b); }},
+      {"RAdam", [](auto& b) { return std::make_unique<RAdam>(b); }},
+  };
+  for (const auto& [name, make] : all) {
+    Sequential model(Linear(3, 1, false));
+    ParameterBlock& block = model.parameters();
+    const std::span<float> w = block["0.weight"].value;
+    std::ranges::copy(std::array{1.0F, -2.0F, 0.5F}, w.begin());
+    const auto optimizer = make(block);
+    OneCycleLR schedule(*optimizer, 0.02, 50);
+    std::vector<double> momentum;
+    for (Index i = 0; i < kSteps; ++i) {
+      if (i > 0) schedule.step();
+      momentum.push_back(*optimizer->momentum());
+      std::ranges::copy(block.values(), block.gradients().begin());
+      optimizer->step();
+    }
+    expect_close(std::span(momentum), fixture().at("one_cycle_" + name).at("momentum"), name);
+    expect_close(w, fixture().at("one_cycle_" + name).at("w"), name);
+  }
+  Sequential model(Linear(3, 1));
+  SGD plain(model.parameters());
+  EXPECT_EQ(plain.momentum(), std::nullopt);
+  EXPECT_EQ(test::message_of<ValueError>([&] { OneCycleLR(plain, 1, 10); }),
+            "OneCycleLR: SGD has no momentum; make it with one, or pass cycle_momentum = false");
+  EXPECT_EQ(test::message_of<ValueError>([&] { plain.set_momentum(0.5); }), "SGD: there is no momentum to set");
+  Adam adam(model.parameters());
+  EXPECT_EQ(test::message_of<ValueError>([&] { adam.set_momentum(1); }),
+            "Adam: momentum is 1.000000, expected 0 <= momentum < 1");
+}
+
+/// Warm-up leaves the momentum alone; then one cycle moves it, from inside of the schedule of both.
+TEST(Schedules, MomentumOfPartsOfASchedule) {
+  Sequential model(Linear(3, 1));
+  Adam optimizer(model.parameters());
+  const LinearLR warm_up(optimizer, 0.1, 1, 5);
+  const OneCycleLR cycle(optimizer, 0.02, 20);
+  SequentialSchedule both(optimizer, {&warm_up, &cycle}, {5});
+  EXPECT_EQ(both.momentum(4), std::nullopt);
+  both.set_time(10);
+  EXPECT_EQ(optimizer.momentum(), cycle.momentum(5));
+  EXPECT_EQ(optimizer.lr(), cycle.lr(1e-3, 5));
+  ChainedSchedule chained(optimizer, {&cycle, &warm_up});
+  EXPECT_EQ(optimizer.momentum(), 0.95);
 }
 
 }  // namespace

@@ -173,6 +173,22 @@ for name, f in schedules.items():
         optimizer.step()
         schedule.step()
     show("schedule_" + name, "lr", rates)
+# The momentum that goes with the rate, and where it leads: the gradient is the weight.
+o = torch.optim
+for name, f in dict(SGD=lambda w: o.SGD(w, 0.2, momentum=0.9, dampening=0.1), RMSprop=lambda w: o.RMSprop(w, 0.2, momentum=0.9),
+                    Adam=lambda w: o.Adam(w, 0.2), AdamW=lambda w: o.AdamW(w, 0.2), Adamax=lambda w: o.Adamax(w, 0.2),
+                    NAdam=lambda w: o.NAdam(w, 0.2), RAdam=lambda w: o.RAdam(w, 0.2)).items():
+    w = torch.tensor([1.0, -2.0, 0.5], requires_grad=True)
+    optimizer = f([w])
+    schedule, momentum = s.OneCycleLR(optimizer, 0.02, 50), []
+    for _ in range(STEPS):
+        group = optimizer.param_groups[0]
+        momentum.append(group["betas"][0] if "betas" in group else group["momentum"])
+        w.grad = w.detach().clone()
+        optimizer.step()
+        schedule.step() if len(momentum) < STEPS else None
+    show("one_cycle_" + name, "momentum", momentum)
+    show("one_cycle_" + name, "w", w)
 optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.2)
 schedule, rates = s.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=1e-2, cooldown=3, min_lr=0.01), []
 for step in range(STEPS):

@@ -44,6 +44,11 @@ class TILEWRIGHT_API Optimizer {
   double lr() const { return groups_[0].lr; }
   /// Of every group. Throws ValueError unless it is a finite number >= 0.
   void set_lr(double lr);
+  /// What OneCycleLR changes: the momentum, or beta1 of Adam and its kin. Nothing for optimizers without one, or made
+  /// with a momentum of 0.
+  std::optional<double> momentum() const;
+  /// Throws ValueError unless 0 <= momentum < 1, and where there is none.
+  void set_momentum(double momentum);
   /// What it trains.
   nn::ParameterBlock& block() { return *block_; }
 
@@ -73,6 +78,10 @@ class TILEWRIGHT_API Optimizer {
   };
   /// For the end of a constructor: throws what a step would say of the options.
   void check_options();
+  /// For constructors: the number of the state that momentum() is.
+  void keep_momentum(std::size_t counter, double value);
+  /// The rest of the state follows.
+  virtual void momentum_changed() {}
   /// Counts the step.
   virtual void begin_step() {}
   /// One step for the part.
@@ -97,6 +106,7 @@ class TILEWRIGHT_API Optimizer {
   std::vector<const char*> names_;
   std::vector<Matrix<float>> arrays_;
   std::vector<double> counters_;
+  std::optional<std::size_t> momentum_;  // of counters_
 };
 
 /// PyTorch's names and defaults.
@@ -141,6 +151,7 @@ class TILEWRIGHT_API Adam : public Optimizer {
   const char* name() const override { return options_.decoupled ? "AdamW" : "Adam"; }
 
  private:
+  void momentum_changed() override;
   void begin_step() override;
   void update(const Part& part) override;
   AdamOptions options_;
@@ -178,6 +189,7 @@ class TILEWRIGHT_API Adamax final : public Optimizer {
   const char* name() const override { return "Adamax"; }
 
  private:
+  void momentum_changed() override;
   void begin_step() override;
   void update(const Part& part) override;
   AdamaxOptions options_;
@@ -226,6 +238,7 @@ class TILEWRIGHT_API RAdam final : public Optimizer {
   const char* name() const override { return "RAdam"; }
 
  private:
+  void momentum_changed() override;
   void begin_step() override;
   void update(const Part& part) override;
   RAdamOptions options_;

@@ -3,6 +3,8 @@
 // from 0, base is the group's lr when the optimizer was made. PyTorch's names, defaults and closed forms.
 #pragma once
 
+#include <utility>
+
 #include "tilewright/nn/optim.hpp"
 
 namespace tilewright::optim {
@@ -15,6 +17,8 @@ class TILEWRIGHT_API Schedule {
   Schedule& operator=(const Schedule&) = delete;
   /// The rate at t.
   virtual double lr(double base, Index t) const = 0;
+  /// The momentum at t; nothing for schedules that leave it alone.
+  virtual std::optional<double> momentum(Index) const { return std::nullopt; }
   /// The next t.
   void step() { set_time(time_ + 1); }
   /// Where a checkpoint goes on.
@@ -112,28 +116,41 @@ class TILEWRIGHT_API CosineAnnealingWarmRestarts final : public Schedule {
   double eta_min_;
 };
 
-/// From max_lr / div_factor up to max_lr in pct_start of total_steps, and down to max_lr / div_factor /
-/// final_div_factor, both by cosines. PyTorch's with cycle_momentum=False: the momentum is left alone.
-class TILEWRIGHT_API OneCycleLR final : public Schedule {
- public:
-  /// Throws ValueError for a number out of range.
-  OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, double pct_start = 0.3, double div_factor = 25,
-             double final_div_factor = 1e4);
-  double lr(double base, Index t) const override;
-
- private:
-  double max_lr_;
-  Index total_;
-  double up_, div_, final_div_;
+/// PyTorch's names and defaults.
+struct OneCycleOptions {
+  double pct_start = 0.3;         ///< share of the steps in which the rate grows
+  double div_factor = 25;         ///< max_lr over the first rate
+  double final_div_factor = 1e4;  ///< the first rate over the last
+  bool cycle_momentum = true;     ///< the momentum goes the other way
+  double base_momentum = 0.85;    ///< where the rate is highest
+  double max_momentum = 0.95;     ///< at both ends
 };
 
-/// The product of what each of the schedules makes of the base (PyTorch's ChainedScheduler). They must outlive it, and
-/// only this one is stepped.
+/// From max_lr / div_factor up to max_lr in pct_start of total_steps, and down to max_lr / div_factor /
+/// final_div_factor, both by cosines; meanwhile the momentum (Optimizer::momentum) from max_momentum to base_momentum
+/// and back.
+class TILEWRIGHT_API OneCycleLR final : public Schedule {
+ public:
+  /// Throws ValueError for a number out of range, and for an optimizer without momentum unless cycle_momentum is false.
+  OneCycleLR(Optimizer& optimizer, double max_lr, Index total_steps, OneCycleOptions options = {});
+  double lr(double base, Index t) const override;
+  std::optional<double> momentum(Index t) const override;
+
+ private:
+  double between(double first, double highest, double last, Index t) const;
+  double max_lr_;
+  Index total_;
+  OneCycleOptions options_;
+};
+
+/// The product of what each of the schedules makes of the base (PyTorch's ChainedScheduler), and the momentum of the
+/// last that has one. They must outlive it, and only this one is stepped.
 class TILEWRIGHT_API ChainedSchedule final : public Schedule {
  public:
   /// Sets the rates of t = 0.
   ChainedSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules);
   double lr(double base, Index t) const override;
+  std::optional<double> momentum(Index t) const override;
 
  private:
   std::vector<const Schedule*> schedules_;
@@ -146,8 +163,11 @@ class TILEWRIGHT_API SequentialSchedule final : public Schedule {
   /// Throws ValueError unless there is one milestone less than schedules, in ascending order.
   SequentialSchedule(Optimizer& optimizer, std::vector<const Schedule*> schedules, std::vector<Index> milestones);
   double lr(double base, Index t) const override;
+  std::optional<double> momentum(Index t) const override;
 
  private:
+  /// The one whose turn it is, and the time that it counts.
+  std::pair<const Schedule*, Index> at(Index t) const;
   std::vector<const Schedule*> schedules_;
   std::vector<Index> milestones_;
 };
