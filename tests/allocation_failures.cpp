@@ -3,13 +3,16 @@
 // Error comes out, nothing has changed, nothing leaks, and the next call works.
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <new>
 
 #include "tests/allocation_test.hpp"
 #include "tests/calls.hpp"
+#include "tests/numpy_files.hpp"
 #include "tilewright/nn/nn.hpp"
 
 namespace tilewright::test {
@@ -24,8 +27,9 @@ bool fails(long n, bool& threw, Call&& call) {
     call();
   } catch (const std::bad_alloc&) {
     threw = true;
-  } catch (const Error&) {
+  } catch (const Error& error) {
     threw = true;
+    if (countdown > 0) std::printf("%s\n", error.what());  // the allocation was not met
   }
   const bool met = countdown == 0;
   countdown = 0;
@@ -141,6 +145,74 @@ void writes_and_reads(const std::filesystem::path& folder) {
   nn::load_checkpoint(checkpoint, all);
 }
 
+/// A run with everything that fit() can do around it, up to an epoch; it begins or goes on.
+void fits(const std::filesystem::path& folder, Index epochs) {
+  nn::Sequential model(nn::Embedding(9, 4), nn::Linear(12, 8), nn::Tanh(), nn::Linear(8, 2));
+  nn::Dataset data{Matrix<float>(24, 3), {}, {}};
+  for (Index k = 0; k < data.x.size(); ++k) data.x.data()[k] = static_cast<float>(k % 9);
+  data.classes.assign(24, 1);
+  nn::CrossEntropyLoss loss;
+  optim::RMSprop optimizer(model.parameters(), {.momentum = 0.9, .centered = true});
+  optim::OneCycleLR schedule(optimizer, 0.01, 6);
+  optim::ReduceLROnPlateau plateau(optimizer);
+  optim::WeightAverage average(model.parameters());
+  nn::DataLoader loader(data, {.batch_size = 8, .augmentation = nn::add_noise(0), .prefetch = true});
+  nn::FitOptions options{.epochs = epochs, .validation = &data, .metrics = {nn::accuracy_metric()}};
+  options.schedule = &schedule;
+  options.schedule_every_step = true;
+  options.plateau = &plateau;
+  options.early_stopping = nn::EarlyStopping{.patience = 3, .restore_best_weights = true};
+  options.average = &average;
+  options.checkpoint = folder / "fit.safetensors";
+  const nn::History history = nn::fit(model, loss, optimizer, loader, options);
+  history.save_csv(folder / "history.csv");
+  history.save_svg(folder / "history.svg");
+  (void)nn::to_table(nn::activation_statistics(model));
+}
+
+void fits_and_resumes(const std::filesystem::path& folder) {
+  unlink((folder / "fit.safetensors").c_str());
+  fits(folder, 1);
+  fits(folder, 2);
+}
+
+/// Files of others, written beforehand.
+void reads(const std::filesystem::path& folder) {
+  const nn::CsvTable table = nn::read_csv(folder / "table.csv");
+  (void)nn::one_hot(table.categories("kind").ids, 2);
+  Matrix<float> x = table.matrix(std::array<std::string, 2>{"a", "b"});
+  nn::fill_missing(x);
+  nn::Standardizer(x).apply(x);
+  Tensor<float> tensor({3, 5});
+  nn::save_npy(folder / "t.npy", tensor);
+  (void)nn::read_npy(folder / "t.npy");
+  (void)nn::read_idx(folder / "t.idx");
+#if defined(TILEWRIGHT_HAVE_ZLIB)
+  (void)nn::read_npz(folder / "stored.npz");
+  (void)nn::read_npz(folder / "deflated.npz");
+#endif
+  const std::string text = "to be or not to be, that is the question";
+  (void)nn::BytePairTokenizer(text, 270).encode(text);
+  const nn::WordTokenizer words(text);
+  (void)words.decode(words.encode(text));
+  (void)nn::CharacterTokenizer(text).encode(text);
+  (void)nn::k_fold(10, 3, 1);
+  (void)nn::generate_digits(2, 1);
+}
+
+void write_files(const std::filesystem::path& folder) {
+  const auto write = [&](const char* name, const std::string& bytes) {
+    std::ofstream(folder / name, std::ios::binary) << bytes;
+  };
+  write("table.csv", "a,b,kind\n1,2,big\n3,,\"small\"\n");
+  write("t.idx", std::string("\0\0\x08\x01\0\0\0\x02\x05\x06", 10));
+#if defined(TILEWRIGHT_HAVE_ZLIB)
+  const std::string inside = npy("'|u1'", "False", "(3,)", "\x01\x02\x03");
+  write("stored.npz", zip("w.npy", inside, false));
+  write("deflated.npz", zip("w.npy", inside, true));
+#endif
+}
+
 template <class Scenario>
 bool survives(const char* name, Scenario&& scenario) {
   scenario();
@@ -171,8 +243,11 @@ bool failures_are_survived() {
   const std::filesystem::path folder =
       std::filesystem::temp_directory_path() / ("tilewright-" + std::to_string(getpid()));
   std::filesystem::create_directories(folder);
+  write_files(folder);
   const bool ok = operations_survive() && survives("threads", starts_threads) && survives("training", trains) &&
-                  survives("files", [&] { writes_and_reads(folder); });
+                  survives("models in files", [&] { writes_and_reads(folder); }) &&
+                  survives("files of others", [&] { reads(folder); }) &&
+                  survives("fit", [&] { fits_and_resumes(folder); });
   std::filesystem::remove_all(folder);
   if (ok) std::printf("%ld failed allocations: nothing changed, nothing leaked\n", survived);
   return ok;

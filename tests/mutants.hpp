@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What tests/mutants.py puts into the sources: hundreds of mutants are compiled at once, and TILEWRIGHT_MUTANT=17 in the
-// environment makes the seventeenth the one that counts. Included before everything else in a build of mutants, never otherwise.
+// What tests/mutants.py puts into the sources: hundreds of mutants are compiled at once, and TILEWRIGHT_MUTANT=17 in
+// the environment makes the seventeenth the one that counts. Included before everything else in a build of mutants,
+// never otherwise.
 #pragma once
 
 #include <unistd.h>
@@ -51,19 +52,19 @@ constexpr bool on() {
 template <int N>
 struct At {};
 
-#define TILEWRIGHT_MUTANT_OPERATOR(name, op, other)                                              \
-  template <int N, class A>                                                                      \
-  struct name {                                                                                  \
-    const A& a;                                                                                  \
-  };                                                                                             \
-  template <class A, int N>                                                                      \
-  constexpr name<N, A> operator op(const A& a, At<N>) {                                          \
-    return {a};                                                                                  \
-  }                                                                                              \
-  template <int N, class A, class B>                                                             \
-    requires requires(const A& a, const B& b) { static_cast<decltype(a op b)>(a other b); }      \
-  constexpr auto operator op(name<N, A> x, const B& b)->decltype(x.a op b) {                     \
-    return on<N>() ? static_cast<decltype(x.a op b)>(x.a other b) : (x.a op b);                  \
+#define TILEWRIGHT_MUTANT_OPERATOR(name, op, other)                                       \
+  template <int N, class A>                                                               \
+  struct name {                                                                           \
+    const A& a;                                                                           \
+  };                                                                                      \
+  template <class A, int N>                                                               \
+  constexpr name<N, A> operator op(const A& a, At<N>) {                                   \
+    return {a};                                                                           \
+  }                                                                                       \
+  template <int N, class A, class B>                                                      \
+  requires requires(const A& a, const B& b) { static_cast<decltype(a op b)>(a other b); } \
+  constexpr auto operator op(name<N, A> x, const B& b)->decltype(x.a op b) {              \
+    return on<N>() ? static_cast<decltype(x.a op b)>(x.a other b) : (x.a op b);           \
   }
 
 TILEWRIGHT_MUTANT_OPERATOR(Plus, +, -)
