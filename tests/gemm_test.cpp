@@ -126,8 +126,8 @@ TYPED_TEST(Gemm, MatchesReferenceOnLargePrimes) {
 }
 
 TYPED_TEST(Gemm, AlphaAndBeta) {
-  for (const double alpha : {0.0, 1.0, -1.5})
-    for (const double beta : {0.0, 1.0, 0.25})
+  for (const double alpha : {0.0, 1.0, 2.0, -1.5})
+    for (const double beta : {0.0, 1.0, 2.0, 0.25})
       for (const int form : {0, 4, 16})
         for (const Index k : {0, 1, 40, 600}) check<TypeParam>({33, 35, k, form, alpha, beta});
 }
@@ -392,6 +392,39 @@ TEST(GemmBlocking, PacksWhatPays) {
   EXPECT_EQ(blocking(1000, 512, good, along, 4).nc, 512);
   EXPECT_TRUE(blocking(1000, 64, good, along, 1).own_b);
   EXPECT_FALSE(blocking(100, 5000, good, good).own_b);
+}
+
+/// The decisions for many shapes, all in one number: a change of any of them must be meant, and measured.
+TEST(GemmBlocking, IsAsItWasMeasured) {
+  test::Hash blockings, grids;
+  const Index tiles[][3] = {{14, 32, 4}, {14, 16, 8}, {6, 16, 4}, {12, 8, 4}, {5, 4, 8}};
+  for (const auto& [mr, nr, bytes] : tiles) {
+    std::vector<detail::Operand> operands{{detail::Layout::strided, 0}};
+    for (const auto layout : {detail::Layout::lanes_adjacent, detail::Layout::steps_adjacent})
+      for (const Index stride : {1000, 4096 - 64, 4096 - 63, 8192, 4096 + 63, 4096 + 64, -4096})
+        operands.push_back({layout, stride});
+    for (const detail::CacheSizes caches : {detail::CacheSizes{48 << 10, 1 << 20, 32 << 20}, {32 << 10, 256 << 10, 0}})
+      for (const Index m :
+           {Index{1}, mr / 2, mr / 2 + 1, 4 * mr, 4 * mr + 1, 12 * mr, 12 * mr + 1, 48 * mr, 48 * mr + 1})
+        for (const Index n : {Index{1}, nr, 4 * nr, 4 * nr + 1, 8 * nr, 16 * nr, 17 * nr + 1, 50000 * nr})
+          for (const int threads : {1, 2, 3, 16})
+            for (const auto& a : operands)
+              for (const auto& b : operands) {
+                const auto d =
+                    detail::gemm_blocking(m, n, m % 2 == 0 ? 1000 : 100, threads, a, b, mr, nr, bytes, caches);
+                for (const Index v :
+                     {d.mc, d.nc, d.kc, Index{d.pack_a}, Index{d.pack_b}, Index{d.own_b}, Index{d.one_panel}})
+                  blockings.add(static_cast<double>(v));
+              }
+    for (const Index m : {0, 1, 2, 3, 7, 16, 74})
+      for (const Index n : {0, 1, 2, 5, 16, 31, 74})
+        for (const int threads : {1, 2, 3, 4, 7, 12, 64}) {
+          const auto grid = detail::gemm_grid(threads, m, n, mr, nr);
+          grids.add(static_cast<double>(grid.rows)).add(static_cast<double>(grid.cols));
+        }
+  }
+  EXPECT_EQ(blockings.value(), 2235683770487406531U);
+  EXPECT_EQ(grids.value(), 9995661977228004824U);
 }
 
 TEST(GemmEvenParts, CoverEverythingEvenly) {

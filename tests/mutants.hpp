@@ -48,17 +48,18 @@ constexpr bool on() {
   return active == N;
 }
 
-// a + b becomes a + At<17>{} + b, which keeps precedences and subtracts when 17 is on.
-template <int N>
+// a + b becomes a + At<17>{} + b, which keeps precedences and subtracts when 17 is on. At<17, true> is for comparisons,
+// which become their negation instead of moving their border.
+template <int N, bool Negated = false>
 struct At {};
 
-#define TILEWRIGHT_MUTANT_OPERATOR(name, op, other)                                       \
+#define TILEWRIGHT_MUTANT_OPERATOR(name, op, other, negated)                                       \
   template <int N, class A>                                                               \
   struct name {                                                                           \
     const A& a;                                                                           \
   };                                                                                      \
   template <class A, int N>                                                               \
-  constexpr name<N, A> operator op(const A& a, At<N>) {                                   \
+  constexpr name<N, A> operator op(const A& a, At<N, negated>) {                                   \
     return {a};                                                                           \
   }                                                                                       \
   template <int N, class A, class B>                                                      \
@@ -67,16 +68,20 @@ struct At {};
     return on<N>() ? static_cast<decltype(x.a op b)>(x.a other b) : (x.a op b);           \
   }
 
-TILEWRIGHT_MUTANT_OPERATOR(Plus, +, -)
-TILEWRIGHT_MUTANT_OPERATOR(Minus, -, +)
-TILEWRIGHT_MUTANT_OPERATOR(Times, *, +)
-TILEWRIGHT_MUTANT_OPERATOR(Over, /, *)
-TILEWRIGHT_MUTANT_OPERATOR(Less, <, <=)
-TILEWRIGHT_MUTANT_OPERATOR(Greater, >, >=)
-TILEWRIGHT_MUTANT_OPERATOR(NotGreater, <=, <)
-TILEWRIGHT_MUTANT_OPERATOR(NotLess, >=, >)
-TILEWRIGHT_MUTANT_OPERATOR(Equal, ==, !=)
-TILEWRIGHT_MUTANT_OPERATOR(NotEqual, !=, ==)
+TILEWRIGHT_MUTANT_OPERATOR(Plus, +, -, false)
+TILEWRIGHT_MUTANT_OPERATOR(Minus, -, +, false)
+TILEWRIGHT_MUTANT_OPERATOR(Times, *, +, false)
+TILEWRIGHT_MUTANT_OPERATOR(Over, /, *, false)
+TILEWRIGHT_MUTANT_OPERATOR(Less, <, <=, false)
+TILEWRIGHT_MUTANT_OPERATOR(Greater, >, >=, false)
+TILEWRIGHT_MUTANT_OPERATOR(NotGreater, <=, <, false)
+TILEWRIGHT_MUTANT_OPERATOR(NotLess, >=, >, false)
+TILEWRIGHT_MUTANT_OPERATOR(NegatedLess, <, >=, true)
+TILEWRIGHT_MUTANT_OPERATOR(NegatedGreater, >, <=, true)
+TILEWRIGHT_MUTANT_OPERATOR(NegatedNotGreater, <=, >, true)
+TILEWRIGHT_MUTANT_OPERATOR(NegatedNotLess, >=, <, true)
+TILEWRIGHT_MUTANT_OPERATOR(Equal, ==, !=, false)
+TILEWRIGHT_MUTANT_OPERATOR(NotEqual, !=, ==, false)
 
 // a += b becomes a += Sign<17>{} = b.
 template <int N>

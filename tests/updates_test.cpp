@@ -315,6 +315,20 @@ TEST(Updates, FormulaErrors) {
             "clip_norm: max_norm is nan, expected a finite number >= 0");
 }
 
+/// A NaN that one step met stays in the largest average, so that nobody takes the parameter for a number again.
+TEST(Updates, LargestAverageKeepsNaN) {
+  std::vector<float> p(37, 1.0F), g(37, 1.0F), m(37), v(37), most(37, 2.0F);
+  g[5] = NAN;
+  most[6] = NAN;
+  adam_update(p, g, m, v, most, {});
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    const bool is_number = i != 5 && i != 6;
+    EXPECT_EQ(std::isnan(most[i]), !is_number) << i;
+    EXPECT_EQ(std::isnan(p[i]), !is_number) << i;
+    if (is_number) EXPECT_EQ(most[i], 2) << i;
+  }
+}
+
 /// Averages fade to 0 and not through subnormal numbers, which CPUs are slow with; NaN stays, and so do the signs that
 /// Lion lives by.
 TEST(Updates, AveragesSkipSubnormalNumbers) {
