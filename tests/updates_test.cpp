@@ -325,7 +325,9 @@ TEST(Updates, LargestAverageKeepsNaN) {
     const bool is_number = i != 5 && i != 6;
     EXPECT_EQ(std::isnan(most[i]), !is_number) << i;
     EXPECT_EQ(std::isnan(p[i]), !is_number) << i;
-    if (is_number) EXPECT_EQ(most[i], 2) << i;
+    if (is_number) {
+      EXPECT_EQ(most[i], 2) << i;
+    }
   }
 }
 
