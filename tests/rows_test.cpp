@@ -4,6 +4,7 @@
 #include <functional>
 #include <numeric>
 
+#include "kernels/core/table.hpp"
 #include "tests/support.hpp"
 
 namespace tilewright {
@@ -398,6 +399,43 @@ TEST(Rows, Errors) {
   EXPECT_EQ(message_of<ValueError>([&] { row_variance(x, two, -1); }),
             "row_variance: correction is -1.000000, expected a finite number >= 0");
   EXPECT_EQ(message_of<ShapeError>([&] { prelu(x, two, z); }), "prelu: slope has 2 elements, expected 6 (x is 2x6)");
+}
+
+/// Short rows are computed a register of rows at a time, with the bits of each row alone.
+TEST(Rows, NarrowNormsAreThoseOfEachRowAlone) {
+  const detail::RowKernels& kernels = detail::active_table().rows;
+  for (Index n = 1; n <= detail::kNarrow; ++n)
+    for (const Index rows : {1, 2, 7, 8, 9, 16, 35})
+      for (int form = 0; form < 8; ++form) {
+        Matrix<float> x = test::random_matrix<float>(rows, n + 3, static_cast<std::uint64_t>(n * 100 + rows));
+        x(0, 0) = -0.0F;
+        if (rows > 7) {
+          x(3, n / 2) = NAN;
+          x(4, n - 1) = INFINITY;
+          for (Index j = 0; j < n; ++j) x(5, j) = -0.0F;
+          for (Index j = 0; j < n; ++j) x(6, j) = 1e30F;
+        }
+        const Matrix<float> scale = test::random_matrix<float>(2, n, 3);
+        const float *gamma = form & 1 ? &scale(0, 0) : nullptr, *beta = form & 2 ? &scale(1, 0) : nullptr;
+        Matrix<float> y(rows, n + 5), want(rows, n + 5), numbers(2, 2 * rows), wanted(2, 2 * rows);
+        detail::NarrowNorm t{
+            x.data(), gamma,           beta, y.data(), &numbers(0, 0), &numbers(1, 0), n + 3, n + 5, 2, rows,
+            n,        (form & 4) == 0, 1e-5};
+        kernels.norm_narrow(t);
+        for (Index i = 0; i < rows; ++i) {
+          detail::NormRow r{};
+          r.x = &x(i, 0), r.y = &want(i, 0), r.gamma = gamma, r.beta = beta;
+          r.n = n, r.centered = t.centered, r.eps = t.eps;
+          kernels.norm(&r, 1);
+          wanted(0, 2 * i) = r.mean;
+          wanted(1, 2 * i) = r.rstd;
+        }
+        const auto same = [](float a, float b) {
+          return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+        };
+        ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows << " " << form;
+        ASSERT_TRUE(std::ranges::equal(numbers.span(), wanted.span(), same)) << n << " " << rows << " " << form;
+      }
 }
 
 }  // namespace

@@ -158,6 +158,17 @@ struct NormRow {
 };
 inline constexpr Index kNormRows = 8;
 
+/// Rows of 1 to kNarrow elements, which are normalised like NormRow (narrow.hpp); their means and deviations are `step`
+/// apart. gamma, beta, mean and rstd may be null.
+struct NarrowNorm {
+  const float *x, *gamma, *beta;
+  float *y, *mean, *rstd;
+  Index x_stride, y_stride, step, rows, n;
+  bool centered;
+  double eps;
+};
+inline constexpr Index kNarrow = 16;
+
 /// A row whose columns have numbers of their own; y is dx in the backward pass (norm.hpp).
 struct ColumnsRow {
   const float *x, *dy, *mean, *factor, *shift, *slope;
@@ -179,6 +190,7 @@ struct RowKernels {
   double (*squares)(const float* x, Index n, float center) noexcept;
   void (*norm)(NormRow* rows, Index count) noexcept;
   void (*norm_backward)(NormRow* rows, Index count) noexcept;
+  void (*norm_narrow)(const NarrowNorm& rows) noexcept;
   void (*add_squares)(const float* x, const float* mean, Index n, float* sums) noexcept;
   void (*scale_columns)(const ColumnsRow& row) noexcept;
   void (*scale_columns_backward)(const ColumnsRow& row) noexcept;

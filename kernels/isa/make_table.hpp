@@ -14,6 +14,7 @@
 #include "kernels/map/map.hpp"
 #include "kernels/roof/loops.hpp"
 #include "kernels/rows/loss.hpp"
+#include "kernels/rows/narrow.hpp"
 #include "kernels/rows/norm.hpp"
 #include "kernels/rows/softmax.hpp"
 #include "kernels/update/update.hpp"
@@ -110,11 +111,26 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           {&add_elements<float, A>, &multiply_elements<float, A>, &transpose_square<float, A>, kLanes<float, A>},
           {&add_elements<double, A>, &multiply_elements<double, A>, &transpose_square<double, A>, kLanes<double, A>},
           {&philox_blocks<A>, &scale_words<A>, &drop<A>},
-          {&row_softmax<float, A>, &row_log_softmax<float, A>, &row_logsumexp<float, A>,
-           &row_softmax_backward<float, A>, &row_log_softmax_backward<float, A>, &row_max<float, A>,
-           &row_find<float, A>, &row_sum<float, A>, &row_dot<float, A>, &row_combine<float, A>, &row_squares<float, A>,
-           &norm_rows<A>, &norm_rows_backward<A>, &add_squares<A>, &scale_columns<A>, &scale_columns_backward<A>,
-           &prelu_row<A>, &add_products<A>, &prelu_row_backward<A>},
+          {&row_softmax<float, A>,
+           &row_log_softmax<float, A>,
+           &row_logsumexp<float, A>,
+           &row_softmax_backward<float, A>,
+           &row_log_softmax_backward<float, A>,
+           &row_max<float, A>,
+           &row_find<float, A>,
+           &row_sum<float, A>,
+           &row_dot<float, A>,
+           &row_combine<float, A>,
+           &row_squares<float, A>,
+           &norm_rows<A>,
+           &norm_rows_backward<A>,
+           &norm_narrow<A>,
+           &add_squares<A>,
+           &scale_columns<A>,
+           &scale_columns_backward<A>,
+           &prelu_row<A>,
+           &add_products<A>,
+           &prelu_row_backward<A>},
           make_losses<A>(Points{}),
           make_updates<A>(UpdateFormulas{}),
           {&fma_loop<float, A>,

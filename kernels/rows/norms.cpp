@@ -62,6 +62,26 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
+  if (n >= 1 && n <= kNarrow && x.rows >= kNormRows) {
+    parallel(plan_rows(x.rows, x.cols, 0.15, requested), [&](Member member) {
+      const auto [first, end] = member.share(x.rows);
+      for (Index part = 0; part < s.groups; ++part) {
+        const auto at = static_cast<std::size_t>(first * s.groups + part);
+        NarrowNorm t{};
+        t.x = row_of(x, first) + part * n, t.x_stride = x.row_stride;
+        t.y = row_of(y, first) + part * n, t.y_stride = y.row_stride;
+        t.gamma = g == nullptr ? nullptr : g + part * n;
+        t.beta = b == nullptr ? nullptr : b + part * n;
+        t.mean = mean.empty() ? nullptr : mean.data() + at;
+        t.rstd = rstd.empty() ? nullptr : rstd.data() + at;
+        t.step = s.groups;
+        t.rows = end - first, t.n = n;
+        t.centered = s.centered, t.eps = eps;
+        kernels.norm_narrow(t);
+      }
+    });
+    return;
+  }
   // Short rows in groups, which share the first-level cache.
   const Index most = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
   for_row_groups(x, 0.15, requested, most, [&](Index first, Index count) {

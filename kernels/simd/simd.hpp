@@ -367,5 +367,39 @@ TILEWRIGHT_INLINE T first_lane(Vec<T, A> v) {
   return ((Native)v.data)[0];
 }
 
+/// f(v) in double, half of the lanes at a time, and rounded once.
+template <class A, class F>
+TILEWRIGHT_INLINE Vec<float, A> in_double(Vec<float, A> v, F f) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) {
+    const __m256d bits = _mm512_extractf64x4_pd(_mm512_castps_pd(v.data), 1);
+    const auto half = [&](__m256 x) __attribute__((always_inline)) {
+      return _mm256_castps_pd(_mm512_cvtpd_ps(f(Vec<double, A>(_mm512_cvtps_pd(x))).data));
+    };
+    const __m512d low = _mm512_castpd256_pd512(half(_mm512_castps512_ps256(v.data)));
+    return Vec<float, A>(_mm512_castpd_ps(_mm512_insertf64x4(low, half(_mm256_castpd_ps(bits)), 1)));
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) {
+    const auto half = [&](__m128 x) __attribute__((always_inline)) {
+      return _mm256_cvtpd_ps(f(Vec<double, A>(_mm256_cvtps_pd(x))).data);
+    };
+    const __m128 low = half(_mm256_castps256_ps128(v.data)), high = half(_mm256_extractf128_ps(v.data, 1));
+    return Vec<float, A>(_mm256_insertf128_ps(_mm256_castps128_ps256(low), high, 1));
+  }
+#endif
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
+    constexpr int lanes = kLanes<float, A>, half = kLanes<double, A>;
+    float single[lanes];
+    double wide[lanes];
+    simd::store(single, v);
+    for (int i = 0; i < lanes; ++i) wide[i] = static_cast<double>(single[i]);
+    for (int i = 0; i < lanes; i += half) simd::store(wide + i, f(simd::load<double, A>(wide + i)));
+    for (int i = 0; i < lanes; ++i) single[i] = static_cast<float>(wide[i]);
+    return simd::load<float, A>(single);
+  }
+}
+
 }  // namespace simd
 }  // namespace tilewright::detail

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// Rows of at most kNarrow elements, as many at a time as a register has lanes: turned, so that a register holds a
+// column of them. What a row alone computes by shuffles and one division at a time is then done for all of them at
+// once. The additions are those of reduce.hpp: the bits are the same.
+#pragma once
+
+#include "kernels/core/table.hpp"
+#include "kernels/rows/reduce.hpp"
+#include "kernels/simd/transpose.hpp"
+
+namespace tilewright::detail {
+
+/// n columns of `rows` rows, 1 to as many as there are lanes; the last one stands in for those that are missing.
+template <class T, class A>
+TILEWRIGHT_INLINE void load_columns(const T* x, Index stride, Index rows, Index n, Vec<T, A>* columns) {
+  constexpr int lanes = kLanes<T, A>;
+  for (Index s = 0; s < n; s += lanes) {
+    const auto some = simd::first_lanes<T, A>(n - s < lanes ? n - s : lanes);
+    Vec<T, A> square[lanes];
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes; ++k) square[k] = simd::load<T, A>(x + (k < rows ? k : rows - 1) * stride + s, some);
+    simd::transpose<T, A>(square);
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes; ++k) columns[s + k] = square[k];
+  }
+}
+
+template <class T, class A>
+TILEWRIGHT_INLINE void store_columns(const Vec<T, A>* columns, Index rows, Index n, T* y, Index stride) {
+  constexpr int lanes = kLanes<T, A>;
+  for (Index s = 0; s < n; s += lanes) {
+    const auto some = simd::first_lanes<T, A>(n - s < lanes ? n - s : lanes);
+    Vec<T, A> square[lanes];
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes; ++k) square[k] = columns[s + k];
+    simd::transpose<T, A>(square);
+#pragma GCC unroll 16
+    for (int k = 0; k < lanes; ++k)
+      if (k < rows) simd::store(y + k * stride + s, square[k], some);
+  }
+}
+
+/// What reduce() makes of each row's n terms.
+template <class Op, class T, class A, class F>
+TILEWRIGHT_INLINE Vec<T, A> reduce_columns(Index n, T zero, F term) {
+  Vec<T, A> fold[kFoldLanes];
+  const Vec<T, A> neutral = simd::set<T, A>(zero);
+  for (Index j = 0; j < n; ++j) fold[j] = Op::template of<T, A>(neutral, term(j));
+  // Lanes without an element hold what changes nothing.
+  for (Index half = kFoldLanes / 2; half >= 1; half /= 2) {
+    for (Index j = 0; j + half < n; ++j) fold[j] = Op::template of<T, A>(fold[j], fold[j + half]);
+    if (n > half) n = half;
+  }
+  return fold[0];
+}
+
+/// As norm_rows(), any number of rows.
+template <class A>
+void norm_narrow(const NarrowNorm& all) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>;
+  const NarrowNorm t = all;
+  const Vec<double, A> elements = simd::set<double, A>(static_cast<double>(t.n)), eps = simd::set<double, A>(t.eps);
+  for (Index i = 0; i < t.rows; i += lanes) {
+    const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
+    V columns[kNarrow];
+    load_columns<T, A>(t.x + i * t.x_stride, t.x_stride, rows, t.n, columns);
+    V mean = simd::set<T, A>(0);
+    if (t.centered)
+      mean = simd::in_double<A>(
+          reduce_columns<Add, T, A>(
+              t.n, T(0), [&](Index j) __attribute__((always_inline)) { return columns[j]; }),
+          [&](Vec<double, A> sum) __attribute__((always_inline)) { return simd::div(sum, elements); });
+    const V squares = reduce_columns<Add, T, A>(
+        t.n, T(0), [&](Index j) __attribute__((always_inline)) {
+          columns[j] = columns[j] - mean;
+          return columns[j] * columns[j];
+        });
+    const V rstd = simd::in_double<A>(
+        squares, [&](Vec<double, A> sum) __attribute__((always_inline)) {
+          return simd::div(simd::set<double, A>(1), simd::sqrt(simd::div(sum, elements) + eps));
+        });
+    for (Index j = 0; j < t.n; ++j) {
+      V v = columns[j] * rstd;
+      if (t.gamma != nullptr && t.beta != nullptr)
+        v = simd::fma(v, simd::set<T, A>(t.gamma[j]), simd::set<T, A>(t.beta[j]));
+      else if (t.gamma != nullptr)
+        v = v * simd::set<T, A>(t.gamma[j]);
+      else if (t.beta != nullptr)
+        v = v + simd::set<T, A>(t.beta[j]);
+      columns[j] = v;
+    }
+    store_columns<T, A>(columns, rows, t.n, t.y + i * t.y_stride, t.y_stride);
+    T numbers[2][lanes];
+    simd::store(numbers[0], mean);
+    simd::store(numbers[1], rstd);
+    for (Index k = 0; k < rows; ++k) {
+      if (t.mean != nullptr) t.mean[(i + k) * t.step] = numbers[0][k];
+      if (t.rstd != nullptr) t.rstd[(i + k) * t.step] = numbers[1][k];
+    }
+  }
+}
+
+}  // namespace tilewright::detail
