@@ -287,5 +287,50 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
   }
 }
 
+/// Each number of each update, one after the other.
+TEST(Misuse, EveryNumberOfEveryUpdate) {
+  std::vector<float> p(3, 1), g(3, 1), a(3), b(3), c(3);
+  const auto refuses = [](auto call, auto step, std::initializer_list<double decltype(step)::*> numbers) {
+    for (const auto number : numbers)
+      for (const double wrong : {std::numeric_limits<double>::quiet_NaN(), -1.0}) {
+        auto copy = step;
+        copy.*number = wrong;
+        EXPECT_THROW(call(copy), ValueError);
+      }
+    call(step);
+  };
+  using S = SgdStep;
+  refuses([&](const S& s) { sgd_update(p, g, a, s); }, S{.momentum = 0.9}, {&S::lr, &S::momentum, &S::weight_decay});
+  using A = AdamStep;
+  const A adam{.bias_correction1 = 0.1, .bias_correction2 = 0.1};
+  const auto of_adam = {
+      &A::lr, &A::beta1, &A::beta2, &A::eps, &A::weight_decay, &A::bias_correction1, &A::bias_correction2};
+  refuses([&](const A& s) { adam_update(p, g, a, b, s); }, adam, of_adam);
+  refuses([&](const A& s) { adam_update(p, g, a, b, c, s); }, adam, of_adam);
+  using X = AdamaxStep;
+  refuses([&](const X& s) { adamax_update(p, g, a, b, s); }, X{.bias_correction1 = 0.1},
+          {&X::lr, &X::beta1, &X::beta2, &X::eps, &X::weight_decay, &X::bias_correction1});
+  using N = NAdamStep;
+  refuses([&](const N& s) { nadam_update(p, g, a, b, s); }, N{.bias_correction2 = 0.1},
+          {&N::lr, &N::beta1, &N::beta2, &N::eps, &N::weight_decay, &N::mu, &N::next_mu, &N::mu_product,
+           &N::bias_correction2});
+  using R = RAdamStep;
+  refuses([&](const R& s) { radam_update(p, g, a, b, s); }, R{.bias_correction1 = 0.1, .bias_correction2 = 0.1},
+          {&R::lr, &R::beta1, &R::beta2, &R::eps, &R::weight_decay, &R::bias_correction1, &R::bias_correction2,
+           &R::rectification});
+  using M = RMSpropStep;
+  refuses([&](const M& s) { rmsprop_update(p, g, a, b, c, s); }, M{.momentum = 0.9},
+          {&M::lr, &M::alpha, &M::eps, &M::weight_decay, &M::momentum});
+  using G = AdagradStep;
+  refuses([&](const G& s) { adagrad_update(p, g, a, s); }, G{}, {&G::lr, &G::eps, &G::weight_decay});
+  using D = AdadeltaStep;
+  refuses([&](const D& s) { adadelta_update(p, g, a, b, s); }, D{}, {&D::lr, &D::rho, &D::eps, &D::weight_decay});
+  using P = RpropStep;
+  refuses([&](const P& s) { rprop_update(p, g, a, b, s); }, P{},
+          {&P::eta_minus, &P::eta_plus, &P::smallest, &P::largest});
+  using L = LionStep;
+  refuses([&](const L& s) { lion_update(p, g, a, s); }, L{}, {&L::lr, &L::beta1, &L::beta2, &L::weight_decay});
+}
+
 }  // namespace
 }  // namespace tilewright::test

@@ -30,12 +30,14 @@ WORK = ROOT / "build" / "mutants"
 LEFT_OUT = re.compile(r"kernels/(core/profile|roof/|core/cpu|isa/|simd/tables\.hpp|simd/fit)")
 SKIPPED_LINE = re.compile(
     r"^\s*(//|#|\*|static_assert|template|using|namespace|throw)|operator|inline constexpr const char|"
-    r"plan_(threads|rows|bytes)|anoseconds|atience|kThreadWork|kMemberCost|\bCall call\b|CallInfo|likely|"  # time
-    r"fetch|Stream<|next_b\b|tile\.next|"  # what is fetched ahead
-    r"reserve\(|scratch<|Plan<T>\(p, p\.a\.cols, 1\)|\belements = |one_by_one|_memory\(|"  # room
-    r"bool (turn|neighbours|contiguous|dense|usual|apart|plain|ascending|shared|half|wide|ragged|single|one_line|along_row)\b")  # ways
+    r"plan_(threads|rows|bytes)|anoseconds|atience|kThreadWork|kMemberCost|CallInfo|likely|\bwork\b|"  # time
+    r"(for_rows|for_row_groups|for_pieces|split)\(|"  # its arguments are costs
+    r"fetch|Stream<|next_b\b|tile\.next|\bsoon\b|\bahead\b|rows_of = |"  # what is fetched ahead
+    r"reserve\(|scratch<|Plan<T>\(p, p\.a\.cols, 1\)|\belements = |one_by_one|_memory\(|const int team|"  # room
+    r"bool (turn|neighbours|contiguous|dense|usual|apart|plain|memory|ascending|shared|half|wide|ragged|single|one_line|along_row|"
+    r"last_panel|rows_apart|cols_apart)\b")  # ways
 WAYS = ("few_rows_fit", "worth_turning", "way_of", "rate_of", "work_of", "next_panel_of_b", "next_rows_of_a", "is_small", "fits",
-        "spin_until", "end_of", "are_disjoint", "has_usual_extents", "micro_for")
+        "spin_until", "end_of", "are_disjoint", "has_usual_extents", "micro_for", "line_up", "fetch", "restart")
 
 SWAPS = {"+": "-", "-": "+", "*": "+", "/": "*", "<": "<=", ">": ">=", "<=": "<", ">=": ">", "==": "!=", "!=": "=="}
 NEGATED = {"<": ">=", ">": "<=", "<=": ">", ">=": "<"}
@@ -69,8 +71,13 @@ def operand_after(code, begin):
 
 def without_ways(lines):
     """The lines, empty where a function of WAYS is defined."""
-    depth = None
+    depth, reports = None, False
     for line in lines:
+        reports = reports or "const Call call(" in line  # to the profiler, over several lines
+        if reports:
+            reports = not line.rstrip().endswith(";")
+            yield ""
+            continue
         if depth is None and re.match(rf"^\s*[\w:<>&*\[\] ]+ ({'|'.join(WAYS)})\(", line) and not line.rstrip().endswith(";"):
             depth = 0
         yield "" if depth is not None else line
@@ -157,21 +164,23 @@ class Tree:
             digest.update(o.read_bytes())
         return digest.hexdigest()
 
-    def command(self, tests):
-        if tests[0] == "accuracy":
+    def command(self, names):
+        if names[0] == "accuracy":
             return [self.build / "tests" / "tilewright_accuracy", "--check", "docs/accuracy.md"]
-        if tests[0] == "c_api":
+        if names[0] == "c_api":
             return [self.build / "tests" / "c_api_test"]
-        return [self.build / "tests" / "tilewright_tests", "--gtest_fail_fast", "--gtest_brief=1", "--gtest_filter=" + ":".join(tests)]
+        return [self.build / "tests" / "tilewright_tests", "--gtest_fail_fast", "--gtest_brief=1", "--gtest_filter=" + ":".join(names)]
 
     def passes(self, tests, seconds, **environment):
+        """Tests are (name, ISA), all of one ISA."""
+        environment["TILEWRIGHT_ISA"] = tests[0][1]
         try:
-            return subprocess.run([str(c) for c in self.command(tests)], cwd=self.path, timeout=seconds, env=os.environ | environment, stdout=subprocess.DEVNULL,
+            return subprocess.run([str(c) for c in self.command([t[0] for t in tests])], cwd=self.path, timeout=seconds, env=os.environ | environment, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))).returncode == 0
         except subprocess.TimeoutExpired:
             return False
 
-    def tests(self):
+    def tests(self, isas):
         listed = subprocess.check_output([self.build / "tests" / "tilewright_tests", "--gtest_list_tests"], text=True)
         suite, names = "", []
         for line in listed.split("\n"):
@@ -180,7 +189,8 @@ class Tree:
                 names.append(suite + word)
             elif word.endswith("."):
                 suite = word
-        return [n for n in names if not any(s in n for s in SLOW)] + ["accuracy", "c_api"]
+        names = [n for n in names if not any(s in n for s in SLOW)] + ["accuracy", "c_api"]
+        return [(n, isa) for isa in isas for n in names if isa == isas[0] or n != "accuracy"]  # it looks at every ISA
 
 
 def write_together(tree, mutants):
@@ -223,18 +233,18 @@ def compile_together(tree, mutants):
 
 
 def groups(tests):
-    """Quick tests first, and what judges by its own program apart."""
-    own = [[t] for t in tests if t in ("accuracy", "c_api")]
-    rest = [t for t in tests if t not in ("accuracy", "c_api")]
-    calls = [t for t in rest if t.startswith("Calls.")]
-    quick = [t for t in rest if not t.startswith("Calls.")]
-    return [g for g in (quick, calls, *own) if g]
+    """By ISA, quick tests first, and what judges by its own program apart."""
+    for isa in dict.fromkeys(t[1] for t in tests):
+        ours = [t for t in tests if t[1] == isa]
+        calls = [t for t in ours if t[0].startswith("Calls.")]
+        own = [[t] for t in ours if t[0] in ("accuracy", "c_api")]
+        yield from (g for g in ([t for t in ours if t not in calls and [t] not in own], calls, *own) if g)
 
 
 def judge_together(tree, number, tests, seconds):
     for group in groups(tests):
         if not tree.passes(group, 10 + 1.5 * sum(seconds[t] for t in group), TILEWRIGHT_MUTANT=str(number)):
-            return group[0].split(".")[0] if len(group) == 1 else "suite"
+            return f"{group[0][0] if len(group) == 1 else 'suite'} {group[0][1]}"
     return "survived"
 
 
@@ -286,7 +296,8 @@ def main():
     include = f"-include {together.path}/tests/mutants.hpp"
     together.configure("build-reached", isas, include + " -DTILEWRIGHT_MUTANTS_REACHED")
     out = compile_together(together, mutants)
-    tests = together.tests()
+    best_first = isas.split(";")[::-1]
+    tests = together.tests(best_first)
     seconds, reached = {}, collections.defaultdict(list)
 
     def look(test):
@@ -314,7 +325,7 @@ def main():
 
     def judge_one(number):
         if time.monotonic() < end:
-            note(number, judge_together(together, number, sorted(reached[number], key=seconds.get), seconds))
+            note(number, judge_together(together, number, sorted(reached[number], key=lambda t: (best_first.index(t[1]), seconds[t])), seconds))
 
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(judge_one, sorted(set(reached) - set(out))))

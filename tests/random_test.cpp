@@ -29,6 +29,20 @@ TEST(Random, FillsAgreeWithSingleNumbers) {
   EXPECT_NE(stream.bits(0), (RandomStream{8, 9}.bits(0)));
 }
 
+/// Every bit of seed, stream and index counts, and a number below a bound is made of 64 bits of its own.
+TEST(Random, SeedsStreamsAndIndicesOf64Bits) {
+  const std::uint64_t seed = 0x0123456789abcdef, number = 0xfedcba9876543210, block = 0x100000005;
+  const RandomStream stream{seed, number};
+  const auto words = philox4x32({0x5, 0x1, 0x76543210, 0xfedcba98}, {0x89abcdef, 0x01234567});
+  for (std::uint64_t i = 0; i < 4; ++i) EXPECT_EQ(stream.bits(4 * block + i), words[i]);
+  const std::uint64_t bound = std::uint64_t{1} << 63;  // below: the upper 63 of 64 bits
+  EXPECT_EQ(stream.below(2 * block, bound), ((std::uint64_t{words[1]} << 32) | words[0]) >> 1);
+  EXPECT_EQ(stream.below(2 * block + 1, bound), ((std::uint64_t{words[3]} << 32) | words[2]) >> 1);
+  std::vector<float> values(70);
+  fill_uniform(values, stream);
+  for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], stream.uniform(i)) << i;
+}
+
 TEST(Random, NormalHasItsMoments) {
   std::vector<float> values(1 << 18);
   fill_normal(values, {1, 2}, 3, 2);
