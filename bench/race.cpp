@@ -181,7 +181,7 @@ void add(const Case& c, Prepare prepare) {
       ->UseManualTime()
       ->Iterations(1)
       ->Repetitions(entries().back().repetitions())
-      ->Unit(benchmark::kMicrosecond);
+      ->Unit(benchmark::kNanosecond);
 }
 
 std::vector<Entry>& entries() {

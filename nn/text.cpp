@@ -98,6 +98,7 @@ WordTokenizer::WordTokenizer(std::string_view text, Index largest_size) : words_
   std::map<std::string, Index, std::less<>> counts;
   for_words(text, [&](const std::string& word) { ++counts[word]; });
   std::vector<std::pair<Index, std::string>> order;
+  order.reserve(counts.size());
   for (const auto& [word, count] : counts) order.emplace_back(-count, word);
   std::ranges::sort(order);
   for (const auto& [count, word] : order) {

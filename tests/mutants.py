@@ -222,6 +222,7 @@ def compile_together(tree, mutants):
             lambda: (int(n) for *_, kind, text in errors if kind == "error:" for n in re.findall(r"(?:At|on|Sign|operator..?)<(\d+)", text)),
             lambda: (where.get((f, int(line) - 1 + near)) for f, line, kind, _ in errors if kind == "error:" for near in range(-4, 5)),
             lambda: (where.get((f, int(line) - 1)) for f, line, *_ in errors),
+            lambda: (where.get((f, int(line) - 1)) for f, line in re.findall(r"inlined from .* at \S*?(kernels/[\w/.]+):(\d+)", said)),
         ):
             guilty = set(found()) - {None, *out}
             if guilty:

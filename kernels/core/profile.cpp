@@ -107,9 +107,13 @@ void open(ProfileLog& log, const CallInfo& info) {
 }  // namespace
 
 ProfileRecords& profile_records() noexcept {
-  // Never destroyed: threads may end after static objects have.
-  static ProfileRecords* const records = new ProfileRecords;
-  return *records;
+  // Never destroyed: threads may end after static objects have. No memory is asked for.
+  static union Forever {
+    Forever() : records() {}
+    ~Forever() {}
+    ProfileRecords records;
+  } forever;
+  return forever.records;
 }
 
 double roof_seconds_of(const CallInfo& info, int threads) noexcept {
