@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <set>
@@ -108,12 +109,9 @@ void open(ProfileLog& log, const CallInfo& info) {
 
 ProfileRecords& profile_records() noexcept {
   // Never destroyed: threads may end after static objects have. No memory is asked for.
-  static union Forever {
-    Forever() : records() {}
-    ~Forever() {}
-    ProfileRecords records;
-  } forever;
-  return forever.records;
+  alignas(ProfileRecords) static std::byte place[sizeof(ProfileRecords)];
+  static ProfileRecords* const records = new (place) ProfileRecords;
+  return *records;
 }
 
 double roof_seconds_of(const CallInfo& info, int threads) noexcept {
