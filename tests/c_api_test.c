@@ -57,7 +57,8 @@ static double train(int steps) {
     ok &= !tilewright_cross_entropy_loss_f32(in(y, kRows, 2), classes, out(dy, kRows, 2), &loss, 0);
     ok &= !tilewright_gemm_f32(1, transposed(dy, kRows, 2), in(h, kRows, kHidden), 0, out(g2, 2, kHidden), NULL,
                                TILEWRIGHT_IDENTITY, 0);
-    ok &= !tilewright_gemm_f32(1, in(ones, 1, kRows), in(dy, kRows, 2), 0, out(gb2, 1, 2), NULL, TILEWRIGHT_IDENTITY, 0);
+    ok &=
+        !tilewright_gemm_f32(1, in(ones, 1, kRows), in(dy, kRows, 2), 0, out(gb2, 1, 2), NULL, TILEWRIGHT_IDENTITY, 0);
     ok &= !tilewright_gemm_f32(1, in(dy, kRows, 2), in(w2, 2, kHidden), 0, out(dh, kRows, kHidden), NULL,
                                TILEWRIGHT_IDENTITY, 0);
     ok &= !tilewright_activation_backward_f32(TILEWRIGHT_TANH, in(h, kRows, kHidden), in(dh, kRows, kHidden),
@@ -101,15 +102,22 @@ int main(void) {
          "no classes");
   expect(tilewright_mse_loss_f32(in(a, 2, 3), in(a, 2, 3), out(NULL, 0, 0), &loss, 0) == TILEWRIGHT_OK && loss == 0,
          "a loss without a gradient");
-  expect(tilewright_bce_with_logits_loss_f32(in(a, 2, 3), in(a, 2, 3), out(NULL, 0, 0), NULL, 0) ==
-             TILEWRIGHT_VALUE_ERROR,
-         "no place for the value");
+  expect(
+      tilewright_bce_with_logits_loss_f32(in(a, 2, 3), in(a, 2, 3), out(NULL, 0, 0), NULL, 0) == TILEWRIGHT_VALUE_ERROR,
+      "no place for the value");
   expect(tilewright_activation_forward_f32((tilewright_activation)99, in(a, 2, 3), out(a, 2, 3), 0) ==
              TILEWRIGHT_VALUE_ERROR,
          "an activation that is not there");
   expect(tilewright_saves_input(TILEWRIGHT_GELU) == 1 && tilewright_saves_input(TILEWRIGHT_TANH) == 0, "saves_input");
   expect(tilewright_sgd_update_f32(4, c, NULL, NULL, 0.1, 0, 0, 0, 1, 0) == TILEWRIGHT_VALUE_ERROR, "no gradients");
-  expect(tilewright_adam_update_f32(4, c, a, c, c, 0, 0.1, 0.9, 0.999, 1e-8, 0, 0, 0) == TILEWRIGHT_VALUE_ERROR, "step 0");
+  {
+    float p[1] = {2}, g[1] = {0}, m[1] = {0}, v[1] = {0};
+    expect(
+        tilewright_adam_update_f32(1, p, g, m, v, 1, 0.5, 0.9, 0.999, 1e-8, 0.5, 1, 0) == TILEWRIGHT_OK && p[0] == 1.5F,
+        "decay of the weights alone");
+  }
+  expect(tilewright_adam_update_f32(4, c, a, c, c, 0, 0.1, 0.9, 0.999, 1e-8, 0, 0, 0) == TILEWRIGHT_VALUE_ERROR,
+         "step 0");
   expect(tilewright_softmax_f32(in(a, 2, 3), out(a, 2, 3), 0) == TILEWRIGHT_OK && fabs(a[0] + a[1] + a[2] - 1) < 1e-6,
          "softmax");
   expect(tilewright_set_num_threads(-1) == TILEWRIGHT_VALUE_ERROR && tilewright_set_num_threads(0) == TILEWRIGHT_OK,

@@ -7,6 +7,7 @@
 #include <array>
 #include <numeric>
 
+#include "kernels/core/cpu.hpp"
 #include "kernels/core/table.hpp"
 #include "kernels/gemm/blocking.hpp"
 #include "tests/support.hpp"
@@ -309,6 +310,34 @@ TYPED_TEST(GemmPaths, SumsBesideAnEmptyProduct) {
 }
 
 /// residual and saved are exactly the separate steps; the sums are exactly column_sums.
+/// A few rows by weights that no second-level cache holds are computed column by column of the weights; the epilogue
+/// finds its operands there, too.
+TYPED_TEST(GemmPaths, EpiloguesOfFewRowsAreThoseOfManyRows) {
+  using T = TypeParam;
+  const Index k = 530, n = detail::cache_sizes().l2_bytes / Index{sizeof(T)} / k + 203, most = 40;
+  const Matrix<T> a = random_matrix<T>(most, k, 1), b = random_matrix<T>(k, n, 2),
+                  residual = random_matrix<T>(most, n, 3), bias = random_matrix<T>(1, n, 4);
+  Matrix<T> want(most, n), want_pre(most, n);
+  const auto options = [&](Index rows, MatrixView<T> pre) {
+    GemmOptions<T> o;
+    o.bias = bias.span();
+    o.residual = residual.row_block(0, rows);
+    o.pre_activation = pre;
+    o.activation = ActivationKind::silu;
+    return o;
+  };
+  gemm(a, b, want, options(most, want_pre));
+  for (const Index rows : {1, 2, 3, 4})
+    for (const int threads : {1, 3}) {
+      Matrix<T> c(rows, n), pre(rows, n);
+      auto o = options(rows, pre);
+      o.num_threads = threads;
+      gemm(a.row_block(0, rows), b, c, o);
+      EXPECT_EQ(hash_of<T>(c), hash_of<T>(std::as_const(want).row_block(0, rows))) << rows << " " << threads;
+      EXPECT_EQ(hash_of<T>(pre), hash_of<T>(std::as_const(want_pre).row_block(0, rows))) << rows << " " << threads;
+    }
+}
+
 TYPED_TEST(GemmPaths, EpiloguesEqualSeparateSteps) {
   using T = TypeParam;
   using Order = typename Guarded<T>::Order;

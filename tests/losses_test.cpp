@@ -281,6 +281,16 @@ TEST(Losses, LinearCrossEntropyIsTheCrossEntropyOfAProduct) {
   }
 }
 
+/// 80 MB of logits, of which at most 32 MiB are held at a time.
+TEST(Losses, LinearCrossEntropyHoldsFewLogits) {
+  const Index rows = 1000, classes = 20000;
+  const Matrix<float> x = test::random_matrix<float>(rows, 2, 1), w = test::random_matrix<float>(classes, 2, 2);
+  const std::vector<Index> c(static_cast<std::size_t>(rows), 7);
+  release_workspace();
+  EXPECT_GT(linear_cross_entropy_loss(x, w, c, {}, {}), 0);
+  EXPECT_LT(workspace_bytes(), std::size_t{40} << 20);
+}
+
 TEST(Losses, OptionsAndUnusualTargets) {
   Matrix<float> x(2, 3), dx(2, 3), q(2, 3), values(2, 3);
   const float inf = INFINITY;

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Changes one place of kernels/ at a time and looks whether the tests notice.
 
-    tests/mutants.py COUNT [--minutes M] [--seed S] [--only FILE-PART] [--out FILE]
+    tests/mutants.py COUNT [--minutes M] [--seed S] [--only FILE-PART] [--again] [--out FILE]
 
 All mutants are compiled at once and chosen by a variable of the environment (mutants.hpp), and only the tests that run
 over a mutant judge it. What cannot be chosen while the program runs (a template's argument, what the compiler computes)
 is compiled mutant by mutant, which takes longer. A mutant is killed when a test fails, crashes or takes far too long.
-Mutants that do not compile, or whose machine code is the same as before, are not counted.
+Mutants that do not compile, or whose machine code is the same as before, are not counted. --again judges the survivors
+of the last run, which had the same arguments, by the tests of now.
 """
 import argparse
 import collections
@@ -273,6 +274,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after that")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", default="")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
@@ -292,11 +294,21 @@ def main():
     print(f"{len(chosen)} of {sum(weights)} mutants on {len(places)} lines", flush=True)
     mutants = dict(enumerate(chosen, start=1))
 
-    shutil.rmtree(WORK, ignore_errors=True)
+    fates = {}
+    if options.again:
+        for line in (WORK / "log.txt").read_text().splitlines():
+            number, file, place, what, fate = line.split(" | ")
+            assert mutants[int(number)][:2] == (file, int(place) - 1), "the kernels have changed"
+            fates[int(number)] = fate
+        fates = {n: f for n, f in fates.items() if not f.startswith("survived")}
+        mutants_again = {n: m for n, m in mutants.items() if n not in fates}
+    else:
+        shutil.rmtree(WORK, ignore_errors=True)
+        mutants_again = mutants
     together = Tree("together")
     include = f"-include {together.path}/tests/mutants.hpp"
     together.configure("build-reached", isas, include + " -DTILEWRIGHT_MUTANTS_REACHED")
-    out = compile_together(together, mutants)
+    out = compile_together(together, mutants_again)
     best_first = isas.split(";")[::-1]
     tests = together.tests(best_first)
     seconds, reached = {}, collections.defaultdict(list)
@@ -314,7 +326,8 @@ def main():
     print(f"{len(reached)} are reached by {len(tests)} tests, which take {sum(seconds.values()):.0f} s", flush=True)
 
     log = (WORK / "log.txt").open("w", buffering=1)
-    fates = {}
+    for n, fate in fates.items():
+        print(n, mutants[n].file, mutants[n].line + 1, mutants[n].what, fate, sep=" | ", file=log)
 
     def note(number, fate):
         fates[number] = fate
@@ -330,7 +343,7 @@ def main():
 
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
         list(pool.map(judge_one, sorted(set(reached) - set(out))))
-    print(f"{len(fates)} judged together, {sum(f == 'survived' for f in fates.values())} survived", flush=True)
+    print(f"{len(fates)} judged, {sum(f == 'survived' for f in fates.values())} survived", flush=True)
 
     alone = sorted(set(mutants) - set(fates), key=lambda n: mutants[n][:2])
     trees = [Tree(f"alone{i}") for i in range(JOBS)]

@@ -315,7 +315,9 @@ std::uint64_t hash_of_all(Index rows, Index cols, int threads, Guarded<float>::O
   Guarded<float> x(rows, cols, order), dy(rows, cols, order), y(rows, cols, order), dx(rows, cols, order);
   x.fill_uniform(1, -5, 5);
   dy.fill_uniform(2);
-  Floats gamma = uniform(cols, 3), mean(rows), rstd(rows), dgamma(cols), dbeta(cols), columns(cols), more(cols);
+  const auto dirty = [](Index n) { return Floats(static_cast<std::size_t>(n), NAN); };  // all are overwritten
+  Floats gamma = uniform(cols, 3), mean = dirty(rows), rstd = dirty(rows), dgamma = dirty(cols), dbeta = dirty(cols),
+         columns = dirty(cols), more = dirty(cols);
   Hash hash;
   const auto keep = [&] { hash.add<float>(y.view()).add<float>(dx.view()); };
   softmax(x, y, threads);

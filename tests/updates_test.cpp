@@ -272,6 +272,8 @@ TEST(Updates, Errors) {
             "sgd_update: lr is nan, expected a finite number >= 0");
   EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(p, g, {}, {.momentum = 0.9}); }),
             "sgd_update: buffer has 0 elements but parameters has 3");
+  EXPECT_EQ(message_of<ShapeError>([&] { sgd_update(p, g, two, {}); }),
+            "sgd_update: buffer has 2 elements but parameters has 3");
   EXPECT_EQ(message_of<ValueError>([&] { sgd_update(p, g, {}, {.nesterov = true}); }),
             "sgd_update: nesterov needs momentum > 0 and dampening 0");
   EXPECT_EQ(message_of<ShapeError>([&] { adam_update(p, g, m, m, {}); }), "adam_update: m overlaps v");
@@ -313,6 +315,22 @@ TEST(Updates, FormulaErrors) {
             "ema_update: decay is 1.500000, expected 0 <= decay <= 1");
   EXPECT_EQ(message_of<ValueError>([&] { clip_norm(p, NAN); }),
             "clip_norm: max_norm is nan, expected a finite number >= 0");
+}
+
+/// The eps of each formula, large enough to be seen.
+TEST(Updates, EpsStandsInTheDenominator) {
+  std::vector<float> p(37, 1.0F), g(37, 2.0F), a(37, 5.0F), b(37, 12.0F);
+  adagrad_update(p, g, a, {.lr = 1, .eps = 1});
+  EXPECT_EQ(a[36], 9);
+  EXPECT_EQ(p[36], 0.5F);  // 1 - 2 / (3 + 1)
+  a.assign(37, 0.0F);
+  rmsprop_update(p, g, a, {}, {}, {.lr = 1, .alpha = 0.75, .eps = 1});
+  EXPECT_EQ(a[36], 1);
+  EXPECT_EQ(p[36], -0.5F);  // 0.5 - 2 / (1 + 1)
+  a.assign(37, 0.0F);
+  adadelta_update(p, g, a, b, {.lr = 1, .rho = 0.25, .eps = 4});
+  EXPECT_EQ(a[36], 3);
+  EXPECT_NEAR(p[36], -0.5 - 4 / std::sqrt(7.0) * 2, 1e-6);
 }
 
 /// A NaN that one step met stays in the largest average, so that nobody takes the parameter for a number again.
