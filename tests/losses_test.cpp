@@ -281,6 +281,25 @@ TEST(Losses, LinearCrossEntropyIsTheCrossEntropyOfAProduct) {
   }
 }
 
+/// A sum over nothing is 0, a mean over nothing NaN.
+TEST(Losses, OfNothing) {
+  const MatrixView<const float> none(nullptr, 0, 3);
+  const std::vector<float> targets;
+  const std::vector<Index> classes;
+  const auto both = [&](auto call) {
+    ClassLossOptions options;
+    EXPECT_TRUE(std::isnan(call(options)));
+    options.reduction = Reduction::sum;
+    EXPECT_EQ(call(options), 0);
+  };
+  both([&](const ClassLossOptions& o) { return cross_entropy_loss(none, classes, {}, o); });
+  both([&](const ClassLossOptions& o) { return cross_entropy_loss(none, none, {}, o); });
+  both([&](const ClassLossOptions& o) { return nll_loss(none, classes, {}, o); });
+  both([&](const ClassLossOptions& o) { return cosine_embedding_loss(none, none, targets, {}, {}, 0, o); });
+  EXPECT_TRUE(std::isnan(mse_loss(none, none, {})));
+  EXPECT_EQ(mse_loss(none, none, {}, {.reduction = Reduction::sum}), 0);
+}
+
 /// 80 MB of logits, of which at most 32 MiB are held at a time.
 TEST(Losses, LinearCrossEntropyHoldsFewLogits) {
   const Index rows = 1000, classes = 20000;

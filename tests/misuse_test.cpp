@@ -2,6 +2,7 @@
 // What is said to numbers, names and orders of calls that cannot be meant. The mistakes in operands are in
 // calls_test.cpp, those in files in files_test.cpp, data_test.cpp and tables_test.cpp.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <functional>
 #include <limits>
@@ -46,6 +47,9 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
        "tilewright/activations.hpp"},
       {[&] { activation_forward(Activation::hardtanh(1, -1), x, y); },
        "activation_forward: hardtanh with a = 1.000000, b = -1.000000: not in the ranges of "
+       "tilewright/activations.hpp"},
+      {[&] { activation_forward(Activation::hardtanh(1, 1), x, y); },
+       "activation_forward: hardtanh with a = 1.000000, b = 1.000000: not in the ranges of "
        "tilewright/activations.hpp"},
       {[&] { activation_forward(Activation::softshrink(-1), x, y); },
        "activation_forward: softshrink with a = -1.000000, b = 0.000000: not in the ranges of "
@@ -330,6 +334,24 @@ TEST(Misuse, EveryNumberOfEveryUpdate) {
           {&P::eta_minus, &P::eta_plus, &P::smallest, &P::largest});
   using L = LionStep;
   refuses([&](const L& s) { lion_update(p, g, a, s); }, L{}, {&L::lr, &L::beta1, &L::beta2, &L::weight_decay});
+}
+
+/// Extents and strides that are fine alone but reach beyond memory together; and rows far apart that are in memory.
+TEST(Misuse, HugeStrides) {
+  float one = 0;
+  const auto tanh_of = [](MatrixView<float> x) { activation_forward(ActivationKind::tanh, x, x, 1); };
+  EXPECT_THROW(tanh_of({&one, Index{1} << 32, 2, Index{1} << 32, 1}), ShapeError);
+  EXPECT_THROW(tanh_of({&one, 2, Index{1} << 32, 1, -(Index{1} << 32)}), ShapeError);
+  const Index stride = Index{1} << 28;  // floats: a gibibyte
+  const std::size_t bytes = static_cast<std::size_t>(stride + 8) * sizeof(float);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) GTEST_SKIP() << "no address space";
+  const MatrixView<float> x(static_cast<float*>(memory), 2, 8, stride, 1);
+  for (Index j = 0; j < 8; ++j) x(0, j) = 0.5F, x(1, j) = -0.5F;
+  tanh_of(x);
+  EXPECT_EQ(x(0, 7), -x(1, 0));
+  EXPECT_NEAR(x(0, 0), std::tanh(0.5F), 1e-6F);
+  munmap(memory, bytes);
 }
 
 }  // namespace

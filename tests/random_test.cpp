@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/core/table.hpp"
 #include "tests/support.hpp"
 
 namespace tilewright {
@@ -41,6 +42,18 @@ TEST(Random, SeedsStreamsAndIndicesOf64Bits) {
   std::vector<float> values(70);
   fill_uniform(values, stream);
   for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], stream.uniform(i)) << i;
+}
+
+/// Counters beyond 32 bits, where the kernel's low halves wrap inside of a call.
+TEST(Random, KernelsCountBeyond32Bits) {
+  std::uint32_t words[4 * detail::kPhiloxUnit];
+  const std::uint64_t first = 0x7fffffff8;
+  detail::active_table().random.philox_blocks({5, 6}, first, detail::kPhiloxUnit, words);
+  for (std::uint64_t b = 0; b < static_cast<std::uint64_t>(detail::kPhiloxUnit); ++b) {
+    const auto want = philox4x32(
+        {static_cast<std::uint32_t>(first + b), static_cast<std::uint32_t>((first + b) >> 32), 6, 0}, {5, 0});
+    for (std::size_t i = 0; i < 4; ++i) ASSERT_EQ(words[4 * b + i], want[i]) << b << " " << i;
+  }
 }
 
 TEST(Random, NormalHasItsMoments) {
