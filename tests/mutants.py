@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: MIT
 """Changes one place of kernels/ at a time and looks whether the tests notice.
 
-    tests/mutants.py COUNT [--minutes M] [--seed S] [--only FILE-PART] [--again] [--out FILE]
+    tests/mutants.py COUNT [--minutes M] [--seed S] [--only FILE-PART] [--again TESTS] [--out FILE]
 
 All mutants are compiled at once and chosen by a variable of the environment (mutants.hpp), and only the tests that run
 over a mutant judge it. What cannot be chosen while the program runs (a template's argument, what the compiler computes)
 is compiled mutant by mutant, which takes longer. A mutant is killed when a test fails, crashes or takes far too long.
 Mutants that do not compile, or whose machine code is the same as before, are not counted. --again judges the survivors
-of the last run, which had the same arguments, by the tests of now.
+of the last run, which had the same arguments, by the tests with these names ("Misuse.*:c_api"), which were added since.
 """
 import argparse
 import collections
 import concurrent.futures
 import datetime
+import fnmatch
 import hashlib
 import os
 import pathlib
@@ -274,7 +275,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no mutant after that")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--again", default="")
     parser.add_argument("--out", default="")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
@@ -300,8 +301,7 @@ def main():
             number, file, place, what, fate = line.split(" | ")
             assert mutants[int(number)][:2] == (file, int(place) - 1), "the kernels have changed"
             fates[int(number)] = fate
-        fates = {n: f for n, f in fates.items() if not f.startswith("survived")}
-        mutants_again = {n: m for n, m in mutants.items() if n not in fates}
+        mutants_again = {n: mutants[n] for n, f in fates.items() if f == "survived"}
     else:
         shutil.rmtree(WORK, ignore_errors=True)
         mutants_again = mutants
@@ -310,7 +310,7 @@ def main():
     together.configure("build-reached", isas, include + " -DTILEWRIGHT_MUTANTS_REACHED")
     out = compile_together(together, mutants_again)
     best_first = isas.split(";")[::-1]
-    tests = together.tests(best_first)
+    tests = [t for t in together.tests(best_first) if not options.again or any(fnmatch.fnmatchcase(t[0], p) for p in options.again.split(":"))]
     seconds, reached = {}, collections.defaultdict(list)
 
     def look(test):
@@ -345,7 +345,7 @@ def main():
         list(pool.map(judge_one, sorted(set(reached) - set(out))))
     print(f"{len(fates)} judged, {sum(f == 'survived' for f in fates.values())} survived", flush=True)
 
-    alone = sorted(set(mutants) - set(fates), key=lambda n: mutants[n][:2])
+    alone = sorted(set(mutants) - set(fates) if not options.again else (), key=lambda n: mutants[n][:2])
     trees = [Tree(f"alone{i}") for i in range(JOBS)]
     for tree in trees:
         tree.configure("build", isas, "")
