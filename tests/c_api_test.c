@@ -112,9 +112,9 @@ int main(void) {
   expect(tilewright_sgd_update_f32(4, c, NULL, NULL, 0.1, 0, 0, 0, 1, 0) == TILEWRIGHT_VALUE_ERROR, "no gradients");
   {
     float p[1] = {2}, g[1] = {0}, m[1] = {0}, v[1] = {0};
-    expect(
-        tilewright_adam_update_f32(1, p, g, m, v, 1, 0.5, 0.9, 0.999, 1e-8, 0.5, 1, 0) == TILEWRIGHT_OK && p[0] == 1.5F,
-        "decay of the weights alone");
+    expect(tilewright_adam_update_f32(1, p, g, m, v, 1, 0.5, 0.9, 0.999, 1e-8, 0.25, 1, 0) == TILEWRIGHT_OK &&
+               p[0] == 1.75F,
+           "decay of the weights alone");
   }
   expect(tilewright_adam_update_f32(4, c, a, c, c, 0, 0.1, 0.9, 0.999, 1e-8, 0, 0, 0) == TILEWRIGHT_VALUE_ERROR,
          "step 0");

@@ -405,6 +405,20 @@ TYPED_TEST(GemmPaths, SumsInPassingEqualColumnSums) {
       }
 }
 
+/// A single column has no neighbours, whatever its strides.
+TYPED_TEST(GemmPaths, SumsOfOneColumnOfAnyStride) {
+  using T = TypeParam;
+  const Matrix<T> b = random_matrix<T>(5, 6, 1), a = random_matrix<T>(3, 5, 2);
+  const MatrixView<const T> column(b.data(), 5, 1, 6, 4);
+  Matrix<T> c(3, 1);
+  std::vector<T> sums(1), want(1);
+  column_sums(b.view().block(0, 0, 5, 1), want);
+  GemmOptions<T> o;
+  o.b_column_sums = sums;
+  gemm(a, column, c, o);
+  EXPECT_EQ(sums, want);
+}
+
 TYPED_TEST(GemmPaths, GerIsARankOneUpdate) {
   using T = TypeParam;
   for (const auto [m, n] : {std::array<Index, 2>{1, 1}, {5, 40}, {100, 33}, {300, 400}}) {

@@ -333,7 +333,6 @@ def main():
         fates[number] = fate
         print(number, mutants[number].file, mutants[number].line + 1, mutants[number].what, fate, sep=" | ", file=log)
 
-    # What compiles only alone: as many trees as workers, the others' results meanwhile waiting.
     together.configure("build", isas, include)
     assert together.compile(JOBS) is None
 
@@ -345,8 +344,9 @@ def main():
         list(pool.map(judge_one, sorted(set(reached) - set(out))))
     print(f"{len(fates)} judged, {sum(f == 'survived' for f in fates.values())} survived", flush=True)
 
+    # What could not be chosen at run time, or no test ran over: it may be the compiler's. A tree for each worker.
     alone = sorted(set(mutants) - set(fates) if not options.again else (), key=lambda n: mutants[n][:2])
-    trees = [Tree(f"alone{i}") for i in range(JOBS)]
+    trees = [Tree(f"alone{i}") for i in range(JOBS if alone else 0)]
     for tree in trees:
         tree.configure("build", isas, "")
         assert tree.compile(JOBS) is None
@@ -358,7 +358,7 @@ def main():
                 note(number, judge_alone(trees[index], mutants[number], tests, seconds, code))
 
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        list(pool.map(judge_share, range(JOBS)))
+        list(pool.map(judge_share, range(len(trees))))
     report(mutants, fates, options)
 
 
