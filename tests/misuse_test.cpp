@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <array>
 #include <functional>
 #include <limits>
 
@@ -334,6 +335,20 @@ TEST(Misuse, EveryNumberOfEveryUpdate) {
           {&P::eta_minus, &P::eta_plus, &P::smallest, &P::largest});
   using L = LionStep;
   refuses([&](const L& s) { lion_update(p, g, a, s); }, L{}, {&L::lr, &L::beta1, &L::beta2, &L::weight_decay});
+}
+
+/// A stride of 0 puts several results into one place, whatever the other stride is.
+TEST(Misuse, ResultsThatShareAPlace) {
+  std::vector<float> memory(100), x(100);
+  for (const auto& [row_stride, col_stride] :
+       {std::array<Index, 2>{0, 1}, {0, 7}, {0, -7}, {1, 0}, {7, 0}, {-7, 0}, {0, 0}, {2, 1}, {1, 2}, {3, 3}}) {
+    const MatrixView<float> y(memory.data() + 50, 3, 4, row_stride, col_stride);
+    EXPECT_THROW(activation_forward(ActivationKind::tanh, {x.data(), 3, 4}, y), ShapeError)
+        << row_stride << " " << col_stride;
+  }
+  // Alone in its row or column an element has no second place.
+  activation_forward(ActivationKind::tanh, {x.data(), 1, 4}, MatrixView<float>(memory.data(), 1, 4, 0, 2));
+  activation_forward(ActivationKind::tanh, {x.data(), 3, 1}, MatrixView<float>(memory.data(), 3, 1, 5, 0));
 }
 
 /// Extents and strides that are fine alone but reach beyond memory together; and rows far apart that are in memory.

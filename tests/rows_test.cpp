@@ -403,6 +403,26 @@ TEST(Rows, Errors) {
   EXPECT_EQ(message_of<ShapeError>([&] { prelu(x, two, z); }), "prelu: slope has 2 elements, expected 6 (x is 2x6)");
 }
 
+/// More blocks of rows than one chain adds.
+TEST(Rows, ColumnTotalsOfManyRows) {
+  const Index rows = 64 * 512 + 100, cols = 3;
+  const Matrix<float> x = test::random_matrix<float>(rows, cols, 1), dy = test::random_matrix<float>(rows, cols, 2);
+  Matrix<float> y(rows, cols), dx(rows, cols);
+  const Floats ones(3, 1.0F);
+  Floats mean(static_cast<std::size_t>(rows)), rstd = mean, dgamma(3), dbeta(3);
+  layer_norm(x, ones, {}, y, mean, rstd);
+  layer_norm_backward(x, dy, ones, mean, rstd, dx, dgamma, dbeta);
+  for (Index j = 0; j < cols; ++j) {
+    double gamma = 0, beta = 0;
+    for (Index i = 0; i < rows; ++i) {
+      gamma += static_cast<double>(dy(i, j)) * static_cast<double>(y(i, j));
+      beta += static_cast<double>(dy(i, j));
+    }
+    EXPECT_NEAR(dgamma[static_cast<std::size_t>(j)], gamma, 1e-2) << j;
+    EXPECT_NEAR(dbeta[static_cast<std::size_t>(j)], beta, 1e-2) << j;
+  }
+}
+
 /// Short rows are computed a register of rows at a time, with the bits of each row alone.
 TEST(Rows, NarrowNormsAreThoseOfEachRowAlone) {
   const detail::RowKernels& kernels = detail::active_table().rows;
