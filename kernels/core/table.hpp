@@ -102,7 +102,7 @@ struct GemmKernels {
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
   void (*pack_columns)(const T* source, Index stride, Index cols, Index k, T* panel) noexcept;
-  /// For 1, 2, 4 and 8 rows; the elements of a row of B are neighbours, or those of a column.
+  /// For 1, 2, 4 and 8 rows, or null; the elements of a row of B are neighbours, or those of a column.
   void (*few_rows_across[4])(const FewRows<T>&) noexcept;
   void (*few_rows_along[4])(const FewRows<T>&) noexcept;
   /// c = keep_c * c + alpha * x, elementwise; keep_c 0: c is not read.
@@ -156,7 +156,7 @@ struct NormRow {
   bool centered;
   double eps;
 };
-inline constexpr Index kNormRows = 8;
+inline constexpr Index kNormRows = 16;
 
 /// Rows of 1 to kNarrow elements, which are normalised like NormRow (narrow.hpp); their means and deviations are `step`
 /// apart. gamma, beta, mean and rstd may be null.

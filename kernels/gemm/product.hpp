@@ -317,19 +317,20 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer
   }
 }
 
+/// The kernel for m rows: of those for 1, 2, 4, 8.
+inline int few_rows_kernel(Index m) { return m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1; }
+
 /// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it.
 template <class T>
 bool few_rows_fit(const Problem<T>& p, Layout b) {
+  if (p.c.rows > kFewRows || p.kernels->few_rows_across[few_rows_kernel(p.c.rows)] == nullptr) return false;
   // Rows of b can be read by tiles, too, whose sums need not wait in memory: that pays until the caches are too slow.
   const Index bytes = p.a.cols * p.c.cols * Index{sizeof(T)};
   if (b == Layout::lanes_adjacent && bytes <= (p.c.rows > 4 ? cache_sizes().l3_bytes : cache_sizes().l2_bytes))
     return false;
-  return p.c.rows <= kFewRows && b != Layout::strided && p.c.cols >= 4 * p.kernels->tile_cols && p.c.col_stride == 1 &&
-         p.packed_b == nullptr && p.a_sums == nullptr && p.b_sums == nullptr;
+  return b != Layout::strided && p.c.cols >= 4 * p.kernels->tile_cols && p.c.col_stride == 1 && p.packed_b == nullptr &&
+         p.a_sums == nullptr && p.b_sums == nullptr;
 }
-
-/// The kernel for m rows: of those for 1, 2, 4, 8.
-inline int few_rows_kernel(Index m) { return m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1; }
 
 /// A few rows of a, one step of k after the other, in the memory given (rows of the kernel x k); rows that are missing
 /// are zeros.

@@ -64,12 +64,14 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
 #endif
   k.few_rows_across[0] = &few_rows_across<T, A, 1>;
   k.few_rows_across[1] = &few_rows_across<T, A, 2>;
-  k.few_rows_across[2] = &few_rows_across<T, A, 4>;
-  k.few_rows_across[3] = &few_rows_across<T, A, 8>;
   k.few_rows_along[0] = &few_rows_along<T, A, 1>;
   k.few_rows_along[1] = &few_rows_along<T, A, 2>;
-  k.few_rows_along[2] = &few_rows_along<T, A, 4>;
-  k.few_rows_along[3] = &few_rows_along<T, A, 8>;
+  if constexpr (!std::is_same_v<A, xsimd::sse2>) {  // there they would be a fiftieth of the library
+    k.few_rows_across[2] = &few_rows_across<T, A, 4>;
+    k.few_rows_across[3] = &few_rows_across<T, A, 8>;
+    k.few_rows_along[2] = &few_rows_along<T, A, 4>;
+    k.few_rows_along[3] = &few_rows_along<T, A, 8>;
+  }
   k.copy_rows = &copy_rows<T, A>;
   k.pack_rows = &pack_rows<T, A>;
   k.pack_columns = &pack_columns<T, A>;

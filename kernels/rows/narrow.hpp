@@ -10,15 +10,16 @@
 
 namespace tilewright::detail {
 
-/// n columns of `rows` rows, 1 to as many as there are lanes; the last one stands in for those that are missing.
-template <class T, class A>
-TILEWRIGHT_INLINE void load_columns(const T* x, Index stride, Index rows, Index n, Vec<T, A>* columns) {
+/// n columns of `rows` rows, 1 to as many as there are lanes; row(k) is where one begins. The last one stands in for
+/// those that are missing.
+template <class T, class A, class Row>
+TILEWRIGHT_INLINE void load_columns(Index rows, Index n, Vec<T, A>* columns, Row row) {
   constexpr int lanes = kLanes<T, A>;
   for (Index s = 0; s < n; s += lanes) {
     const auto some = simd::first_lanes<T, A>(n - s < lanes ? n - s : lanes);
     Vec<T, A> square[lanes];
 #pragma GCC unroll 16
-    for (int k = 0; k < lanes; ++k) square[k] = simd::load<T, A>(x + (k < rows ? k : rows - 1) * stride + s, some);
+    for (int k = 0; k < lanes; ++k) square[k] = simd::load<T, A>(row(k < rows ? k : rows - 1) + s, some);
     simd::transpose<T, A>(square);
 #pragma GCC unroll 16
     for (int k = 0; k < lanes; ++k) columns[s + k] = square[k];
@@ -65,7 +66,8 @@ void norm_narrow(const NarrowNorm& all) noexcept {
   for (Index i = 0; i < t.rows; i += lanes) {
     const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
     V columns[kNarrow];
-    load_columns<T, A>(t.x + i * t.x_stride, t.x_stride, rows, t.n, columns);
+    load_columns<T, A>(
+        rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
     V mean = simd::set<T, A>(0);
     if (t.centered)
       mean = simd::in_double<A>(
@@ -98,6 +100,51 @@ void norm_narrow(const NarrowNorm& all) noexcept {
     for (Index k = 0; k < rows; ++k) {
       if (t.mean != nullptr) t.mean[(i + k) * t.step] = numbers[0][k];
       if (t.rstd != nullptr) t.rstd[(i + k) * t.step] = numbers[1][k];
+    }
+  }
+}
+
+/// -sum(g h) / n and sum(g) / n of norm_rows_backward() for short rows.
+template <class A>
+TILEWRIGHT_INLINE void narrow_slopes(const NormRow* all, Index count, float* slopes, float* offsets) {
+  using T = float;
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>;
+  const Index n = all->n;
+  const T* gamma = all->gamma;
+  const Vec<double, A> elements = simd::set<double, A>(static_cast<double>(n)),
+                       minus = simd::set<double, A>(-static_cast<double>(n));
+  for (Index first = 0; first < count; first += lanes) {
+    const NormRow* rows = all + first;
+    const Index some = count - first < lanes ? count - first : lanes;
+    V g[kNarrow], h[kNarrow];
+    load_columns<T, A>(
+        some, n, g, [&](Index k) __attribute__((always_inline)) { return rows[k].dy; });
+    load_columns<T, A>(
+        some, n, h, [&](Index k) __attribute__((always_inline)) { return rows[k].x; });
+    T means[lanes], rstds[lanes];
+    for (Index k = 0; k < lanes; ++k) {
+      const NormRow& r = rows[k < some ? k : some - 1];
+      means[k] = r.mean;
+      rstds[k] = r.rstd;
+    }
+    const V mean = simd::load<T, A>(means), rstd = simd::load<T, A>(rstds);
+    if (gamma != nullptr)
+      for (Index j = 0; j < n; ++j) g[j] = g[j] * simd::set<T, A>(gamma[j]);
+    const V along = reduce_columns<Add, T, A>(
+        n, T(0), [&](Index j) __attribute__((always_inline)) { return g[j] * ((h[j] - mean) * rstd); });
+    const V sum = reduce_columns<Add, T, A>(
+        n, T(0), [&](Index j) __attribute__((always_inline)) { return g[j]; });
+    T numbers[2][lanes];
+    simd::store(numbers[0],
+                simd::in_double<A>(
+                    along, [&](Vec<double, A> v) __attribute__((always_inline)) { return simd::div(v, minus); }));
+    simd::store(numbers[1],
+                simd::in_double<A>(
+                    sum, [&](Vec<double, A> v) __attribute__((always_inline)) { return simd::div(v, elements); }));
+    for (Index k = 0; k < some; ++k) {
+      slopes[first + k] = numbers[0][k];
+      offsets[first + k] = rows[k].centered ? numbers[1][k] : 0;
     }
   }
 }

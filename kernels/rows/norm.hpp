@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
+#include "kernels/rows/narrow.hpp"
 #include "kernels/rows/softmax.hpp"
 
 namespace tilewright::detail {
@@ -51,7 +52,9 @@ void norm_rows_backward(NormRow* rows, Index count) noexcept {
   const T* gamma = rows->gamma;
   T *dgamma = rows->dgamma, *dbeta = rows->dbeta;
   T slope[kNormRows] = {}, offset[kNormRows] = {};
-  for (Index k = 0; k < count && rows->y != nullptr; ++k) {
+  const bool narrow = n >= 1 && n <= kNarrow && count >= kLanes<T, A> / 2;
+  if (narrow && rows->y != nullptr) narrow_slopes<A>(rows, count, slope, offset);
+  for (Index k = 0; k < count && rows->y != nullptr && !narrow; ++k) {
     const NormRow& r = rows[k];
     const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
     const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {

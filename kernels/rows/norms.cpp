@@ -62,7 +62,7 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
-  if (n >= 1 && n <= kNarrow && x.rows >= kNormRows) {
+  if (n >= 1 && n <= kNarrow && x.rows >= 8) {
     parallel(plan_rows(x.rows, x.cols, 0.15, requested), [&](Member member) {
       const auto [first, end] = member.share(x.rows);
       for (Index part = 0; part < s.groups; ++part) {
