@@ -347,7 +347,9 @@ std::uint64_t hash_of_all(Index rows, Index cols, int threads, Guarded<float>::O
 TEST(Rows, BitsDoNotDependOnThreads) {
   const auto order = Guarded<float>::Order::row_major;
   const std::uint64_t narrow = hash_of_all(3000, 10, 1, order), broad = hash_of_all(150, 777, 1, order);
+  const std::uint64_t long_rows = hash_of_all(60, 9001, 1, order);  // of which threads share the columns
   for (const int threads : test::kThreadCounts) {
+    EXPECT_EQ(hash_of_all(60, 9001, threads, order), long_rows) << threads;
     EXPECT_EQ(hash_of_all(3000, 10, threads, order), narrow) << threads;
     EXPECT_EQ(hash_of_all(150, 777, threads, order), broad) << threads;
   }
@@ -424,7 +426,7 @@ TEST(Rows, ColumnTotalsOfManyRows) {
 }
 
 /// Short rows are computed a register of rows at a time, with the bits of each row alone.
-TEST(Rows, NarrowNormsAreThoseOfEachRowAlone) {
+TEST(Rows, NarrowRowsAreThoseOfEachRowAlone) {
   const detail::RowKernels& kernels = detail::active_table().rows;
   for (Index n = 1; n <= detail::kNarrow; ++n)
     for (const Index rows : {1, 2, 7, 8, 9, 16, 35})
@@ -457,6 +459,9 @@ TEST(Rows, NarrowNormsAreThoseOfEachRowAlone) {
         };
         ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows << " " << form;
         ASSERT_TRUE(std::ranges::equal(numbers.span(), wanted.span(), same)) << n << " " << rows << " " << form;
+        kernels.softmax_narrow({x.data(), y.data(), n + 3, n + 5, rows, n});
+        for (Index i = 0; i < rows; ++i) kernels.softmax(&x(i, 0), &want(i, 0), n);
+        ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows;
       }
 }
 

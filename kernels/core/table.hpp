@@ -153,6 +153,7 @@ struct NormRow {
   float *y, *dgamma, *dbeta;
   Index n;
   float mean, rstd;
+  float slope, offset;  // of the backward pass
   bool centered;
   double eps;
 };
@@ -169,6 +170,13 @@ struct NarrowNorm {
 };
 inline constexpr Index kNarrow = 16;
 
+/// Rows of 1 to kNarrow elements (narrow.hpp).
+struct NarrowRows {
+  const float* x;
+  float* y;
+  Index x_stride, y_stride, rows, n;
+};
+
 /// A row whose columns have numbers of their own; y is dx in the backward pass (norm.hpp).
 struct ColumnsRow {
   const float *x, *dy, *mean, *factor, *shift, *slope;
@@ -181,6 +189,7 @@ struct RowKernels {
   using Forward = float (*)(const float* x, float* y, Index n) noexcept;
   using Backward = void (*)(const float* y, const float* dy, float* dx, Index n) noexcept;
   Forward softmax, log_softmax, logsumexp;
+  void (*softmax_narrow)(const NarrowRows& rows) noexcept;
   Backward softmax_backward, log_softmax_backward;
   float (*max)(const float* x, Index n) noexcept;
   Index (*find)(const float* x, Index n, float value) noexcept;
@@ -189,7 +198,8 @@ struct RowKernels {
   void (*combine)(const float* x, const float* y, float a, float b, float* to, Index n) noexcept;
   double (*squares)(const float* x, Index n, float center) noexcept;
   void (*norm)(NormRow* rows, Index count) noexcept;
-  void (*norm_backward)(NormRow* rows, Index count) noexcept;
+  void (*norm_slopes)(NormRow* rows, Index count) noexcept;
+  void (*norm_backward)(const NormRow* rows, Index count) noexcept;
   void (*norm_narrow)(const NarrowNorm& rows) noexcept;
   void (*add_squares)(const float* x, const float* mean, Index n, float* sums) noexcept;
   void (*scale_columns)(const ColumnsRow& row) noexcept;

@@ -6,6 +6,7 @@
 
 #include "kernels/core/table.hpp"
 #include "kernels/rows/reduce.hpp"
+#include "kernels/simd/elementary.hpp"
 #include "kernels/simd/transpose.hpp"
 
 namespace tilewright::detail {
@@ -53,6 +54,30 @@ TILEWRIGHT_INLINE Vec<T, A> reduce_columns(Index n, T zero, F term) {
     if (n > half) n = half;
   }
   return fold[0];
+}
+
+/// As row_softmax(), any number of rows.
+template <class T, class A>
+void softmax_narrow(const NarrowRows& all) noexcept {
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>;
+  const NarrowRows t = all;
+  for (Index i = 0; i < t.rows; i += lanes) {
+    const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
+    V columns[kNarrow];
+    load_columns<T, A>(
+        rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
+    const V largest = reduce_columns<MaxOfNumbers, T, A>(
+        t.n, -std::numeric_limits<T>::infinity(), [&](Index j) __attribute__((always_inline)) { return columns[j]; });
+    const V sum = reduce_columns<Add, T, A>(
+        t.n, T(0), [&](Index j) __attribute__((always_inline)) {
+          columns[j] = simd::exp(columns[j] - largest);
+          return columns[j];
+        });
+    const V factor = simd::div(simd::set<T, A>(1), sum);
+    for (Index j = 0; j < t.n; ++j) columns[j] = columns[j] * factor;
+    store_columns<T, A>(columns, rows, t.n, t.y + i * t.y_stride, t.y_stride);
+  }
 }
 
 /// As norm_rows(), any number of rows.
@@ -104,9 +129,9 @@ void norm_narrow(const NarrowNorm& all) noexcept {
   }
 }
 
-/// -sum(g h) / n and sum(g) / n of norm_rows_backward() for short rows.
+/// norm_slopes() of short rows.
 template <class A>
-TILEWRIGHT_INLINE void narrow_slopes(const NormRow* all, Index count, float* slopes, float* offsets) {
+TILEWRIGHT_INLINE void narrow_slopes(NormRow* all, Index count) {
   using T = float;
   using V = Vec<T, A>;
   constexpr int lanes = kLanes<T, A>;
@@ -115,7 +140,7 @@ TILEWRIGHT_INLINE void narrow_slopes(const NormRow* all, Index count, float* slo
   const Vec<double, A> elements = simd::set<double, A>(static_cast<double>(n)),
                        minus = simd::set<double, A>(-static_cast<double>(n));
   for (Index first = 0; first < count; first += lanes) {
-    const NormRow* rows = all + first;
+    NormRow* rows = all + first;
     const Index some = count - first < lanes ? count - first : lanes;
     V g[kNarrow], h[kNarrow];
     load_columns<T, A>(
@@ -143,8 +168,8 @@ TILEWRIGHT_INLINE void narrow_slopes(const NormRow* all, Index count, float* slo
                 simd::in_double<A>(
                     sum, [&](Vec<double, A> v) __attribute__((always_inline)) { return simd::div(v, elements); }));
     for (Index k = 0; k < some; ++k) {
-      slopes[first + k] = numbers[0][k];
-      offsets[first + k] = rows[k].centered ? numbers[1][k] : 0;
+      rows[k].slope = numbers[0][k];
+      rows[k].offset = rows[k].centered ? numbers[1][k] : 0;
     }
   }
 }

@@ -41,34 +41,43 @@ void norm_rows(NormRow* rows, Index count) noexcept {
   }
 }
 
-/// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term
-/// unless `centered`; dgamma += dy h, dbeta += dy. Up to kNormRows rows of the same length, gamma, dgamma and dbeta,
-/// which are loaded once for all of them. dx, gamma, dgamma and dbeta may be null.
+// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term
+// unless `centered`; dgamma += dy h, dbeta += dy. Up to kNormRows rows of the same length, gamma, dgamma and dbeta.
+
+/// slope = -sum(g h) / n and offset = sum(g) / n or 0. gamma may be null.
 template <class A>
-void norm_rows_backward(NormRow* rows, Index count) noexcept {
+void norm_slopes(NormRow* rows, Index count) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  const Index n = rows->n;
+  const T* gamma = rows->gamma;
+  if (n >= 1 && n <= kNarrow && count >= kLanes<T, A> / 2) return narrow_slopes<A>(rows, count);
+  for (NormRow* r = rows; r < rows + count; ++r) {
+    const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
+    const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {
+      const V dy = simd::load<T, A>(r->dy + i, some...);
+      return gamma == nullptr ? dy : dy * simd::load<T, A>(gamma + i, some...);
+    };
+    const double along = sum_in_blocks<T, A, Term::is_long>(
+        n, [&](Index i, auto... some) __attribute__((always_inline)) {
+          return gradient(i, some...) * ((simd::load<T, A>(r->x + i, some...) - mean) * rstd);
+        });
+    r->slope = static_cast<T>(-along / static_cast<double>(n));
+    r->offset = 0;
+    if (r->centered)
+      r->offset = static_cast<T>(sum_in_blocks<T, A, Term::is_long>(n, gradient) / static_cast<double>(n));
+  }
+}
+
+/// The rest, given those; of whole rows or of the same columns of each. What belongs to columns is loaded once for all
+/// rows. dx, gamma, dgamma and dbeta may be null.
+template <class A>
+void norm_rows_backward(const NormRow* rows, Index count) noexcept {
   using T = float;
   using V = Vec<T, A>;
   const Index n = rows->n;
   const T* gamma = rows->gamma;
   T *dgamma = rows->dgamma, *dbeta = rows->dbeta;
-  T slope[kNormRows] = {}, offset[kNormRows] = {};
-  const bool narrow = n >= 1 && n <= kNarrow && count >= kLanes<T, A> / 2;
-  if (narrow && rows->y != nullptr) narrow_slopes<A>(rows, count, slope, offset);
-  for (Index k = 0; k < count && rows->y != nullptr && !narrow; ++k) {
-    const NormRow& r = rows[k];
-    const V mean = simd::set<T, A>(r.mean), rstd = simd::set<T, A>(r.rstd);
-    const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {
-      const V dy = simd::load<T, A>(r.dy + i, some...);
-      return gamma == nullptr ? dy : dy * simd::load<T, A>(gamma + i, some...);
-    };
-    const double along = sum_in_blocks<T, A, Term::is_long>(
-        n, [&](Index i, auto... some) __attribute__((always_inline)) {
-          return gradient(i, some...) * ((simd::load<T, A>(r.x + i, some...) - mean) * rstd);
-        });
-    slope[k] = static_cast<T>(-along / static_cast<double>(n));
-    if (r.centered)
-      offset[k] = static_cast<T>(sum_in_blocks<T, A, Term::is_long>(n, gradient) / static_cast<double>(n));
-  }
   simd::for_registers<T, A>(
       n, [&](Index i, auto... some) __attribute__((always_inline)) {
         V factor = simd::set<T, A>(1), dg = factor, db = factor;
@@ -83,7 +92,7 @@ void norm_rows_backward(NormRow* rows, Index count) noexcept {
           db = db + dy;
           if (r.y == nullptr) continue;
           const V g = gamma == nullptr ? dy : dy * factor;
-          simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(slope[k]), g - simd::set<T, A>(offset[k])), some...);
+          simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(r.slope), g - simd::set<T, A>(r.offset)), some...);
         }
         if (dgamma != nullptr) simd::store(dgamma + i, dg, some...);
         if (dbeta != nullptr) simd::store(dbeta + i, db, some...);

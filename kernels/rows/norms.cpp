@@ -19,7 +19,7 @@ void check_eps(const char* operation, double eps) {
 
 // ---- layer, rms and group norm: rows of `groups` parts
 
-/// Elements of rows that are normalised together.
+/// Elements of rows that are normalised together: they, and their gradients, stay in the first-level cache.
 constexpr Index kGroupElements = 4096;
 
 struct NormShape {
@@ -62,7 +62,7 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
-  if (n >= 1 && n <= kNarrow && x.rows >= 8) {
+  if (is_narrow(x.rows, n)) {
     parallel(plan_rows(x.rows, x.cols, 0.15, requested), [&](Member member) {
       const auto [first, end] = member.share(x.rows);
       for (Index part = 0; part < s.groups; ++part) {
@@ -127,31 +127,57 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups, sums = sum_memory(x.rows, x.cols, 2);
-  float* memory = scratch<float>(sums + 3 * x.cols);
+  const Index most = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
+  float* memory = scratch<float>(sums + 3 * x.cols + 2 * x.rows);
+  float* slopes = memory + sums + 3 * x.cols;
   const float* g = spread(gamma, s.size, memory + sums);
   const bool spreads = s.size > 1;
   const std::span<float> wide_dgamma{memory + sums + x.cols, static_cast<std::size_t>(dgamma.empty() ? 0 : x.cols)};
   const std::span<float> wide_dbeta{memory + sums + 2 * x.cols, static_cast<std::size_t>(dbeta.empty() ? 0 : x.cols)};
-  sum_over_rows(x.rows, x.cols, 2, plan_rows(x.rows, x.cols, 0.3, requested), memory,
-                [&](Index start, Index end, float* partial) {
-                  for (Index i = start; i < end; i += kNormRows)
+  // Columns from j on, of rows [i, i + count).
+  const auto fill = [&](NormRow* rows, Index i, Index count, Index part, Range columns, float* partial) {
+    for (Index k = 0; k < count; ++k) {
+      const auto at = static_cast<std::size_t>((i + k) * s.groups + part);
+      NormRow& r = rows[k] = {};
+      r.x = row_of(x, i + k) + columns.first;
+      r.dy = row_of(dy, i + k) + columns.first;
+      r.y = dx.data == nullptr ? nullptr : row_of(dx, i + k) + columns.first;
+      r.gamma = g == nullptr ? nullptr : g + columns.first;
+      r.dgamma = dgamma.empty() ? nullptr : partial + columns.first;
+      r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + columns.first;
+      r.n = columns.end - columns.first;
+      r.mean = s.centered ? mean[at] : 0;
+      r.rstd = rstd[at];
+      r.centered = s.centered;
+    }
+  };
+  const int threads = plan_rows(x.rows, x.cols, 0.3, requested);
+  // Where threads share the columns, the sums over rows come first, in threads that share the rows.
+  const bool before = dx.data != nullptr && s.groups == 1 && shares_columns(x.rows, threads);
+  if (before)
+    parallel(threads, [&](Member member) {
+      const auto [first, end] = member.share(x.rows);
+      for (Index i = first; i < end; i += kNormRows) {
+        NormRow rows[kNormRows];
+        const Index count = std::min(kNormRows, end - i);
+        fill(rows, i, count, 0, {0, n}, nullptr);
+        kernels.norm_slopes(rows, count);
+        for (Index k = 0; k < count; ++k) slopes[2 * (i + k)] = rows[k].slope, slopes[2 * (i + k) + 1] = rows[k].offset;
+      }
+    });
+  sum_over_rows(x.rows, x.cols, 2,
+                s.groups == 1 ? threads : static_cast<int>(std::clamp<Index>(x.rows / kRowBlock, 1, threads)), memory,
+                [&](Index start, Index end, Range columns, float* partial) {
+                  for (Index i = start; i < end; i += most)
                     for (Index part = 0; part < s.groups; ++part) {
                       NormRow rows[kNormRows];
-                      const Index count = std::min(kNormRows, end - i);
-                      for (Index k = 0; k < count; ++k) {
-                        const auto at = static_cast<std::size_t>((i + k) * s.groups + part);
-                        NormRow& r = rows[k] = {};
-                        r.x = row_of(x, i + k) + part * n;
-                        r.dy = row_of(dy, i + k) + part * n;
-                        r.y = dx.data == nullptr ? nullptr : row_of(dx, i + k) + part * n;
-                        r.gamma = g == nullptr ? nullptr : g + part * n;
-                        r.dgamma = dgamma.empty() ? nullptr : partial + part * n;
-                        r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + part * n;
-                        r.n = n;
-                        r.mean = s.centered ? mean[at] : 0;
-                        r.rstd = rstd[at];
-                        r.centered = s.centered;
-                      }
+                      const Index count = std::min(most, end - i);
+                      fill(rows, i, count, part, s.groups == 1 ? columns : Range{part * n, (part + 1) * n}, partial);
+                      if (before)
+                        for (Index k = 0; k < count; ++k)
+                          rows[k].slope = slopes[2 * (i + k)], rows[k].offset = slopes[2 * (i + k) + 1];
+                      else if (dx.data != nullptr)
+                        kernels.norm_slopes(rows, count);
                       kernels.norm_backward(rows, count);
                     }
                 },
@@ -253,8 +279,10 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
   column_sums(x, mean, false, num_threads);
   for (float& m : mean) m = static_cast<float>(static_cast<double>(m) / rows);
   sum_over_rows(x.rows, n, 1, threads, memory,
-                [&](Index first, Index end, float* partial) {
-                  for (Index i = first; i < end; ++i) kernels.add_squares(row_of(x, i), mean.data(), n, partial);
+                [&](Index first, Index end, Range columns, float* partial) {
+                  const Index j = columns.first;
+                  for (Index i = first; i < end; ++i)
+                    kernels.add_squares(row_of(x, i) + j, mean.data() + j, columns.end - j, partial + j);
                 },
                 {std::span<float>(variance, static_cast<std::size_t>(n))});
   for (std::size_t j = 0; j < mean.size(); ++j) {
@@ -316,11 +344,12 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
   float* memory = scratch<float>(sums + 5 * n);
   float *products = memory + sums, *totals = products + n, *factor = totals + n, *slope = factor + n;
   sum_over_rows(x.rows, n, 2, plan_rows(x.rows, n, 0.2, num_threads), memory,
-                [&](Index first, Index end, float* partial) {
+                [&](Index first, Index end, Range columns, float* partial) {
+                  const Index j = columns.first;
                   for (Index i = first; i < end; ++i)
-                    kernels.add_products(
-                        {row_of(x, i), row_of(dy, i), mean.data(), nullptr, nullptr, nullptr, nullptr, n}, partial,
-                        partial + n);
+                    kernels.add_products({row_of(x, i) + j, row_of(dy, i) + j, mean.data() + j, nullptr, nullptr,
+                                          nullptr, nullptr, columns.end - j},
+                                         partial + j, partial + n + j);
                 },
                 {std::span(products, size), std::span(totals, size)});
   const double rows = static_cast<double>(x.rows);
@@ -374,11 +403,12 @@ void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, st
   const float* slopes = spread(slope, single ? n : 1, memory + sums);
   const auto kernel = active_table().rows.prelu_backward;
   sum_over_rows(x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,
-                [&](Index first, Index end, float* partial) {
+                [&](Index first, Index end, Range columns, float* partial) {
+                  const Index j = columns.first;
                   for (Index i = first; i < end; ++i)
-                    kernel({row_of(x, i), row_of(dy, i), nullptr, nullptr, nullptr, slopes,
-                            dx.data == nullptr ? nullptr : row_of(dx, i), n},
-                           nullptr, partial);
+                    kernel({row_of(x, i) + j, row_of(dy, i) + j, nullptr, nullptr, nullptr, slopes + j,
+                            dx.data == nullptr ? nullptr : row_of(dx, i) + j, columns.end - j},
+                           nullptr, partial + j);
                 },
                 {single ? std::span(wide, static_cast<std::size_t>(n)) : dslope});
   if (single && !dslope.empty()) dslope[0] = static_cast<float>(active_table().rows.sum(wide, n));

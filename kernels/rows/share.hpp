@@ -55,19 +55,28 @@ void for_rows(const View& x, double nanoseconds_per_element, int requested, Body
   for_row_groups(x, nanoseconds_per_element, requested, 1, [&](Index i, Index) { body(i); });
 }
 
-/// Sums over rows of `kinds` numbers per column. add(first, end, sums) adds these rows, ascending, to kinds rows of
-/// `cols` sums; the totals go to out(kind), where that is not empty.
+/// Whether rows are so short and so many that the kernels of narrow.hpp pay.
+inline bool is_narrow(Index rows, Index cols) { return cols >= 1 && cols <= kNarrow && rows >= 8; }
+
+/// Whether threads share the columns of what sum_over_rows() adds, there being fewer blocks of rows than threads.
+inline bool shares_columns(Index rows, int threads) { return rows <= kRowBlock * (threads - 1); }
+
+/// Sums over rows of `kinds` numbers per column. add(first, end, columns, sums) adds these columns of these rows,
+/// ascending, to kinds rows of `cols` sums; the totals go to out(kind), where that is not empty.
 template <class Add>
 void sum_over_rows(Index rows, Index cols, Index kinds, int threads, float* memory, Add&& add,
                    std::initializer_list<std::span<float>> out) {
   const Index blocks = (rows + kRowBlock - 1) / kRowBlock, stride = kinds * cols;
   const GemmKernels<float>& kernels = active_table().gemm<float>();
+  const bool by_columns = shares_columns(rows, threads);
   parallel(threads, [&](Member member) {
-    const auto [first, end] = member.share(blocks);
-    for (Index b = first; b < end; ++b) {
+    const Range its_blocks = by_columns ? Range{0, blocks} : member.share(blocks);
+    const Range columns = by_columns ? member.share(cols, 4 * kernels.lanes) : Range{0, cols};
+    for (Index b = its_blocks.first; b < its_blocks.end; ++b) {
       float* sums = memory + b * stride;
-      std::fill_n(sums, stride, 0.0F);
-      add(b * kRowBlock, std::min(rows, (b + 1) * kRowBlock), sums);
+      for (Index kind = 0; kind < kinds; ++kind)
+        std::fill(sums + kind * cols + columns.first, sums + kind * cols + columns.end, 0.0F);
+      if (columns.first < columns.end) add(b * kRowBlock, std::min(rows, (b + 1) * kRowBlock), columns, sums);
     }
   });
   parallel(threads, [&](Member member) {
