@@ -281,6 +281,39 @@ TEST(Losses, LinearCrossEntropyIsTheCrossEntropyOfAProduct) {
   }
 }
 
+/// Short rows are computed a register of rows at a time, with the bits of each row alone: its weight, its gradient, and
+/// rows that do not count among them.
+TEST(Losses, CrossEntropyOfShortRowsIsThatOfEachRow) {
+  for (const Index cols : {1, 2, 3, 7, 8, 9, 10, 15, 16, 17})
+    for (const Index rows : {7, 8, 9, 16, 35, 1000})
+      for (const bool weighted : {false, true})
+        for (const int threads : {1, 3}) {
+          Matrix<float> x = test::random_matrix<float>(rows, cols, static_cast<std::uint64_t>(rows + cols));
+          x(2, 0) = NAN;
+          x(3, cols - 1) = INFINITY;
+          for (Index j = 0; j < cols; ++j) x(4, j) = -INFINITY;
+          std::vector<Index> classes;
+          for (Index i = 0; i < rows; ++i) classes.push_back(i % 6 == 5 ? -100 : i * 7 % cols);
+          std::vector<float> weight, values(static_cast<std::size_t>(rows)), one(1);
+          for (Index j = 0; j < cols; ++j) weight.push_back(0.5F + static_cast<float>(j));
+          ClassLossOptions o{.reduction = Reduction::sum, .values = values};
+          if (weighted) o.weight = weight;
+          Matrix<float> dx(rows, cols), want(1, cols);
+          cross_entropy_loss(x, classes, dx, o, threads);
+          o.values = one;
+          for (Index i = 0; i < rows; ++i) {
+            cross_entropy_loss(x.row_block(i, 1), std::span(classes).subspan(static_cast<std::size_t>(i), 1), want, o);
+            ASSERT_EQ(test::hash_of(std::as_const(dx).row_block(i, 1)), test::hash_of(std::as_const(want).view()))
+                << cols << " " << rows << " " << i;
+            ASSERT_TRUE(values[static_cast<std::size_t>(i)] == one[0] || std::isnan(one[0])) << cols << " " << i;
+            ASSERT_EQ(std::isnan(values[static_cast<std::size_t>(i)]), std::isnan(one[0])) << cols << " " << i;
+          }
+          // In place.
+          cross_entropy_loss(x, classes, x, o = {.reduction = Reduction::sum, .weight = o.weight}, threads);
+          ASSERT_EQ(test::hash_of(std::as_const(x).view()), test::hash_of(std::as_const(dx).view()));
+        }
+}
+
 /// A sum over nothing is 0, a mean over nothing NaN.
 TEST(Losses, OfNothing) {
   const MatrixView<const float> none(nullptr, 0, 3);

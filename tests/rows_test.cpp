@@ -462,6 +462,9 @@ TEST(Rows, NarrowRowsAreThoseOfEachRowAlone) {
         kernels.softmax_narrow({x.data(), y.data(), n + 3, n + 5, rows, n});
         for (Index i = 0; i < rows; ++i) kernels.softmax(&x(i, 0), &want(i, 0), n);
         ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows;
+        kernels.log_softmax_narrow({x.data(), y.data(), n + 3, n + 5, rows, n});
+        for (Index i = 0; i < rows; ++i) kernels.log_softmax(&x(i, 0), &want(i, 0), n);
+        ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows;
       }
 }
 

@@ -190,6 +190,7 @@ struct RowKernels {
   using Backward = void (*)(const float* y, const float* dy, float* dx, Index n) noexcept;
   Forward softmax, log_softmax, logsumexp;
   void (*softmax_narrow)(const NarrowRows& rows) noexcept;
+  void (*log_softmax_narrow)(const NarrowRows& rows) noexcept;
   Backward softmax_backward, log_softmax_backward;
   float (*max)(const float* x, Index n) noexcept;
   Index (*find)(const float* x, Index n, float value) noexcept;
@@ -241,11 +242,23 @@ struct MixRow {
   float picked, uniform, share, scale;
 };
 
+/// Up to kNarrowLosses rows of cross-entropy of 1 to kNarrow classes (narrow.hpp); dx may be null, or x.
+struct NarrowLosses {
+  const float* x;
+  float* dx;
+  Index x_stride, dx_stride, rows, n;
+  const Index* targets;
+  const float* scales;
+  float* losses;
+};
+inline constexpr Index kNarrowLosses = 16;
+
 struct LossKernels {
   using Point = float (*)(const PointBlock& block) noexcept;
   Point point[kPointLosses];
   float (*cross_entropy_row)(const float* x, float* dx, Index n, Index target, float scale) noexcept;
   float (*cross_entropy_mix)(const MixRow& row) noexcept;
+  void (*cross_entropy_narrow)(const NarrowLosses& rows) noexcept;
 };
 
 struct SgdNumbers {

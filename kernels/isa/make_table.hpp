@@ -94,7 +94,7 @@ constexpr MapKernels<T> make_map(FormulaList<F...>, FormulaList<G...>) {
 template <class A, class... P>
 constexpr LossKernels make_losses(PointList<P...>) {
   static_assert(sizeof...(P) == kPointLosses);
-  return {{&pointwise_loss<P, A>...}, &cross_entropy_row<A>, &cross_entropy_mix<A>};
+  return {{&pointwise_loss<P, A>...}, &cross_entropy_row<A>, &cross_entropy_mix<A>, &cross_entropy_narrow<A>};
 }
 
 template <class A, class... F>
@@ -116,7 +116,8 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           {&row_softmax<float, A>,
            &row_log_softmax<float, A>,
            &row_logsumexp<float, A>,
-           &softmax_narrow<float, A>,
+           &softmax_narrow<float, A, false>,
+           &softmax_narrow<float, A, true>,
            &row_softmax_backward<float, A>,
            &row_log_softmax_backward<float, A>,
            &row_max<float, A>,

@@ -6,10 +6,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/core/check.hpp"
 #include "kernels/core/ordered_sum.hpp"
 #include "kernels/core/profile.hpp"
-#include "kernels/core/table.hpp"
+#include "kernels/rows/share.hpp"
 #include "tilewright/gemm.hpp"
 #include "tilewright/memory.hpp"
 
@@ -170,6 +169,39 @@ double counted(std::span<const Index> classes, const ClassLossOptions& options) 
   return sum;
 }
 
+/// sum_of_rows() of short rows and classes without smoothing.
+double sum_of_narrow_rows(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
+                          const ClassLossOptions& o, float scale, int threads) {
+  float* losses = scratch<float>(x.rows);
+  const auto kernel = active_table().loss.cross_entropy_narrow;
+  parallel(threads, [&](Member member) {
+    const auto [first, end] = member.share(x.rows, kNarrowLosses);
+    for (Index i = first; i < end; i += kNarrowLosses) {
+      const Index rows = std::min(kNarrowLosses, end - i);
+      const Index* its_classes = classes.data() + i;
+      Index targets[kNarrowLosses];
+      float scales[kNarrowLosses];
+      for (Index k = 0; k < rows; ++k) {
+        const bool counts = its_classes[k] != o.ignore_index;
+        targets[k] = counts ? its_classes[k] : 0;
+        scales[k] = counts ? weight_of(o, targets[k]) * scale : 0;
+      }
+      float* gradient = dx.data == nullptr ? nullptr : dx.data + i * dx.row_stride;
+      kernel({x.data + i * x.row_stride, gradient, x.row_stride, dx.row_stride, rows, x.cols, targets, scales,
+              losses + i});
+      for (Index k = 0; k < rows; ++k) {
+        losses[i + k] = its_classes[k] == o.ignore_index ? 0 : weight_of(o, targets[k]) * losses[i + k];
+        if (its_classes[k] == o.ignore_index && gradient != nullptr)
+          std::fill_n(gradient + k * dx.row_stride, x.cols, 0.0F);
+      }
+    }
+  });
+  double sum = 0;
+  for (Index i = 0; i < x.rows; ++i) sum += static_cast<double>(losses[i]);
+  if (o.values.data() != nullptr) std::copy_n(losses, x.rows, o.values.data());
+  return sum;
+}
+
 /// The sum of the rows' losses; dx is their derivative times scale. Everything is checked.
 double sum_of_rows(MatrixView<const float> x, std::span<const Index> classes, MatrixView<const float> probabilities,
                    MatrixView<float> dx, const ClassLossOptions& o, float scale, int requested) {
@@ -178,6 +210,7 @@ double sum_of_rows(MatrixView<const float> x, std::span<const Index> classes, Ma
   const int threads = plan_threads(requested, row_nanoseconds * static_cast<double>(x.rows));
   const float smoothing = static_cast<float>(o.label_smoothing);
   const bool plain = classes.data() != nullptr && smoothing == 0;
+  if (plain && is_narrow(x.rows, x.cols)) return sum_of_narrow_rows(x, classes, dx, o, scale, threads);
   return ordered_sum(x.rows, threads, [&](Index i) {
     const float* row = x.data + i * x.row_stride;
     float* gradient = dx.data == nullptr ? nullptr : dx.data + i * dx.row_stride;

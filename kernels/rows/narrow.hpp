@@ -56,8 +56,15 @@ TILEWRIGHT_INLINE Vec<T, A> reduce_columns(Index n, T zero, F term) {
   return fold[0];
 }
 
-/// As row_softmax(), any number of rows.
+/// As row_max() with MaxOfNumbers.
 template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> largest_of_columns(Index n, const Vec<T, A>* columns) {
+  return reduce_columns<MaxOfNumbers, T, A>(
+      n, -std::numeric_limits<T>::infinity(), [&](Index j) __attribute__((always_inline)) { return columns[j]; });
+}
+
+/// As row_softmax() or row_log_softmax(), any number of rows.
+template <class T, class A, bool kLog>
 void softmax_narrow(const NarrowRows& all) noexcept {
   using V = Vec<T, A>;
   constexpr int lanes = kLanes<T, A>;
@@ -67,16 +74,49 @@ void softmax_narrow(const NarrowRows& all) noexcept {
     V columns[kNarrow];
     load_columns<T, A>(
         rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
-    const V largest = reduce_columns<MaxOfNumbers, T, A>(
-        t.n, -std::numeric_limits<T>::infinity(), [&](Index j) __attribute__((always_inline)) { return columns[j]; });
+    const V largest = largest_of_columns<T, A>(t.n, columns);
+    const V sum = reduce_columns<Add, T, A>(
+        t.n, T(0), [&](Index j) __attribute__((always_inline)) {
+          const V x = columns[j] - largest, e = simd::exp(x);
+          columns[j] = kLog ? x : e;
+          return e;
+        });
+    const V last = kLog ? simd::log_normal(sum) : simd::div(simd::set<T, A>(1), sum);
+    for (Index j = 0; j < t.n; ++j) columns[j] = kLog ? columns[j] - last : columns[j] * last;
+    store_columns<T, A>(columns, rows, t.n, t.y + i * t.y_stride, t.y_stride);
+  }
+}
+
+/// As cross_entropy_row().
+template <class A>
+void cross_entropy_narrow(const NarrowLosses& all) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>;
+  const NarrowLosses t = all;
+  for (Index i = 0; i < t.rows; i += lanes) {
+    const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
+    V columns[kNarrow];
+    load_columns<T, A>(
+        rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
+    T picked[lanes] = {}, scales[lanes] = {}, losses[lanes];
+    for (Index k = 0; k < rows; ++k) {
+      picked[k] = t.x[(i + k) * t.x_stride + t.targets[i + k]];
+      scales[k] = t.scales[i + k];
+    }
+    const V largest = largest_of_columns<T, A>(t.n, columns);
     const V sum = reduce_columns<Add, T, A>(
         t.n, T(0), [&](Index j) __attribute__((always_inline)) {
           columns[j] = simd::exp(columns[j] - largest);
           return columns[j];
         });
-    const V factor = simd::div(simd::set<T, A>(1), sum);
+    simd::store(losses, simd::log_normal(sum) + (largest - simd::load<T, A>(picked)));
+    for (Index k = 0; k < rows; ++k) t.losses[i + k] = losses[k];
+    if (t.dx == nullptr) continue;
+    const V factor = simd::div(simd::load<T, A>(scales), sum);
     for (Index j = 0; j < t.n; ++j) columns[j] = columns[j] * factor;
-    store_columns<T, A>(columns, rows, t.n, t.y + i * t.y_stride, t.y_stride);
+    store_columns<T, A>(columns, rows, t.n, t.dx + i * t.dx_stride, t.dx_stride);
+    for (Index k = 0; k < rows; ++k) t.dx[(i + k) * t.dx_stride + t.targets[i + k]] -= scales[k];
   }
 }
 

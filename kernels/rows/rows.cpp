@@ -11,7 +11,7 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-/// narrow: what takes many short rows at a time, or null.
+/// narrow: takes many short rows at a time.
 void map_rows(const char* operation, RowKernels::Forward kernel, void (*narrow)(const NarrowRows&) noexcept, View x,
               Output y, int requested) {
   check_neighbours(operation, "x", x);
@@ -19,7 +19,7 @@ void map_rows(const char* operation, RowKernels::Forward kernel, void (*narrow)(
   check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
-  if (narrow != nullptr && is_narrow(x.rows, x.cols)) {
+  if (is_narrow(x.rows, x.cols)) {
     parallel(plan_rows(x.rows, x.cols, 0.4, requested), [&](Member member) {
       const auto [first, end] = member.share(x.rows);
       narrow({row_of(x, first), row_of(y, first), x.row_stride, y.row_stride, end - first, x.cols});
@@ -65,7 +65,8 @@ void softmax_backward(View y, View dy, Output dx, int num_threads) {
   map_rows_backward("softmax_backward", active_table().rows.softmax_backward, y, dy, dx, num_threads);
 }
 void log_softmax(View x, Output y, int num_threads) {
-  map_rows("log_softmax", active_table().rows.log_softmax, nullptr, x, y, num_threads);
+  const RowKernels& kernels = active_table().rows;
+  map_rows("log_softmax", kernels.log_softmax, kernels.log_softmax_narrow, x, y, num_threads);
 }
 void log_softmax_backward(View y, View dy, Output dx, int num_threads) {
   map_rows_backward("log_softmax_backward", active_table().rows.log_softmax_backward, y, dy, dx, num_threads);
