@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <thread>
 
 namespace tilewright::bench {
@@ -41,10 +42,22 @@ constexpr double kLargeBytes = 64e6;
 /// moves it after some milliseconds.
 constexpr double kWarm = 5e-3;
 
-/// After a peer: waiting threads of an OpenMP runtime or of a BLAS spin for a while (GCC's some 4 ms, OpenBLAS's 2^26
-/// cycles), and the next competitor must not run against them.
-void settle(int threads, const std::string& peer) {
-  if (threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(peer.starts_with("openblas") ? 50 : 10));
+/// Seconds that all threads of this process have run.
+double process_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// After a peer: waiting threads of an OpenMP runtime or of a BLAS spin for a while (GCC's some 4 ms, OpenBLAS's 100),
+/// and the next competitor must not run against them.
+void settle(int threads) {
+  constexpr int kMostLooks = 100;
+  for (int i = 0; threads > 1 && i < kMostLooks; ++i) {
+    const double before = process_seconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    if (process_seconds() - before < 5e-4) return;
+  }
 }
 
 double sample(const Call& call, long calls, int threads) {
@@ -142,7 +155,7 @@ void Measurement::set_up() {
   peer_calls_.clear();
   for (const Peer& peer : race_.peers) {
     peer_calls_.push_back(calibrate(peer.call, kSample));
-    settle(case_.threads, peer.name);
+    settle(case_.threads);
   }
   for (const auto& [name, time] : race_.elsewhere) result_.peers[name] = time;
 }
@@ -161,7 +174,7 @@ bool Measurement::repeat() {
     const double t = sample(peer.call, peer_calls_[i], case_.threads);
     const auto at = result_.peers.find(peer.name);
     if (at == result_.peers.end() || t < at->second) result_.peers[peer.name] = t;
-    settle(case_.threads, peer.name);
+    settle(case_.threads);
   }
   return true;
 }

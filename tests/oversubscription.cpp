@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What more threads than cores cost: the time of calls on 64 threads over that on as many as there are cores, in turns
-// of 20 calls after 5 that wake the threads, medians; and the longest call while other threads keep every core busy.
+// of 20 calls after 5 that wake the threads, medians; calls after another thread has kept a core busy, as waiting
+// threads of OpenMP and BLAS libraries do; and the longest call while other threads keep every core busy.
 // Ends with 1 when a result is wrong.
 #include <algorithm>
 #include <atomic>
@@ -51,6 +52,27 @@ int main() {
     }
     const double ratio = median(of_many) / median(of_few);
     std::printf("gemm %td: 64 threads %.2f times %d threads; ", static_cast<std::ptrdiff_t>(n), ratio, cores);
+  }
+  // After a spinning thread the first calls find the pool's threads asleep, or beside the caller.
+  {
+    Matrix<float> a(512, 512), c(512, 512);
+    std::vector<double> quiet, after;
+    for (int i = 0; i < 60; ++i) quiet.push_back(milliseconds(a, c, cores));
+    for (int i = 0; i < 20; ++i) {
+      std::thread spinning([] {
+        for (const auto start = std::chrono::steady_clock::now();
+             std::chrono::steady_clock::now() - start < std::chrono::milliseconds(30);) {
+        }
+      });
+      for (double passed = 0; passed < 20;) passed += milliseconds(a, c, cores);
+      spinning.join();
+      for (int k = 0; k < 8; ++k) after.push_back(milliseconds(a, c, cores));
+    }
+    std::printf("gemm 512 after another thread spun: %.2f times the median before, nine of ten below %.2f; ",
+                median(after) / median(quiet), [&] {
+                  std::ranges::sort(after);
+                  return after[after.size() * 9 / 10] / median(quiet);
+                }());
   }
   std::atomic<bool> stop{false};
   std::vector<std::thread> busy;

@@ -204,6 +204,27 @@ std::set<std::string> threads_of_process() {
 }
 
 /// Only the pool's own threads are looked at: those of an OpenMP runtime spin for a while.
+#if defined(__linux__)
+/// Threads are woken away from the caller's processor; which processors they may use stays as it was.
+TEST(Executors, PoolThreadsMayUseTheSameProcessorsAfterwards) {
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+  ThreadPool pool(3);
+  const ExecutorScope scope(pool);
+  Matrix<float> a(200, 200), c(200, 200);
+  for (int i = 0; i < 20; ++i) {
+    gemm(a, a, c, {.num_threads = 3});
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    cpu_set_t its;
+    const pid_t id = std::stoi(task.path().filename());
+    if (sched_getaffinity(id, sizeof its, &its) != 0) continue;  // ended meanwhile
+    EXPECT_TRUE(CPU_EQUAL(&its, &all)) << id;
+  }
+}
+#endif
+
 TEST(Executors, ThePoolSleepsBetweenCalls) {
   const std::set<std::string> others = threads_of_process();
   ThreadPool pool(8);

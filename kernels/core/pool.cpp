@@ -2,6 +2,11 @@
 // ThreadPool. A job is announced by a new number in one word; a thread claims a part by writing the job's number beside
 // it. A job ends only when all of its parts were claimed with its number, so a thread that looks at an old job finds
 // every part taken, and one that got a part may read the job: it cannot end before.
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -32,6 +37,35 @@ void pause() noexcept {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+/// The processor that the calling thread is on now; -1 where nobody says.
+int this_cpu() noexcept {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+/// Calls action() while a thread may not use one of its processors, if it has others: asleep it wakes elsewhere, awake
+/// it moves. Afterwards it may use what it could before.
+template <class Action>
+void keep_off([[maybe_unused]] int processor, [[maybe_unused]] std::thread::native_handle_type thread,
+              Action&& action) noexcept {
+#if defined(__linux__)
+  cpu_set_t all;
+  if (processor >= 0 && processor < CPU_SETSIZE && pthread_getaffinity_np(thread, sizeof all, &all) == 0 &&
+      CPU_COUNT(&all) > 1) {
+    cpu_set_t others = all;
+    CPU_CLR(static_cast<std::size_t>(processor), &others);
+    const bool kept = pthread_setaffinity_np(thread, sizeof others, &others) == 0;
+    action();
+    if (kept) (void)pthread_setaffinity_np(thread, sizeof all, &all);
+    return;
+  }
+#endif
+  action();
 }
 
 /// Whether condition() became true in time.
@@ -72,7 +106,7 @@ struct ThreadPool::Team {
 
   ~Team() {
     ending.store(true);
-    for (Worker& w : workers) wake(w);
+    for (Worker& w : workers) wake(w, -1);
     for (Worker& w : workers)
       if (w.thread.joinable()) w.thread.join();
   }
@@ -80,18 +114,23 @@ struct ThreadPool::Team {
   /// Job number and its parts.
   static std::uint64_t word_of(std::uint64_t number, int parts) { return number << 16 | static_cast<unsigned>(parts); }
 
-  static void wake(Worker& w) noexcept {
-    if (w.asleep.load() != 0 && w.asleep.exchange(0) != 0) w.asleep.notify_one();
+  /// Not on the given processor, the caller's: a virtual machine's kernel takes idle processors for busy ones and may
+  /// wake a thread beside its waker, where it waits for milliseconds.
+  static void wake(Worker& w, int not_on) noexcept {
+    if (w.asleep.load() == 0 || w.asleep.exchange(0) == 0) return;
+    keep_off(not_on, w.thread.native_handle(), [&] { w.asleep.notify_one(); });
   }
 
   void run(int count, Part what, void* its_context) noexcept {
     part = what;
     context = its_context;
     left.store(count, std::memory_order_relaxed);
+    const int cpu = this_cpu();
+    callers_cpu.store(cpu, std::memory_order_relaxed);
     const std::uint64_t number = (job.load(std::memory_order_relaxed) >> 16) + 1;
     job.store(word_of(number, count));
     const int helpers = std::min(count - 1, static_cast<int>(workers.size()));
-    for (int i = 0; i < helpers; ++i) wake(workers[static_cast<std::size_t>(i)]);
+    for (int i = 0; i < helpers; ++i) wake(workers[static_cast<std::size_t>(i)], count <= cores ? cpu : -1);
     take_parts(number, count, 0);
     const auto done = [&] { return left.load(std::memory_order_acquire) == 0; };
     if (spin_until(done, count <= cores ? kPatience : kNoPatience)) return;
@@ -140,6 +179,9 @@ struct ThreadPool::Team {
       }
       if (ending.load()) return;
       late = !take_parts(word >> 16, static_cast<int>(word & 0xFFFF), rank) && rank < cores;
+      // Or there all the same, because others kept the rest busy.
+      if (const int cpu = this_cpu(); rank < cores && cpu >= 0 && cpu == callers_cpu.load(std::memory_order_relaxed))
+        keep_off(cpu, pthread_self(), [] {});
     }
   }
 
@@ -148,6 +190,7 @@ struct ThreadPool::Team {
   std::atomic<bool> busy{false}, ending{false};
   Part part = nullptr;
   void* context = nullptr;
+  std::atomic<int> callers_cpu{-1};
   alignas(kLine) std::atomic<std::uint64_t> job{0};
   alignas(kLine) std::atomic<int> left{0};
   std::vector<Worker> workers;
