@@ -148,8 +148,14 @@ void batch_norms_backward(Operands& o) {
   o.call([&] { return batch_norm_backward(x, dy, gamma, mean, rstd, dx, dgamma, dbeta, o.threads()), 0.0; });
 }
 
+/// Never two: one slope less, or one more, would be right then.
+Index prelu_columns(Operands& o) {
+  const Index n = o.extent(100);
+  return n == 2 ? 3 : n;
+}
+
 void prelus(Operands& o) {
-  const Index m = o.extent(), n = o.extent(100);
+  const Index m = o.extent(), n = prelu_columns(o);
   const auto x = o.in("x", m, n, kRows);
   const auto slope = o.in("slope", o.maybe() ? 1 : n, {.free_cols = n == 0});  // one will do
   const auto y = o.out_or("y", x, kRows);
@@ -157,7 +163,7 @@ void prelus(Operands& o) {
 }
 
 void prelus_backward(Operands& o) {
-  const Index m = o.extent(), n = o.extent(100), slopes = o.maybe() ? 1 : n;
+  const Index m = o.extent(), n = prelu_columns(o), slopes = o.maybe() ? 1 : n;
   const auto x = o.in("x", m, n, kRows), dy = o.in("dy", m, n, kRows);
   const auto slope = o.in("slope", slopes, {.free_cols = n == 0});
   const auto dx = o.out_or("dx", o.maybe() ? x : dy, kOptionalRows);

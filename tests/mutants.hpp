@@ -53,13 +53,13 @@ constexpr bool on() {
 template <int N, bool Negated = false>
 struct At {};
 
-#define TILEWRIGHT_MUTANT_OPERATOR(name, op, other, negated)                                       \
+#define TILEWRIGHT_MUTANT_OPERATOR(name, op, other, negated)                              \
   template <int N, class A>                                                               \
   struct name {                                                                           \
     const A& a;                                                                           \
   };                                                                                      \
   template <class A, int N>                                                               \
-  constexpr name<N, A> operator op(const A& a, At<N, negated>) {                                   \
+  constexpr name<N, A> operator op(const A& a, At<N, negated>) {                          \
     return {a};                                                                           \
   }                                                                                       \
   template <int N, class A, class B>                                                      \
