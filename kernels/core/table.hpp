@@ -170,7 +170,7 @@ struct NarrowNorm {
 };
 inline constexpr Index kNarrow = 16;
 
-/// Rows of 1 to kNarrow elements (narrow.hpp).
+/// Rows of 1 to kNarrow elements (narrow.hpp); kernels of such may be null, all of them.
 struct NarrowRows {
   const float* x;
   float* y;

@@ -91,10 +91,27 @@ constexpr MapKernels<T> make_map(FormulaList<F...>, FormulaList<G...>) {
   return k;
 }
 
+// Kernels of narrow.hpp, or null.
+template <class A, bool kLog>
+constexpr auto softmax_of_short_rows() -> void (*)(const NarrowRows&) noexcept {
+  if constexpr (kHasNarrow<A>) return &softmax_narrow<float, A, kLog>;
+  return nullptr;
+}
+template <class A>
+constexpr auto norm_of_short_rows() -> void (*)(const NarrowNorm&) noexcept {
+  if constexpr (kHasNarrow<A>) return &norm_narrow<A>;
+  return nullptr;
+}
+template <class A>
+constexpr auto cross_entropy_of_short_rows() -> void (*)(const NarrowLosses&) noexcept {
+  if constexpr (kHasNarrow<A>) return &cross_entropy_narrow<A>;
+  return nullptr;
+}
+
 template <class A, class... P>
 constexpr LossKernels make_losses(PointList<P...>) {
   static_assert(sizeof...(P) == kPointLosses);
-  return {{&pointwise_loss<P, A>...}, &cross_entropy_row<A>, &cross_entropy_mix<A>, &cross_entropy_narrow<A>};
+  return {{&pointwise_loss<P, A>...}, &cross_entropy_row<A>, &cross_entropy_mix<A>, cross_entropy_of_short_rows<A>()};
 }
 
 template <class A, class... F>
@@ -116,8 +133,8 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           {&row_softmax<float, A>,
            &row_log_softmax<float, A>,
            &row_logsumexp<float, A>,
-           &softmax_narrow<float, A, false>,
-           &softmax_narrow<float, A, true>,
+           softmax_of_short_rows<A, false>(),
+           softmax_of_short_rows<A, true>(),
            &row_softmax_backward<float, A>,
            &row_log_softmax_backward<float, A>,
            &row_max<float, A>,
@@ -129,7 +146,7 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
            &norm_rows<A>,
            &norm_slopes<A>,
            &norm_rows_backward<A>,
-           &norm_narrow<A>,
+           norm_of_short_rows<A>(),
            &add_squares<A>,
            &scale_columns<A>,
            &scale_columns_backward<A>,

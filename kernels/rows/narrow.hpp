@@ -11,6 +11,10 @@
 
 namespace tilewright::detail {
 
+/// sse2 goes without: its four lanes gain little.
+template <class A>
+inline constexpr bool kHasNarrow = !std::is_same_v<A, xsimd::sse2>;
+
 /// n columns of `rows` rows, 1 to as many as there are lanes; row(k) is where one begins. The last one stands in for
 /// those that are missing.
 template <class T, class A, class Row>

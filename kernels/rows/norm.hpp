@@ -51,7 +51,8 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
   using V = Vec<T, A>;
   const Index n = rows->n;
   const T* gamma = rows->gamma;
-  if (n >= 1 && n <= kNarrow && count >= kLanes<T, A> / 2) return narrow_slopes<A>(rows, count);
+  if constexpr (kHasNarrow<A>)
+    if (n >= 1 && n <= kNarrow && count >= kLanes<T, A> / 2) return narrow_slopes<A>(rows, count);
   for (NormRow* r = rows; r < rows + count; ++r) {
     const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
     const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {

@@ -55,8 +55,10 @@ void for_rows(const View& x, double nanoseconds_per_element, int requested, Body
   for_row_groups(x, nanoseconds_per_element, requested, 1, [&](Index i, Index) { body(i); });
 }
 
-/// Whether rows are so short and so many that the kernels of narrow.hpp pay.
-inline bool is_narrow(Index rows, Index cols) { return cols >= 1 && cols <= kNarrow && rows >= 8; }
+/// Whether rows are so short and so many that the kernels of narrow.hpp pay, and there are such kernels.
+inline bool is_narrow(Index rows, Index cols) {
+  return cols >= 1 && cols <= kNarrow && rows >= 8 && active_table().rows.norm_narrow != nullptr;
+}
 
 /// Whether threads share the columns of what sum_over_rows() adds, there being fewer blocks of rows than threads.
 inline bool shares_columns(Index rows, int threads) { return rows <= kRowBlock * (threads - 1); }
