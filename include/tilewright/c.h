@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The kernels from C, and from whatever calls C. Every function does what its namesake of the C++ headers does, with
- * the same shapes, errors and bits, and returns a status; no exception passes. tilewright_last_error() says what was
- * wrong. Matrices are views: element (i, j) is data[i * row_stride + j * col_stride]. num_threads 0 means the library's
- * choice.
+ * The kernels from C, and from whatever calls C. Every function does what its namesake of the C++ headers does, with the
+ * same shapes, errors and bits, and returns a status; no exception passes. tilewright_last_error() says what was wrong.
+ * Matrices are views: element (i, j) is data[i * row_stride + j * col_stride]. num_threads 0 means the library's choice.
  */
 #ifndef TILEWRIGHT_C_H
 #define TILEWRIGHT_C_H
@@ -18,10 +17,10 @@ extern "C" {
 
 typedef enum {
   TILEWRIGHT_OK = 0,
-  TILEWRIGHT_SHAPE_ERROR, /**< operands do not fit together */
-  TILEWRIGHT_VALUE_ERROR, /**< a number or name is out of its range */
+  TILEWRIGHT_SHAPE_ERROR,   /**< operands do not fit together */
+  TILEWRIGHT_VALUE_ERROR,   /**< a number or name is out of its range */
   TILEWRIGHT_OUT_OF_MEMORY,
-  TILEWRIGHT_ERROR /**< anything else */
+  TILEWRIGHT_ERROR          /**< anything else */
 } tilewright_status;
 
 /** Of the calling thread's last call that did not return TILEWRIGHT_OK; valid until its next one. Never null. */
@@ -29,35 +28,35 @@ TILEWRIGHT_C_API const char* tilewright_last_error(void);
 
 /** A matrix of floats that is read: element (i, j) is data[i * row_stride + j * col_stride]. */
 typedef struct {
-  const float* data;   ///< element (0, 0)
-  int64_t rows;        ///< extent
-  int64_t cols;        ///< extent
-  int64_t row_stride;  ///< elements from a row to the next
-  int64_t col_stride;  ///< elements from a column to the next
+  const float* data; /**< element (0, 0) */
+  int64_t rows; /**< extent */
+  int64_t cols; /**< extent */
+  int64_t row_stride; /**< elements from a row to the next */
+  int64_t col_stride; /**< elements from a column to the next */
 } tilewright_input_f32;
 /** A matrix of floats that is written. */
 typedef struct {
-  float* data;         ///< element (0, 0)
-  int64_t rows;        ///< extent
-  int64_t cols;        ///< extent
-  int64_t row_stride;  ///< elements from a row to the next
-  int64_t col_stride;  ///< elements from a column to the next
+  float* data; /**< element (0, 0) */
+  int64_t rows; /**< extent */
+  int64_t cols; /**< extent */
+  int64_t row_stride; /**< elements from a row to the next */
+  int64_t col_stride; /**< elements from a column to the next */
 } tilewright_output_f32;
 /** A matrix of doubles that is read. */
 typedef struct {
-  const double* data;  ///< element (0, 0)
-  int64_t rows;        ///< extent
-  int64_t cols;        ///< extent
-  int64_t row_stride;  ///< elements from a row to the next
-  int64_t col_stride;  ///< elements from a column to the next
+  const double* data; /**< element (0, 0) */
+  int64_t rows; /**< extent */
+  int64_t cols; /**< extent */
+  int64_t row_stride; /**< elements from a row to the next */
+  int64_t col_stride; /**< elements from a column to the next */
 } tilewright_input_f64;
 /** A matrix of doubles that is written. */
 typedef struct {
-  double* data;        ///< element (0, 0)
-  int64_t rows;        ///< extent
-  int64_t cols;        ///< extent
-  int64_t row_stride;  ///< elements from a row to the next
-  int64_t col_stride;  ///< elements from a column to the next
+  double* data; /**< element (0, 0) */
+  int64_t rows; /**< extent */
+  int64_t cols; /**< extent */
+  int64_t row_stride; /**< elements from a row to the next */
+  int64_t col_stride; /**< elements from a column to the next */
 } tilewright_output_f64;
 
 /** The numbers of tilewright::ActivationKind, with its defaults (leaky_relu's slope 0.01, and so on). */
@@ -100,8 +99,8 @@ TILEWRIGHT_C_API tilewright_status tilewright_activation_forward_f32(tilewright_
                                                                      tilewright_output_f32 y, int num_threads);
 TILEWRIGHT_C_API tilewright_status tilewright_activation_backward_f32(tilewright_activation f,
                                                                       tilewright_input_f32 saved,
-                                                                      tilewright_input_f32 dy, tilewright_output_f32 dx,
-                                                                      int num_threads);
+                                                                      tilewright_input_f32 dy,
+                                                                      tilewright_output_f32 dx, int num_threads);
 /** 1: backward wants the input x, 0: the output y. */
 TILEWRIGHT_C_API int tilewright_saves_input(tilewright_activation f);
 
@@ -127,9 +126,9 @@ TILEWRIGHT_C_API tilewright_status tilewright_sgd_update_f32(size_t n, float* pa
                                                              int num_threads);
 /** step counts from 1; decoupled: AdamW. */
 TILEWRIGHT_C_API tilewright_status tilewright_adam_update_f32(size_t n, float* parameters, const float* gradients,
-                                                              float* m, float* v, int64_t step, double lr, double beta1,
-                                                              double beta2, double eps, double weight_decay,
-                                                              int decoupled, int num_threads);
+                                                              float* m, float* v, int64_t step, double lr,
+                                                              double beta1, double beta2, double eps,
+                                                              double weight_decay, int decoupled, int num_threads);
 
 /** "sse2", "avx2", "avx512" or "neon"; null (and an error message) when TILEWRIGHT_ISA holds an unknown name. */
 TILEWRIGHT_C_API const char* tilewright_active_isa(void);
