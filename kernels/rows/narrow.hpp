@@ -31,6 +31,14 @@ TILEWRIGHT_INLINE void load_columns(Index rows, Index n, Vec<T, A>* columns, Row
   }
 }
 
+/// The same for rows `stride` apart.
+template <class T, class A>
+TILEWRIGHT_INLINE void load_columns(const T* x, Index stride, Index rows, Index n, Vec<T, A>* columns) {
+  load_columns<T, A>(
+      rows, n, columns, [=](Index k) __attribute__((always_inline)) { return x + k * stride; });
+}
+
+/// The other way.
 template <class T, class A>
 TILEWRIGHT_INLINE void store_columns(const Vec<T, A>* columns, Index rows, Index n, T* y, Index stride) {
   constexpr int lanes = kLanes<T, A>;
@@ -76,8 +84,7 @@ void softmax_narrow(const NarrowRows& all) noexcept {
   for (Index i = 0; i < t.rows; i += lanes) {
     const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
     V columns[kNarrow];
-    load_columns<T, A>(
-        rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
+    load_columns<T, A>(t.x + i * t.x_stride, t.x_stride, rows, t.n, columns);
     const V largest = largest_of_columns<T, A>(t.n, columns);
     const V sum = reduce_columns<Add, T, A>(
         t.n, T(0), [&](Index j) __attribute__((always_inline)) {
@@ -101,8 +108,7 @@ void cross_entropy_narrow(const NarrowLosses& all) noexcept {
   for (Index i = 0; i < t.rows; i += lanes) {
     const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
     V columns[kNarrow];
-    load_columns<T, A>(
-        rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
+    load_columns<T, A>(t.x + i * t.x_stride, t.x_stride, rows, t.n, columns);
     T picked[lanes] = {}, scales[lanes] = {}, losses[lanes];
     for (Index k = 0; k < rows; ++k) {
       picked[k] = t.x[(i + k) * t.x_stride + t.targets[i + k]];
@@ -135,8 +141,7 @@ void norm_narrow(const NarrowNorm& all) noexcept {
   for (Index i = 0; i < t.rows; i += lanes) {
     const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
     V columns[kNarrow];
-    load_columns<T, A>(
-        rows, t.n, columns, [&](Index k) __attribute__((always_inline)) { return t.x + (i + k) * t.x_stride; });
+    load_columns<T, A>(t.x + i * t.x_stride, t.x_stride, rows, t.n, columns);
     V mean = simd::set<T, A>(0);
     if (t.centered)
       mean = simd::in_double<A>(
