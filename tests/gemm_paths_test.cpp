@@ -252,7 +252,7 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
   const Index mr = kernels.tile_rows, nr = kernels.tile_cols;
   const detail::Operand in_place{detail::Layout::lanes_adjacent, 64};
   const auto block =
-      detail::gemm_blocking(5000, 5000, 5000, 1, in_place, in_place, mr, nr, sizeof(T), detail::cache_sizes());
+      detail::gemm_blocking(5000, 5000, 5000, 1, in_place, in_place, {mr, nr, sizeof(T), false}, detail::cache_sizes());
   std::vector<std::array<Index, 3>> shapes;
   for (const Index d : {-1, 0, 1}) {
     shapes.push_back({mr + d, nr + d, 8});

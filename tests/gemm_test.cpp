@@ -347,7 +347,7 @@ TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {
     for (const Index n : {1, 32, 33, 4096, 50257})
       for (const Index k : {1, 512, 513, 4096}) {
         const detail::Operand in_place{detail::Layout::lanes_adjacent, 4 * n};
-        const auto b = gemm_blocking(m, n, k, 1, in_place, in_place, 14, 32, 4, caches);
+        const auto b = gemm_blocking(m, n, k, 1, in_place, in_place, {14, 32, 4, false}, caches);
         EXPECT_EQ(b.kc, std::min(k, kSumBlock));
         EXPECT_EQ(b.mc % 14, 0);
         EXPECT_EQ(b.nc % 32, 0);
@@ -364,7 +364,7 @@ TEST(GemmBlocking, PacksWhatPays) {
   const detail::Operand good{detail::Layout::lanes_adjacent, 4000}, page{detail::Layout::lanes_adjacent, 8192},
       along{detail::Layout::steps_adjacent, 4000}, strided{detail::Layout::strided, 0};
   const auto blocking = [&](Index m, Index n, detail::Operand a, detail::Operand b, int threads = 2) {
-    return detail::gemm_blocking(m, n, 1000, threads, a, b, 14, 32, 4, caches);
+    return detail::gemm_blocking(m, n, 1000, threads, a, b, {14, 32, 4, false}, caches);
   };
   EXPECT_FALSE(blocking(100, 1000, good, good).pack_a);
   EXPECT_FALSE(blocking(100, 1000, along, good).pack_a);
@@ -376,8 +376,8 @@ TEST(GemmBlocking, PacksWhatPays) {
   EXPECT_TRUE(blocking(48 * 14 + 1, 1000, good, good).pack_b);
   EXPECT_FALSE(blocking(12 * 14, 1000, good, page).pack_b);
   EXPECT_TRUE(blocking(12 * 14 + 1, 1000, good, page).pack_b);
-  EXPECT_TRUE(detail::gemm_blocking(25, 1000, 1000, 1, good, page, 6, 16, 4, caches).pack_b);
-  EXPECT_FALSE(detail::gemm_blocking(24, 1000, 1000, 1, good, page, 6, 16, 4, caches).pack_b);
+  EXPECT_TRUE(detail::gemm_blocking(49, 1000, 1000, 1, good, page, {12, 8, 4, false}, caches).pack_b);
+  EXPECT_FALSE(detail::gemm_blocking(48, 1000, 1000, 1, good, page, {12, 8, 4, false}, caches).pack_b);
   EXPECT_TRUE(blocking(1, 1000, good, along).pack_b);
   // One panel at a time when all of A fits into its block, a few when A would have to be packed for each.
   const auto one = blocking(90, 5000, good, along);

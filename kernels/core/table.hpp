@@ -41,6 +41,7 @@ struct Tile {
   T alpha;
   T keep_c;  // 0: c is not read
   Stream<T> next = {};
+  T* panel = nullptr;  // where a kernel that packs puts its panel of b
 };
 
 /// A block of k of a few rows of C: sums[i][j] = sum_p a[p][i] * b[p][j] for j < n and the rows of the chosen kernel.
@@ -94,6 +95,8 @@ struct GemmKernels {
   /// [along][ragged][registers across - 1][rows - 1]. along: the elements of a row of A are neighbours; otherwise those
   /// of a column are. ragged: the last register across may be partial.
   Micro micro[2][2][kTileVectors][kMaxTileRows];
+  /// [along][ragged]: a full tile, or one ragged in its last register, that packs its panel of b in passing; or null.
+  Micro packing[2][2];
   /// [along][rows - 1]: tiles of at most half a register across, where the ISA has something faster for them; or null.
   Micro narrow[2][kMaxTileRows];
   /// [along][half][k - 1]: at least kTinyRows rows by at most one register across, or half of one (tiny.hpp); or null.

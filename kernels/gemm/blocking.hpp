@@ -42,6 +42,15 @@ struct Operand {
   Index stride;  // in bytes, in the direction that is not adjacent
 };
 
+/// The micro-kernel's tile.
+struct TileShape {
+  Index rows, cols, element_bytes;
+  bool packs;  // the first tile of a panel of B packs it in passing
+};
+
+/// The block of A may take so much, where the second-level cache is large enough.
+inline constexpr Index kLeastBlockOfA = 192 << 10;
+
 /// With so many panels of B for each thread, packing all of A once for every thread costs next to nothing.
 inline constexpr Index kOwnPanels = 8;
 
@@ -60,32 +69,43 @@ inline bool is_bad_stride(Index bytes) {
   return rest < line || rest > page - line;
 }
 
-inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a, Operand b, Index mr, Index nr,
-                              Index element_bytes, const CacheSizes& cache) {
+inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a, Operand b, const TileShape& tile,
+                              const CacheSizes& cache) {
   Blocking out{};
+  const auto& [mr, nr, element_bytes, packs] = tile;
   // kc is the block of the numerics: its sums are what may be split off. A tile's share of A and B (kc * (mr + nr)
   // elements, 92 KiB for 14 + 32 floats) streams through the first-level cache from the second, which gives 64 bytes a
   // cycle where a step needs 13.
   out.kc = std::min(k, kSumBlock);
   // A's block stays in the second-level cache while it meets every panel of B: a fifth of it, because the next block is
-  // fetched meanwhile, and tiles of C whose rows are a power of two apart crowd into few sets (docs/gemm.md).
-  const Index a_bytes = cache.l2_bytes / 5;
+  // fetched meanwhile, and tiles of C whose rows are a power of two apart crowd into few sets (docs/gemm.md); a third of
+  // a small one, because few rows of tiles would share a panel.
+  const Index a_bytes = std::min(cache.l2_bytes / 3, std::max(cache.l2_bytes / 5, kLeastBlockOfA));
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
   out.mc = std::min(most_m, round_up(m, mr));
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
-  // Operands that can be read where they are stay there while packing would not pay: A costs the same from both places
-  // unless its rows crowd into few sets, and B's packing is shared by too few rows of tiles.
+  // Operands that can be read where they are stay there while packing would not pay. Rows of A cost the same from both
+  // places unless they crowd into few sets.
+  const Index panels = ceil_div(n, nr);
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
-  // In place, rows of B that crowd come from the third level for every tile; a panel of one line is then read in less
-  // time than that takes.
+  // Packing B is shared by the rows of tiles. In place, rows of B that crowd come from the third level for every tile;
+  // a panel of one line is then read in less time than that takes.
   const bool one_line = nr * element_bytes <= 64;
-  out.pack_b = b.layout != Layout::lanes_adjacent || m > (!is_bad_stride(b.stride) ? 48 : one_line ? 4 : 12) * mr;
+  Index rows_in_place = !is_bad_stride(b.stride) ? 48 : one_line ? 4 : 12;
+  if (packs) {
+    // The first tile of a panel packs it for next to nothing; and columns of A, of which a step touches one line each,
+    // cost more the longer they are.
+    rows_in_place = is_bad_stride(2 * b.stride) ? 4 : 7;
+    const Index pays = is_bad_stride(2 * a.stride) ? 2048 : 8192;
+    out.pack_a |= a.layout == Layout::lanes_adjacent && panels >= 16 && out.kc * panels >= pays;
+  }
+  out.pack_b = b.layout != Layout::lanes_adjacent || m > rows_in_place * mr;
   // Where there are enough columns for every thread, each packs those that it needs and waits for nobody; a panel is
   // packed when it is first met. When all of A fits, it is also met for the last time then, and one panel is kept;
   // columns of neighbours are then followed through all of k, unless A would have to be packed again for each.
-  const Index panels = ceil_div(n, nr), share = ceil_div(panels, threads);
+  const Index share = ceil_div(panels, threads);
   out.one_panel = out.pack_b && m <= out.mc;
   out.own_b =
       out.pack_b && (threads == 1 || out.one_panel || (share >= kOwnPanels && share * threads <= panels + panels / 16));

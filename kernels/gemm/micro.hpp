@@ -48,8 +48,9 @@ inline constexpr bool kIsHalf<simd::Avx512Half> = true;
 /// from the start.
 ///
 /// kAlong: the elements of a row of A are neighbours (a_k_stride is 1); otherwise those of a column are (a_row_stride
-/// is 1), as in a packed panel. kRagged: the last register of B is read partially.
-template <class T, class A, int R, int V, bool kAlong, bool kRagged>
+/// is 1), as in a packed panel. kRagged: the last register of B is read partially. kPacks: what is read of B is written
+/// to tile.panel.
+template <class T, class A, int R, int V, bool kAlong, bool kRagged, bool kPacks>
 struct MicroKernel {
   template <int N>
   using Upto = std::make_integer_sequence<int, N>;
@@ -63,7 +64,7 @@ struct MicroKernel {
   static constexpr int kBases = kAlong ? (R + 2) / 3 : 1;
   // Cache lines that a row of the tile spans.
   static constexpr int kLine = 64 / sizeof(T), kLines = V * kWidth / kLine;
-  static constexpr int kGroup = kTailChains / V;
+  static constexpr int kGroup = kIsAvx2<A> ? R : kTailChains / V;
   static constexpr int kGroups = (R + kGroup - 1) / kGroup;
 
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
@@ -71,9 +72,10 @@ struct MicroKernel {
   const Tile<T>& tile;
   Index row, step_a, step_b, step_c, step_next, next_left;
   simd::Lanes<T, A> last;
-  bool whole, read_c, plain;
+  bool read_c, plain;
   const T* b;
   const T* next;
+  T* panel;
   const T* base[kBases];
   Register acc[R][V];
 
@@ -96,6 +98,7 @@ struct MicroKernel {
   template <int First, int U, int... I, int... W>
   TILEWRIGHT_MEMBER void step(Each<I...>, Each<W...> across) {
     const Register bv[V] = {load_b<U, W>()...};
+    if constexpr (kPacks && First == 0) (simd::store(panel + (U * V + W) * kWidth, bv[W]), ...);
     (step_row<First + I, U>(bv, across), ...);
   }
 
@@ -138,25 +141,26 @@ struct MicroKernel {
       }
       step<0, 0>(Upto<R>(), Upto<V>());
       b += step_b;
+      if constexpr (kPacks) panel += V * kWidth;
       (advance(base[G], step_a), ...);
     }
   }
 
   template <int W>
   TILEWRIGHT_MEMBER Register load_c(const T* c) const {
-    if (W == V - 1 && (kCheapMasks || !whole)) return simd::load<T, A>(c + W * kWidth, last);
+    if constexpr (W == V - 1 && (kCheapMasks || kRagged)) return simd::load<T, A>(c + W * kWidth, last);
     return simd::load<T, A>(c + W * kWidth);
   }
   template <int W>
   TILEWRIGHT_MEMBER void store_c(T* c, Register value) const {
-    if (W == V - 1 && (kCheapMasks || !whole)) return simd::store(c + W * kWidth, value, last);
+    if constexpr (W == V - 1 && (kCheapMasks || kRagged)) return simd::store(c + W * kWidth, value, last);
     simd::store(c + W * kWidth, value);
   }
 
   template <int I, int... W>
   TILEWRIGHT_MEMBER void store_row(const T*& c, Register alpha, Register keep_c, Each<W...>) {
     T* to = const_cast<T*>(c);
-    if (plain) {
+    if (kCheapMasks ? plain : !kRagged && plain) {
       (simd::store(to + W * kWidth, acc[I][W]), ...);
     } else {
       ((acc[I][W] = acc[I][W] * alpha), ...);
@@ -183,10 +187,10 @@ struct MicroKernel {
   }
 };
 
-template <class T, class A, int R, int V, bool kAlong, bool kRagged>
+template <class T, class A, int R, int V, bool kAlong, bool kRagged, bool kPacks = false>
 void gemm_micro(const Tile<T>& t) noexcept {
-  using Kernel = MicroKernel<T, A, R, V, kAlong, kRagged>;
-  const bool whole = t.cols == V * Kernel::kWidth, read_c = t.keep_c != T(0);
+  using Kernel = MicroKernel<T, A, R, V, kAlong, kRagged, kPacks>;
+  const bool read_c = t.keep_c != T(0);
   Kernel kernel{t,
                 t.a_row_stride,
                 kAlong ? 1 : t.a_k_stride,
@@ -195,11 +199,11 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 t.next.data == nullptr ? 0 : t.next.step,
                 t.next.run,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
-                whole,
                 read_c,
-                whole && !read_c && t.alpha == T(1),
+                t.cols == V * Kernel::kWidth && !read_c && t.alpha == T(1),
                 t.b,
                 t.next.data == nullptr ? t.b : t.next.data,
+                t.panel,
                 {},
                 {}};
   constexpr typename Kernel::template Upto<Kernel::kBases> bases;

@@ -43,8 +43,8 @@ struct Plan : Blocking {
     const GemmKernels<T>& kernels = *p.kernels;
     const Operand a = lanes_of<T>(p.a.row_stride, p.a.col_stride, p.a.rows, k);
     const Operand b = lanes_of<T>(p.b.col_stride, p.b.row_stride, p.b.cols, k);
-    static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, threads, a, b, kernels.tile_rows,
-                                                  kernels.tile_cols, sizeof(T), cache_sizes());
+    const TileShape tile{kernels.tile_rows, kernels.tile_cols, sizeof(T), kernels.packing[0][0] != nullptr};
+    static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, threads, a, b, tile, cache_sizes());
     if (p.packed_b != nullptr) pack_b = own_b = one_panel = false;
     a_layout = a.layout;
     b_layout = b.layout;
@@ -187,6 +187,13 @@ void pack_share(const Problem<T>& p, const Plan<T>& plan, Member member, const B
                 packed_b + first * block.kc);
 }
 
+/// Whether a panel of b is packed by the first tile that reads it, of the given rows and columns.
+template <class T>
+bool packing_tile(const Problem<T>& p, const Plan<T>& plan, Index rows, Index cols) {
+  return p.kernels->packing[0][0] != nullptr && plan.b_layout == Layout::lanes_adjacent &&
+         rows == p.kernels->tile_rows && cols > p.kernels->lanes;
+}
+
 /// The member's share of a block: the inner three of five loops. Members form a grid over its rows and its panels, and
 /// each packs its rows of a for itself, when they are first met; so it does with the panels of b, when they are its own
 /// (otherwise they have been packed). `columns` of c are computed in all. `sums_a`: sums of a's rows are made with this
@@ -218,8 +225,10 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
     for (Index j = cols.first; j < cols.end; j += nr) {  // second loop: a panel of b
       const Index width = std::min(nr, cols.end - j);
       const bool last_panel = j + nr >= cols.end, last_block = i + 1 == blocks.parts;
-      if (plan.own_b && i == 0)
-        pack_panels(kernels, p.b, plan.b_layout, k0, kc, j0 + j, width, nr, packed_b + (plan.one_panel ? 0 : j * kc));
+      // Packed by itself, or by the first tile.
+      T* const panel = plan.own_b && i == 0 ? packed_b + (plan.one_panel ? 0 : j * kc) : nullptr;
+      const bool by_tile = panel != nullptr && packing_tile(p, plan, tiles.size(0), width);
+      if (panel != nullptr && !by_tile) pack_panels(kernels, p.b, plan.b_layout, k0, kc, j0 + j, width, nr, panel);
       // While the tiles of this panel are computed, what is needed next is fetched: by the first tile the next panel,
       // by the others, on the last panel, the next rows of a.
       Stream<T> next_b;
@@ -242,7 +251,14 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
         else if (last_panel && !(last && last_block))
           tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
                                      blocks.size(i) - 1);
-        compute_tile(p, micro_for(kernels, ra.along, height, width), tile, row, j0 + j, height, last);
+        auto micro = micro_for(kernels, ra.along, height, width);
+        if (by_tile && place == 0) {
+          tile.b = &p.b(k0, j0 + j);
+          tile.b_k_stride = p.b.row_stride;
+          tile.panel = panel;
+          micro = kernels.packing[ra.along][width < nr];
+        }
+        compute_tile(p, micro, tile, row, j0 + j, height, last);
         first = end;
       }
     }
