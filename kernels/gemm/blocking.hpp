@@ -97,7 +97,7 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   if (packs) {
     // The first tile of a panel packs it for next to nothing; and columns of A, of which a step touches one line each,
     // cost more the longer they are.
-    rows_in_place = is_bad_stride(2 * b.stride) ? 4 : 7;
+    rows_in_place = is_bad_stride(b.stride) ? 2 : is_bad_stride(2 * b.stride) ? 3 : 7;
     const Index pays = is_bad_stride(2 * a.stride) ? 2048 : 8192;
     out.pack_a |= a.layout == Layout::lanes_adjacent && panels >= 16 && out.kc * panels >= pays;
   }

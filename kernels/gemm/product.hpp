@@ -37,6 +37,7 @@ Operand lanes_of(Index lane_stride, Index k_stride, Index lanes, Index k) {
 template <class T>
 struct Plan : Blocking {
   Layout a_layout, b_layout;
+  bool spreads;                // the next rows of b are fetched by all tiles of a panel
   Index b_buffer, a_buffer;  // the team's, or each member's when it packs b for itself; each member's
 
   Plan(const Problem<T>& p, Index k, int threads) {
@@ -46,6 +47,7 @@ struct Plan : Blocking {
     const TileShape tile{kernels.tile_rows, kernels.tile_cols, sizeof(T), kernels.packing[0][0] != nullptr};
     static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, threads, a, b, tile, cache_sizes());
     if (p.packed_b != nullptr) pack_b = own_b = one_panel = false;
+    spreads = tile.packs;
     a_layout = a.layout;
     b_layout = b.layout;
     b_buffer = pack_b ? whole_lines<T>(kc * (one_panel ? kernels.tile_cols : nc)) : 0;
@@ -241,16 +243,22 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
       } else {
         next_b = next_panel_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
       }
+      // Rows of b far apart are fetched by all tiles of the panel, one row each while the others take so many steps:
+      // asked for by the first tile alone, they come in a burst that memory cannot follow.
+      const bool shares_next = plan.spreads && !last_panel && next_b.data != nullptr && next_b.step == p.b.row_stride;
+      const Index count = blocks.size(i);
       Index first = tiles.first(blocks.first(i));
       for (Index t = blocks.first(i), place = 0; t < blocks.first(i + 1); ++t, ++place) {  // first loop: rows of a
         const Index end = tiles.first(t + 1), height = end - first, row = rows.first + first;
         const RowsOfA<T> ra = rows_of_a(p, plan, row, height, k0, kc, a + place * plan.a_panel(mr), j == cols.first);
         Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, b.at(j, kc), b.step, kc, nullptr, 0, width, p.alpha, keep};
-        if (place == 0)
+        if (shares_next)
+          tile.next = {next_b.data + place * kc / count * next_b.step, 0, count, next_b.step};
+        else if (place == 0)
           tile.next = next_b;
         else if (last_panel && !(last && last_block))
           tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
-                                     blocks.size(i) - 1);
+                                     count - 1);
         auto micro = micro_for(kernels, ra.along, height, width);
         if (by_tile && place == 0) {
           tile.b = &p.b(k0, j0 + j);
