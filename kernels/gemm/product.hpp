@@ -189,6 +189,25 @@ void pack_share(const Problem<T>& p, const Plan<T>& plan, Member member, const B
                 packed_b + first * block.kc);
 }
 
+/// Tiles below each other, nothing but them: `tile` is the first one, with its c; a is `panel` elements further for each,
+/// or where its rows are; and what each fetches is next_step further.
+template <class T>
+void compute_tiles(const Problem<T>& p, Tile<T>& tile, bool along, const EvenParts& tiles, Range range, Index panel,
+                   Index next_step) {
+  if (next_step == 0) tile.next = {};
+  for (Index t = range.first; t < range.end;) {
+    const Index height = tiles.size(t), end = t < tiles.more ? std::min(tiles.more, range.end) : range.end;
+    const auto micro = micro_for(*p.kernels, along, height, tile.cols);
+    const Index a_step = panel != 0 ? panel : height * tile.a_row_stride, c_step = height * tile.c_row_stride;
+    for (; t < end; ++t) {
+      micro(tile);
+      tile.a += a_step;
+      tile.c += c_step;
+      tile.next.data += next_step;
+    }
+  }
+}
+
 /// Whether a panel of b is packed by the first tile that reads it, of the given rows and columns.
 template <class T>
 bool packing_tile(const Problem<T>& p, const Plan<T>& plan, Index rows, Index cols) {
@@ -243,31 +262,43 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
       } else {
         next_b = next_panel_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
       }
+      const Index first_tile = blocks.first(i), count = blocks.size(i);
+      const bool packs_a = plan.pack_a && j == cols.first, fetches_a = last_panel && !(last && last_block);
       // Rows of b far apart are fetched by all tiles of the panel, one row each while the others take so many steps:
       // asked for by the first tile alone, they come in a burst that memory cannot follow.
-      const bool shares_next = plan.spreads && !last_panel && next_b.data != nullptr && next_b.step == p.b.row_stride;
-      const Index count = blocks.size(i);
-      Index first = tiles.first(blocks.first(i));
-      for (Index t = blocks.first(i), place = 0; t < blocks.first(i + 1); ++t, ++place) {  // first loop: rows of a
-        const Index end = tiles.first(t + 1), height = end - first, row = rows.first + first;
-        const RowsOfA<T> ra = rows_of_a(p, plan, row, height, k0, kc, a + place * plan.a_panel(mr), j == cols.first);
-        Tile<T> tile{ra.data, ra.row_stride, ra.k_stride, b.at(j, kc), b.step, kc, nullptr, 0, width, p.alpha, keep};
-        if (shares_next)
-          tile.next = {next_b.data + place * kc / count * next_b.step, 0, count, next_b.step};
-        else if (place == 0)
-          tile.next = next_b;
-        else if (last_panel && !(last && last_block))
+      Index next_step = 0;
+      if (plan.spreads && !last_panel && next_b.data != nullptr && next_b.step == p.b.row_stride) {
+        next_step = ceil_div(kc, count) * next_b.step;
+        next_b = {next_b.data, 0, count, next_b.step};
+      }
+      Tile<T> tile{nullptr, 0, 0, b.at(j, kc), b.step, kc, nullptr, p.c.row_stride, width, p.alpha, keep, next_b};
+      Index row = rows.first + tiles.first(first_tile);
+      for (Index place = 0; place < count; ++place) {  // first loop: rows of a
+        const Index height = tiles.size(first_tile + place);
+        const RowsOfA<T> ra = rows_of_a(p, plan, row, height, k0, kc, a + place * plan.a_panel(mr), packs_a);
+        tile.a = ra.data;
+        tile.a_row_stride = ra.row_stride;
+        tile.a_k_stride = ra.k_stride;
+        if (place > 0 && !packs_a && !fetches_a && p.c.col_stride == 1 && !(last && p.finishes)) {
+          tile.c = &p.c(row, j0 + j);
+          compute_tiles(p, tile, ra.along, tiles, Range{first_tile + place, first_tile + count},
+                        plan.pack_a ? plan.a_panel(mr) : 0, next_step);
+          break;
+        }
+        if (place > 0 && fetches_a)
           tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
                                      count - 1);
-        auto micro = micro_for(kernels, ra.along, height, width);
         if (by_tile && place == 0) {
-          tile.b = &p.b(k0, j0 + j);
-          tile.b_k_stride = p.b.row_stride;
-          tile.panel = panel;
-          micro = kernels.packing[ra.along][width < nr];
+          Tile<T> packs = tile;
+          packs.b = &p.b(k0, j0 + j);
+          packs.b_k_stride = p.b.row_stride;
+          packs.panel = panel;
+          compute_tile(p, kernels.packing[ra.along][width < nr], packs, row, j0 + j, height, last);
+        } else {
+          compute_tile(p, micro_for(kernels, ra.along, height, width), tile, row, j0 + j, height, last);
         }
-        compute_tile(p, micro, tile, row, j0 + j, height, last);
-        first = end;
+        row += height;
+        tile.next.data = next_step != 0 ? tile.next.data + next_step : nullptr;
       }
     }
   }
