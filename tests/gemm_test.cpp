@@ -379,6 +379,24 @@ TEST(GemmBlocking, PacksWhatPays) {
   EXPECT_TRUE(detail::gemm_blocking(49, 1000, 1000, 1, good, page, {12, 8, 4, false}, caches).pack_b);
   EXPECT_FALSE(detail::gemm_blocking(48, 1000, 1000, 1, good, page, {12, 8, 4, false}, caches).pack_b);
   EXPECT_TRUE(blocking(1, 1000, good, along).pack_b);
+  // Where tiles pack in passing, b from a few rows of tiles on, and long columns of a for many panels.
+  const detail::Operand half_page{detail::Layout::lanes_adjacent, 2048};
+  const auto passing = [&](Index m, Index n, Index k, detail::Operand a, detail::Operand b) {
+    return detail::gemm_blocking(m, n, k, 1, a, b, {6, 16, 4, true}, caches);
+  };
+  EXPECT_FALSE(passing(2 * 6, 1000, 1000, good, page).pack_b);
+  EXPECT_TRUE(passing(2 * 6 + 1, 1000, 1000, good, page).pack_b);
+  EXPECT_FALSE(passing(3 * 6, 1000, 1000, good, half_page).pack_b);
+  EXPECT_TRUE(passing(3 * 6 + 1, 1000, 1000, good, half_page).pack_b);
+  EXPECT_FALSE(passing(7 * 6, 1000, 1000, good, good).pack_b);
+  EXPECT_TRUE(passing(7 * 6 + 1, 1000, 1000, good, good).pack_b);
+  EXPECT_FALSE(passing(100, 15 * 16, 1000, good, good).pack_a);
+  EXPECT_TRUE(passing(100, 16 * 16, 1000, good, good).pack_a);
+  EXPECT_FALSE(passing(100, 31 * 16, 256, good, good).pack_a);
+  EXPECT_TRUE(passing(100, 32 * 16, 256, good, good).pack_a);
+  EXPECT_TRUE(passing(100, 16 * 16, 128, half_page, good).pack_a);
+  EXPECT_FALSE(passing(100, 16 * 16, 128, good, good).pack_a);
+  EXPECT_FALSE(passing(100, 1000, 1000, along, good).pack_a);
   // One panel at a time when all of A fits into its block, a few when A would have to be packed for each.
   const auto one = blocking(90, 5000, good, along);
   EXPECT_TRUE(one.own_b && one.one_panel);
@@ -397,21 +415,23 @@ TEST(GemmBlocking, PacksWhatPays) {
 /// The decisions for many shapes, all in one number: a change of any of them must be meant, and measured.
 TEST(GemmBlocking, IsAsItWasMeasured) {
   test::Hash blockings, grids;
-  const Index tiles[][3] = {{14, 32, 4}, {14, 16, 8}, {6, 16, 4}, {12, 8, 4}, {5, 4, 8}};
-  for (const auto& [mr, nr, bytes] : tiles) {
+  const detail::TileShape tiles[] = {
+      {14, 32, 4, false}, {14, 16, 8, false}, {6, 16, 4, true}, {12, 8, 4, false}, {5, 4, 8, false}};
+  for (const auto& tile : tiles) {
+    const Index mr = tile.rows, nr = tile.cols;
     std::vector<detail::Operand> operands{{detail::Layout::strided, 0}};
     for (const auto layout : {detail::Layout::lanes_adjacent, detail::Layout::steps_adjacent})
-      for (const Index stride : {1000, 4096 - 64, 4096 - 63, 8192, 4096 + 63, 4096 + 64, -4096})
+      for (const Index stride : {1000, 2048, 4096 - 64, 4096 - 63, 8192, 4096 + 63, 4096 + 64, -4096})
         operands.push_back({layout, stride});
     for (const detail::CacheSizes caches : {detail::CacheSizes{48 << 10, 1 << 20, 32 << 20}, {32 << 10, 256 << 10, 0}})
       for (const Index m :
-           {Index{1}, mr / 2, mr / 2 + 1, 4 * mr, 4 * mr + 1, 12 * mr, 12 * mr + 1, 48 * mr, 48 * mr + 1})
+           {Index{1}, mr / 2, mr / 2 + 1, 2 * mr, 2 * mr + 1, 3 * mr, 3 * mr + 1, 4 * mr, 4 * mr + 1, 7 * mr, 7 * mr + 1,
+            12 * mr, 12 * mr + 1, 48 * mr, 48 * mr + 1})
         for (const Index n : {Index{1}, nr, 4 * nr, 4 * nr + 1, 8 * nr, 16 * nr, 17 * nr + 1, 50000 * nr})
           for (const int threads : {1, 2, 3, 16})
             for (const auto& a : operands)
               for (const auto& b : operands) {
-                const auto d =
-                    detail::gemm_blocking(m, n, m % 2 == 0 ? 1000 : 100, threads, a, b, mr, nr, bytes, caches);
+                const auto d = detail::gemm_blocking(m, n, m % 2 == 0 ? 1000 : 100, threads, a, b, tile, caches);
                 for (const Index v :
                      {d.mc, d.nc, d.kc, Index{d.pack_a}, Index{d.pack_b}, Index{d.own_b}, Index{d.one_panel}})
                   blockings.add(static_cast<double>(v));
@@ -423,7 +443,7 @@ TEST(GemmBlocking, IsAsItWasMeasured) {
           grids.add(static_cast<double>(grid.rows)).add(static_cast<double>(grid.cols));
         }
   }
-  EXPECT_EQ(blockings.value(), 2235683770487406531U);
+  EXPECT_EQ(blockings.value(), 15980551670196279757U);
   EXPECT_EQ(grids.value(), 9995661977228004824U);
 }
 
