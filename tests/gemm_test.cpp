@@ -424,9 +424,8 @@ TEST(GemmBlocking, IsAsItWasMeasured) {
       for (const Index stride : {1000, 2048, 4096 - 64, 4096 - 63, 8192, 4096 + 63, 4096 + 64, -4096})
         operands.push_back({layout, stride});
     for (const detail::CacheSizes caches : {detail::CacheSizes{48 << 10, 1 << 20, 32 << 20}, {32 << 10, 256 << 10, 0}})
-      for (const Index m :
-           {Index{1}, mr / 2, mr / 2 + 1, 2 * mr, 2 * mr + 1, 3 * mr, 3 * mr + 1, 4 * mr, 4 * mr + 1, 7 * mr, 7 * mr + 1,
-            12 * mr, 12 * mr + 1, 48 * mr, 48 * mr + 1})
+      for (const Index m : {Index{1}, mr / 2, mr / 2 + 1, 2 * mr, 2 * mr + 1, 3 * mr, 3 * mr + 1, 4 * mr, 4 * mr + 1,
+                            7 * mr, 7 * mr + 1, 12 * mr, 12 * mr + 1, 48 * mr, 48 * mr + 1})
         for (const Index n : {Index{1}, nr, 4 * nr, 4 * nr + 1, 8 * nr, 16 * nr, 17 * nr + 1, 50000 * nr})
           for (const int threads : {1, 2, 3, 16})
             for (const auto& a : operands)

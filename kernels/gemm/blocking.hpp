@@ -78,8 +78,8 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   // cycle where a step needs 13.
   out.kc = std::min(k, kSumBlock);
   // A's block stays in the second-level cache while it meets every panel of B: a fifth of it, because the next block is
-  // fetched meanwhile, and tiles of C whose rows are a power of two apart crowd into few sets (docs/gemm.md); a third of
-  // a small one, because few rows of tiles would share a panel.
+  // fetched meanwhile, and tiles of C whose rows are a power of two apart crowd into few sets (docs/gemm.md); a third
+  // of a small one, because few rows of tiles would share a panel.
   const Index a_bytes = std::min(cache.l2_bytes / 3, std::max(cache.l2_bytes / 5, kLeastBlockOfA));
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
   out.mc = std::min(most_m, round_up(m, mr));

@@ -37,7 +37,7 @@ Operand lanes_of(Index lane_stride, Index k_stride, Index lanes, Index k) {
 template <class T>
 struct Plan : Blocking {
   Layout a_layout, b_layout;
-  bool spreads;                // the next rows of b are fetched by all tiles of a panel
+  bool spreads;              // the next rows of b are fetched by all tiles of a panel
   Index b_buffer, a_buffer;  // the team's, or each member's when it packs b for itself; each member's
 
   Plan(const Problem<T>& p, Index k, int threads) {
@@ -189,8 +189,8 @@ void pack_share(const Problem<T>& p, const Plan<T>& plan, Member member, const B
                 packed_b + first * block.kc);
 }
 
-/// Tiles below each other, nothing but them: `tile` is the first one, with its c; a is `panel` elements further for each,
-/// or where its rows are; and what each fetches is next_step further.
+/// Tiles below each other, nothing but them: `tile` is the first one, with its c; a is `panel` elements further for
+/// each, or where its rows are; and what each fetches is next_step further.
 template <class T>
 void compute_tiles(const Problem<T>& p, Tile<T>& tile, bool along, const EvenParts& tiles, Range range, Index panel,
                    Index next_step) {
@@ -286,8 +286,8 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
           break;
         }
         if (place > 0 && fetches_a)
-          tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
-                                     count - 1);
+          tile.next =
+              next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1, count - 1);
         if (by_tile && place == 0) {
           Tile<T> packs = tile;
           packs.b = &p.b(k0, j0 + j);

@@ -3,7 +3,8 @@
 // epilogue of gemm and the tails all use these objects; no formula stands anywhere else.
 //
 // backward(saved, dy, p) is dy * f'(x), where saved is the input x or the output y as saves_input() says, and p has the
-// activation's numbers. NaN in `saved` or dy gives NaN.
+// activation's numbers. NaN in `saved` or dy gives NaN. Where a table serves, rows(x, p) and slope_rows(saved, p) are
+// the rows that forward and backward read, so that loops can look for them ahead (map.hpp).
 #pragma once
 
 #include "kernels/map/gates.hpp"
@@ -50,9 +51,14 @@ struct LeakyRelu {
 /// f' = y (1 - y)
 struct Sigmoid {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<SigmoidTable<A>>(
-        x, [](auto v) { return simd::even_pieces<SigmoidTable<A>, A>(v); }, [=] { return simd::sigmoid(x); });
+        x, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        [=] { return simd::sigmoid(x); });
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<SigmoidTable<A>, A>(x);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -63,10 +69,17 @@ struct Sigmoid {
 /// f' = 1 - y^2
 struct Tanh {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<TanhTable<A>>(
-        x, [](auto v) { return simd::with_sign(simd::octave_pieces<TanhTable<A>, A>(simd::abs(v)), v); },
+        x,
+        [p](auto v) __attribute__((always_inline)) {
+          return simd::with_sign(simd::octave_pieces<TanhTable<A>, A>(simd::abs(v), p.rows), v);
+        },
         [=] { return simd::tanh(x); });
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<TanhTable<A>, A>(simd::abs(x));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -112,11 +125,19 @@ struct Hardtanh {
 
 /// exp(x) - 1 for x <= 0; for x > 0 anything but NaN.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x) {
+TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const std::int32_t* rows) {
   const Vec<T, A> zero = simd::set<T, A>(0), c = simd::select(zero < x, zero, x);
   return simd::near_or_far<ExpFallTable<A>>(
-      c, [](auto v) { return simd::with_sign(simd::octave_pieces<ExpFallTable<A>, A>(simd::abs(v)), v); },
+      c,
+      [rows](auto v) __attribute__((always_inline)) {
+        return simd::with_sign(simd::octave_pieces<ExpFallTable<A>, A>(simd::abs(v), rows), v);
+      },
       [=] { return simd::expm1(c); });
+}
+template <class A>
+TILEWRIGHT_INLINE auto rows_of_exp_fall(Vec<float, A> x) {
+  const Vec<float, A> zero = simd::set<float, A>(0);
+  return simd::row_of<ExpFallTable<A>, A>(simd::abs(simd::select(zero < x, zero, x)));
 }
 
 /// f' = x > 0 ? 1 : a exp(x)
@@ -124,7 +145,11 @@ struct Elu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x));
+    return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x, p.rows));
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return detail::rows_of_exp_fall<A>(x);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
@@ -137,9 +162,13 @@ struct Elu {
 struct Selu {
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::select(simd::set<T, A>(0) < x, scaled<T, A>(x, kScale),
-                        scaled<T, A>(detail::exp_fall<T, A>(x), kScale * kAlpha));
+                        scaled<T, A>(detail::exp_fall<T, A>(x, p.rows), kScale * kAlpha));
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return detail::rows_of_exp_fall<A>(x);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -179,9 +208,9 @@ struct Softplus {
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
         plain<T, A>(x, p.a),
-        [](auto v) {
+        [p](auto v) __attribute__((always_inline)) {
           const auto zero = simd::set<float, A>(0);
-          return simd::select(v < zero, zero, v) + simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v));
+          return simd::select(v < zero, zero, v) + simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows);
         },
         [=] { return far<T, A>(x, p); });
     return simd::select(p.b < p.a * x, x, soft);
@@ -189,9 +218,18 @@ struct Softplus {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     const Vec<T, A> slope = simd::near_or_far<SigmoidTable<A>>(
-        plain<T, A>(x, p.a), [](auto v) { return simd::even_pieces<SigmoidTable<A>, A>(v); },
+        plain<T, A>(x, p.a),
+        [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
         [=] { return far_slope<T, A>(x, p); });
     return dy * simd::select(p.b < p.a * x, simd::set<T, A>(1), slope);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>& p) {
+    return simd::row_of<SoftplusTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>& p) {
+    return simd::row_of<SigmoidTable<A>, A>(plain<float, A>(x, p.a));
   }
   /// x where the tables serve: they are for a = 1.
   template <class T, class A>
@@ -224,16 +262,26 @@ struct Softplus {
 /// f' = sigmoid(-x)
 struct LogSigmoid {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
-        x, [](auto v) { return simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v)); },
+        x,
+        [p](auto v)
+            __attribute__((always_inline)) { return simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows); },
         [=] { return simd::log1p_unit(simd::exp(zero - simd::abs(x))); });
     return simd::select(zero < x, zero, x) - log_part;
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     return dy * Sigmoid::forward<T, A>(simd::set<T, A>(0) - x, p);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<SoftplusTable<A>, A>(simd::abs(x));
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<SigmoidTable<A>, A>(simd::set<float, A>(0) - x);
   }
 };
 

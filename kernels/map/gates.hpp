@@ -13,16 +13,24 @@ namespace tilewright::detail {
 template <template <class> class Table, template <class> class Slope, class Formula>
 struct Gated {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<Table<A>>(
-        x, [](auto v) { return simd::times_even_pieces<Table<A>, A>(v); },
+        x, [p](auto v) __attribute__((always_inline)) { return simd::times_even_pieces<Table<A>, A>(v, p.rows); },
         [=] { return Formula::template value<T, A>(x); });
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     return dy * simd::near_or_far<Slope<A>>(
-                    x, [](auto v) { return simd::even_pieces<Slope<A>, A>(v); },
+                    x, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<Slope<A>, A>(v, p.rows); },
                     [=] { return Formula::template slope<T, A>(x); });
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<Table<A>, A>(x);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<Slope<A>, A>(x);
   }
 };
 

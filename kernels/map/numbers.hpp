@@ -10,6 +10,7 @@ namespace tilewright::detail {
 template <class T, class A>
 struct Numbers {
   Vec<T, A> a, b;
+  const std::int32_t* rows = nullptr;  // of these lanes in the table, where they have been looked for ahead
   TILEWRIGHT_MEMBER explicit Numbers(const ActivationNumbers<T>& n)
       : a(simd::set<T, A>(n.a)), b(simd::set<T, A>(n.b)) {}
 };

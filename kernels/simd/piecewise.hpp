@@ -47,17 +47,27 @@ TILEWRIGHT_INLINE Vec<float, A> load_quads(Address address, int lane, int first)
   if constexpr (!kIsAvx2<A>) return simd::load<float, A>(address(lane) + first);
 }
 
+/// Where the rows that lanes have chosen, by index % 32, begin: in bytes.
+template <class A>
+TILEWRIGHT_INLINE void store_rows(Vec<std::int32_t, A> row, std::int32_t* to) {
+  static_assert(kRowLength * sizeof(float) == 1 << 5);
+  ((row & Vec<std::int32_t, A>(31)) << 5).store_aligned(to);
+}
+
 /// The row of a table that each lane has chosen, by its index % 32. AVX-512 has an instruction for a column of 32;
 /// elsewhere whole rows are loaded and transposed, which was four times as fast as gathering each column (avx2, Zen 5).
 template <class Table, class A>
 class ChosenRows {
  public:
-  TILEWRIGHT_MEMBER explicit ChosenRows(Vec<std::int32_t, A> row) : row_(row) {
+  /// `rows`: from store_rows, or null.
+  TILEWRIGHT_MEMBER ChosenRows(Vec<std::int32_t, A> row, [[maybe_unused]] const std::int32_t* rows) : row_(row) {
     if constexpr (!kIsAvx512<A>) {
-      alignas(32) std::int32_t at[kLanes<float, A>];
-      (row & Vec<std::int32_t, A>(31)).store_aligned(at);
+      alignas(32) std::int32_t own[kLanes<float, A>];
+      if (rows == nullptr) simd::store_rows<A>(row, own);
+      const std::int32_t* at = rows == nullptr ? own : rows;
       const auto address = [&](int lane) __attribute__((always_inline)) {
-        return RowByRow<Table>::kRows[static_cast<std::size_t>(at[lane])].data();
+        return reinterpret_cast<const float*>(reinterpret_cast<const char*>(&RowByRow<Table>::kRows) +
+                                              static_cast<std::uint32_t>(at[lane]));
       };
 #pragma GCC unroll 2
       for (int first = 0; first < kRowLength; first += 4) {
@@ -109,36 +119,51 @@ struct Piece {
   Vec<float, A> centre, slope, d, lost;
 };
 
-/// Row k % 32 holds the piece around k kWidth. The sum with 1.5 * 2^23 is rounded to whole k, which stand in its bits.
+/// Of a table in even pieces: x / kWidth + 1.5 * 2^23, a sum that is rounded to whole numbers, which stand in its bits.
 template <class Table, class A>
-TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x) {
-  const Vec<float, A> round = simd::set<float, A>(0x1.8p23F);
-  const Vec<float, A> shifted = simd::fma(x, simd::set<float, A>(1 / Table::kWidth), round);
-  const Vec<float, A> d = simd::fma(shifted - round, simd::set<float, A>(-Table::kWidth), x);  // exact
-  const ChosenRows<Table, A> rows(simd::to_bits(shifted));
-  return {rows.template column<0>(), rows.template polynomial<1>(d), d, rows.beside()};
+TILEWRIGHT_INLINE Vec<float, A> shifted(Vec<float, A> x) {
+  return simd::fma(x, simd::set<float, A>(1 / Table::kWidth), simd::set<float, A>(0x1.8p23F));
+}
+
+/// The row of x: k where kWidth k is nearest; or in octaves, for x >= 0, the last bits of the exponent and two bits of
+/// the mantissa.
+template <class Table, class A>
+TILEWRIGHT_INLINE Vec<std::int32_t, A> row_of(Vec<float, A> x) {
+  if constexpr (requires { Table::kWidth; })
+    return simd::to_bits(simd::shifted<Table, A>(x));
+  else
+    return simd::to_bits(simd::at_least(x, Table::kBegin)) >> 21;
+}
+
+/// Row k % 32 holds the piece around k kWidth.
+template <class Table, class A>
+TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x, const std::int32_t* rows) {
+  const Vec<float, A> whole = simd::shifted<Table, A>(x) - simd::set<float, A>(0x1.8p23F);
+  const Vec<float, A> d = simd::fma(whole, simd::set<float, A>(-Table::kWidth), x);  // exact
+  const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x), rows);
+  return {chosen.template column<0>(), chosen.template polynomial<1>(d), d, chosen.beside()};
 }
 
 template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> even_pieces(Vec<float, A> x) {
-  const Piece<A> p = simd::even_piece<Table, A>(x);
+TILEWRIGHT_INLINE Vec<float, A> even_pieces(Vec<float, A> x, const std::int32_t* rows) {
+  const Piece<A> p = simd::even_piece<Table, A>(x, rows);
   return simd::fma(p.slope, p.d, p.lost) + p.centre;
 }
 
 /// x times the value, with hardly more than the last rounding's error.
 template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> times_even_pieces(Vec<float, A> x) {
-  const Piece<A> p = simd::even_piece<Table, A>(x);
+TILEWRIGHT_INLINE Vec<float, A> times_even_pieces(Vec<float, A> x, const std::int32_t* rows) {
+  const Piece<A> p = simd::even_piece<Table, A>(x, rows);
   const Vec<float, A> value = simd::fma(p.slope, p.d, p.centre);
   const Vec<float, A> low = simd::fma(p.slope, p.d, p.centre - value) + p.lost;
   return simd::fma(x, value, x * low);
 }
 
-/// For a >= 0: the last bits of the exponent and two bits of the mantissa are the row.
+/// For a >= 0.
 template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> octave_pieces(Vec<float, A> a) {
-  const ChosenRows<Table, A> rows(simd::to_bits(simd::at_least(a, Table::kBegin)) >> 21);
-  return rows.template polynomial<0>(a - rows.beside());
+TILEWRIGHT_INLINE Vec<float, A> octave_pieces(Vec<float, A> a, const std::int32_t* rows) {
+  const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(a), rows);
+  return chosen.template polynomial<0>(a - chosen.beside());
 }
 
 /// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double.
