@@ -59,10 +59,10 @@ TYPED_TEST_SUITE(GemmPaths, Types);
 
 TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
   using T = TypeParam;
-  const std::array<Index, 3> shapes[] = {{8, 8, 8},     {16, 40, 20},    {100, 5, 10},   {64, 9, 200},
-                                         {33, 65, 513}, {4, 300, 90},    {20, 24, 9000}, {60, 60, 60},
-                                         {1, 70, 1100}, {150, 130, 140}, {1, 4250, 530}, {3, 150, 1030},
-                                         {8, 140, 600}, {110, 520, 520}, {690, 530, 20}};
+  const std::array<Index, 3> shapes[] = {
+      {8, 8, 8},      {16, 40, 20},    {100, 5, 10},   {64, 9, 200},    {33, 65, 513},  {4, 300, 90},
+      {20, 24, 9000}, {60, 60, 60},    {1, 70, 1100},  {150, 130, 140}, {1, 4250, 530}, {3, 150, 1030},
+      {8, 140, 600},  {110, 520, 520}, {690, 530, 20}, {100, 1, 5},     {37, 1, 512}};
   std::vector<std::uint64_t> expected;
   for (const Isa isa : available_isas()) {
     if (isa == Isa::sse2) continue;
@@ -264,6 +264,10 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
     shapes.push_back({48 * mr + 1 + d, nr - 1, 17});
   }
   for (const Index k : {1, 9, 16}) shapes.push_back({8 + k, kernels.lanes, k});
+  for (const Index k : {Index{1}, Index{5}, kSumBlock}) shapes.push_back({2 * kernels.lanes + k % 7, 1, k});
+  // Panels that the first tile packs, the last one ragged; and a's columns packed for many panels.
+  shapes.push_back({8 * mr, 6 * nr - 1, kSumBlock + 8});
+  shapes.push_back({8 * mr + 2, 17 * nr + 3, kSumBlock + 88});
   for (const Index few : {1, 2, 4, 5, 8}) shapes.push_back({few, 4 * nr + 3 + few, kSumBlock + 20 + few});
   // Rows a page apart, which are packed.
   const Index page = 4096 / static_cast<Index>(sizeof(T));

@@ -23,6 +23,7 @@ struct SmallProduct {
   Index rows, cols;
   bool packs_b;
   void (*tiny)(const Tile<T>&, Index rows) noexcept;  // for all of it, or null
+  bool one_column;                                    // of c, and rows of a that few_rows_along can transpose
   EvenParts tiles;
   Micro whole[2], last[2];  // for a panel of full width and for the last one; for taller and other tiles
 
@@ -43,13 +44,16 @@ struct SmallProduct {
         cols(c.cols),
         packs_b(b.col_stride != 1 && b.cols != 1),
         tiny(nullptr),
+        one_column(false),
         tiles(0, 1),
         b_stride_(b.col_stride) {
     const bool along = a.col_stride == 1;
     if (packs_b) tile.b_k_stride = k.tile_cols;
     if (a.cols <= kTinySteps && cols <= k.lanes && rows >= kTinyRows && beta == T(0))
       tiny = k.tiny[along][2 * cols <= k.lanes][a.cols - 1];
-    if (tiny != nullptr) return;
+    one_column = tiny == nullptr && cols == 1 && rows >= k.lanes && c.row_stride == 1 && along && b.row_stride == 1 &&
+                 alpha == T(1) && beta == T(0);
+    if (tiny != nullptr || one_column) return;
     tiles = EvenParts(rows, k.tile_rows);
     const Index tall = tiles.each + (tiles.more > 0 ? 1 : 0), rest = cols % k.tile_cols;
     const Index width = rest == 0 ? k.tile_cols : rest;
@@ -69,6 +73,7 @@ struct SmallProduct {
 
  private:
   [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
+    if (one_column) return kernels->few_rows_along[0]({b, a, t.a_row_stride, t.k, rows, c, rows, a});
     T panel[kSmallPanel * kMaxTileCols];
     for (Index j = 0; j < cols; j += kernels->tile_cols) {
       const bool is_last = j + kernels->tile_cols >= cols;
