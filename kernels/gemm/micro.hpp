@@ -8,7 +8,8 @@
 //
 // The last steps are done for a few rows at a time, and each group is stored as soon as it is complete. Otherwise all
 // stores of a tile come at once, and Zen 4 takes 16 of 64 bytes without stopping the multipliers, no more: 28 of them
-// cost 52 cycles, 3 % at k = 64 and 19 % at k = 8; in groups they cost nothing that could be measured.
+// cost 52 cycles, 3 % at k = 64 and 19 % at k = 8; in groups they cost nothing that could be measured. AVX2's 12 stores
+// of 32 bytes go in one group: the last two rows of six would be four chains, too few to hide the latency.
 #pragma once
 
 #include "kernels/core/table.hpp"

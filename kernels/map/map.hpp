@@ -3,8 +3,8 @@
 // formula.
 //
 // Where a table serves, on AVX2, the rows that lanes choose are looked for a block ahead. From an argument to its row,
-// from there through memory to the addresses, the columns and the polynomial it is 75 cycles, of which the CPU can see
-// three registers' worth at a time: 27 cycles for each (sigmoid, Zen 3). In two loops it is 18.
+// from there through memory to the addresses, the columns and the polynomial it is a long way, and the CPU can follow
+// few registers at a time on it: 27 cycles for each (sigmoid, Zen 3). In two loops it is 20.
 #pragma once
 
 #include "kernels/map/formulas.hpp"

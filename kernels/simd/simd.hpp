@@ -114,7 +114,7 @@ template <class T, class A>
 }
 
 #if defined(__AVX2__)
-/// 0 <= count <= lanes. Zen 2 to 4 need 13 cycles and more for a masked store of AVX2, and 3 for these.
+/// 0 <= count <= lanes. Zen 3 needs 13 cycles for a masked store of AVX2, and 3 for these.
 TILEWRIGHT_INLINE void store_parts(float* p, __m256 v, Index count) {
   if ((count & 8) != 0) return _mm256_storeu_ps(p, v);
   __m128 part = _mm256_castps256_ps128(v);
