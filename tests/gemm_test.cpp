@@ -92,8 +92,7 @@ void check(const Case& t) {
   for (Index i = 0; i < t.m; i += step_i)
     for (Index j = i % sparser * step_j; j < t.n; j += sparser * step_j) {
       const Reference<T> r(a.view(), b.view(), i, j, alpha, beta, t.beta != 0 ? before(i, j) : T(0));
-      ASSERT_LE(std::fabs(c(i, j) - r.value), bound<T>(t.k, r.magnitude))
-          << name << " at " << i << ", " << j;
+      ASSERT_LE(std::fabs(c(i, j) - r.value), bound<T>(t.k, r.magnitude)) << name << " at " << i << ", " << j;
     }
 }
 
