@@ -44,8 +44,6 @@ struct Want {
   bool free_rows = false, free_cols = false;
   /// Without memory it is not wanted.
   bool optional = false;
-  /// Whether it overlaps the first operand is not looked at.
-  bool may_overlap = false;
 };
 
 /// A matrix somewhere in a page set of its own.

@@ -69,7 +69,7 @@ bool matters(const Operand& o, const Operand& first, std::size_t which, Mistake 
     case Mistake::overlaps_itself:
       return !o.is_span && written && o.cols > 0 && o.rows > 1;
     case Mistake::overlaps_input:
-      return which > 0 && !o.want.may_overlap && (written || first.role != Role::input) && !empty && first.rows > 0 &&
+      return which > 0 && (written || first.role != Role::input) && !empty && first.rows > 0 &&
              first.cols * static_cast<Index>(first.element_bytes) > static_cast<Index>(o.element_bytes);
   }
   return false;

@@ -225,6 +225,15 @@ TYPED_TEST(GemmPaths, PlansEqualGemm) {
   std::vector<T> out(24);
   copy(some.data(), some.data(), out.data());
   EXPECT_EQ(out, std::vector<T>(24, T(5)));
+  EXPECT_EQ(message_of<ShapeError>([&] { plan(out.data() + 23, some.data(), out.data()); }), "GemmPlan: c overlaps a");
+  EXPECT_EQ(message_of<ShapeError>([&] { plan(some.data(), some.data() + 7, some.data()); }), "GemmPlan: c overlaps a");
+  EXPECT_EQ(message_of<ShapeError>([&] { plan(out.data(), some.data(), some.data() + 29); }), "GemmPlan: c overlaps b");
+  // Backwards in memory: a's rows begin at its last one.
+  std::vector<T> wide(44, T(1));
+  const GemmPlan<T> backwards(MatrixView<const T>(nullptr, 4, 5, -5, 1), b, c);
+  backwards(wide.data() + 39, some.data(), wide.data());
+  EXPECT_EQ(message_of<ShapeError>([&] { backwards(wide.data() + 38, some.data(), wide.data()); }),
+            "GemmPlan: c overlaps a");
 }
 
 /// Weights packed while one ISA is active serve all of them.
@@ -466,6 +475,73 @@ TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
             "gemm_batched: product 1: a is 3x4 but b is 2x2");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_strided_batched(2, a.view(), 0, b.view(), 0, c.view(), 0); }),
             "gemm_strided_batched: c_step is 0: the products would overlap");
+}
+
+/// Products of a batch may lie in each other's gaps, but no result on what another one reads or writes.
+TYPED_TEST(GemmPaths, ProductsOfABatchLieApart) {
+  using T = TypeParam;
+  const Index count = 5, n = 3;
+  const Matrix<T> a = random_matrix<T>(count * n, n, 1), b = random_matrix<T>(n, n, 2);
+  Matrix<T> want(count * n, n), memory(2 * n, count * n), mixed(3 * count * n, n);
+  gemm(a, b, want);
+  std::vector<MatrixView<const T>> as, bs;
+  std::vector<MatrixView<T>> side_by_side, backwards;
+  for (Index i = 0; i < count; ++i) {
+    as.push_back(a.row_block(i * n, n));
+    bs.push_back(b);
+    side_by_side.push_back(memory.view().block(0, ((i * 2) % count) * n, n, n));  // blocks of columns, out of order
+    backwards.push_back(memory.view().block(n, 0, n, count * n).block(0, (count - 1 - i) * n, n, n));
+  }
+  for (const auto& cs : {side_by_side, backwards}) {
+    gemm_batched(as, bs, cs);
+    for (Index i = 0; i < count; ++i)
+      for (Index r = 0; r < n; ++r)
+        for (Index j = 0; j < n; ++j) ASSERT_EQ(cs[static_cast<std::size_t>(i)](r, j), want(i * n + r, j));
+  }
+  // a, b and c of each product one after the other.
+  std::vector<MatrixView<const T>> mixed_a, mixed_b;
+  std::vector<MatrixView<T>> mixed_c;
+  for (Index i = 0; i < count; ++i) {
+    for (Index r = 0; r < n; ++r)
+      for (Index j = 0; j < n; ++j) mixed(3 * i * n + r, j) = a(i * n + r, j), mixed(3 * i * n + n + r, j) = b(r, j);
+    mixed_a.push_back(mixed.row_block(3 * i * n, n));
+    mixed_b.push_back(mixed.row_block(3 * i * n + n, n));
+    mixed_c.push_back(mixed.row_block(3 * i * n + 2 * n, n));
+  }
+  const auto expect_results = [&] {
+    for (Index i = 0; i < count; ++i)
+      for (Index r = 0; r < n; ++r)
+        for (Index j = 0; j < n; ++j) {
+          ASSERT_EQ(mixed(3 * i * n + 2 * n + r, j), want(i * n + r, j));
+          mixed(3 * i * n + 2 * n + r, j) = 0;
+        }
+  };
+  gemm_batched(mixed_a, mixed_b, mixed_c);
+  expect_results();
+  const auto first_a = mixed_a[0], first_b = mixed_b[0];
+  const auto first_c = mixed_c[0];
+  gemm_strided_batched(count, first_a, 3 * n * n, first_b, 3 * n * n, first_c, 3 * n * n);
+  expect_results();
+
+  const Matrix<T> before = mixed;
+  const auto refused = [&](auto&& change) {
+    auto a_ = mixed_a, b_ = mixed_b;
+    auto c_ = mixed_c;
+    change(a_, b_, c_);
+    return message_of<ShapeError>([&] { gemm_batched(a_, b_, c_); });
+  };
+  EXPECT_EQ(refused([](auto&, auto&, auto& c) { c[4] = c[1]; }),
+            "gemm_batched: c of product 4 overlaps c of product 1");
+  EXPECT_EQ(refused([](auto&, auto&, auto& c) { c[3].data = c[0].data + 8; }),
+            "gemm_batched: c of product 3 overlaps c of product 0");
+  EXPECT_EQ(refused([](auto& a, auto&, auto& c) { a[0] = c[2]; }),
+            "gemm_batched: c of product 2 overlaps a of product 0");
+  EXPECT_EQ(refused([](auto&, auto& b, auto& c) { b[4].data = c[3].data - 8; }),
+            "gemm_batched: c of product 3 overlaps b of product 4");
+  EXPECT_EQ(
+      message_of<ShapeError>([&] { gemm_strided_batched(count, first_a, 0, first_b, 3 * n * n, first_c, n * n); }),
+      "gemm_strided_batched: c of product 2 overlaps b of product 1");
+  EXPECT_EQ(hash_of<T>(MatrixView<const T>(mixed)), hash_of<T>(MatrixView<const T>(before)));
 }
 
 }  // namespace

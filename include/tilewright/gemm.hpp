@@ -107,8 +107,9 @@ TILEWRIGHT_API void gemm(MatrixView<const double> a, const PackedMatrix<double>&
                          const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// c[i] = gemm(a[i], b[i]) for every i, all with the same options: alpha, beta, bias, activation and num_threads; any
-/// other is a ValueError. The products may differ in shape. Throws ShapeError naming the first that does not fit;
-/// then nothing has been computed. Threads share the products out when there are enough of them.
+/// other is a ValueError. The products may differ in shape. Throws ShapeError naming the first that does not fit or two
+/// of which one writes what the other reads or writes; then nothing has been computed. Threads share the products out
+/// when there are enough of them.
 TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
                                  std::span<const MatrixView<float>> c,
                                  const GemmOptions<float>& options = kGemmDefaults<float>);
@@ -136,12 +137,18 @@ class TILEWRIGHT_API GemmPlan {
   GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
            const GemmOptions<T>& options = kGemmDefaults<T>);
   /// c = alpha * a * b + beta * c, each argument the first element of its matrix. Throws ValueError when one is null
-  /// whose matrix has elements.
+  /// whose matrix has elements, ShapeError when c overlaps a or b.
   void operator()(const T* a, const T* b, T* c) const;
 
  private:
+  /// The elements that a matrix reaches, counted from its first one.
+  struct Reach {
+    Index first, end;
+  };
+
   MatrixView<const T> a_, b_;
   MatrixView<T> c_;
+  Reach a_reach_, b_reach_, c_reach_;
   GemmOptions<T> options_;
   std::shared_ptr<const detail::SmallProduct<T>> small_;  ///< null: gemm() itself
 };

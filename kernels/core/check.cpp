@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/core/memory.hpp"
+
 namespace tilewright::detail {
 namespace {
 
@@ -157,6 +159,32 @@ void check_apart(const char* operation, std::initializer_list<Place> written, st
     for (const Place* other = w + 1; other != written.end(); ++other) check(*other, false);
     for (const Place& other : read) check(other, sharing == Sharing::same);
   }
+}
+
+void check_batch_apart(const char* operation, Index count, const void* items, PlaceOfBatch place,
+                       bool results_are_apart) {
+  // By address; each knows how far it and those before it reach.
+  struct Result {
+    std::uintptr_t begin, end;
+    Index product;
+  };
+  Result* const results = scratch<Result>(count);
+  Result* last = results;
+  for (Index i = 0; i < count; ++i)
+    if (const Place c = place(items, i, 0); !c.empty()) *last++ = {Reach(c).begin, Reach(c).end, i};
+  std::sort(results, last, [](const Result& x, const Result& y) { return x.begin < y.begin; });
+  for (Result* r = results; r + 1 < last; ++r) r[1].end = std::max(r[0].end, r[1].end);
+  for (Index i = 0; i < count; ++i)
+    for (int operand = results_are_apart ? 1 : 0; operand < 3; ++operand) {
+      const Place other = place(items, i, operand);
+      if (other.empty()) continue;
+      const Reach reach(other);
+      const Result* r = std::partition_point(results, last, [&](const Result& x) { return x.begin < reach.end; });
+      while (r != results && (--r)->end > reach.begin)
+        if (const Place c = place(items, r->product, 0); r->product != i && overlap(c, other))
+          throw ShapeError(std::string(operation) + ": c of product " + std::to_string(r->product) + " overlaps " +
+                           other.name + " of product " + std::to_string(i));
+    }
 }
 
 void throw_not_neighbours(const char* operation, const char* name) {

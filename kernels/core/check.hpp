@@ -122,6 +122,13 @@ enum class Sharing { none, same };
 void check_apart(const char* operation, std::initializer_list<Place> written, std::initializer_list<Place> read,
                  Sharing sharing);
 
+/// Nobody writes what another product of a batch reads or writes. place(items, i, k) is an operand of product i, which
+/// was checked by itself: 0 is written, 1 and 2 are read. When the results are known to be apart, only what is read is
+/// held against them. Uses the thread's workspace.
+using PlaceOfBatch = Place (*)(const void* items, Index product, int operand);
+void check_batch_apart(const char* operation, Index count, const void* items, PlaceOfBatch place,
+                       bool results_are_apart);
+
 /// One past the last element that a view without negative strides reaches.
 template <class T>
 const void* end_of(const MatrixView<T>& v) noexcept {

@@ -143,6 +143,45 @@ struct Item {
   MatrixView<T> c;
 };
 
+/// Where the operands of a batch lie, for a quick answer to whether its products can disturb each other.
+template <class T>
+class Spread {
+ public:
+  void add(const Item<T>& i) {
+    if (i.c.empty()) return;
+    known_ &= (i.c.row_stride | i.c.col_stride) >= 0;
+    ascending_ &= address(i.c.data) >= written_.end;
+    written_.add(address(i.c.data), address(end_of(i.c)));
+    if (i.a.empty()) return;
+    known_ &= (i.a.row_stride | i.a.col_stride | i.b.row_stride | i.b.col_stride) >= 0;
+    read_.add(address(i.a.data), address(end_of(i.a)));
+    read_.add(address(i.b.data), address(end_of(i.b)));
+  }
+  bool results_are_apart() const { return known_ && ascending_; }
+  /// No result lies among what is read.
+  bool operands_are_apart() const { return known_ && (written_.end <= read_.begin || read_.end <= written_.begin); }
+
+ private:
+  struct Extent {
+    std::uintptr_t begin = ~std::uintptr_t{0}, end = 0;
+    void add(std::uintptr_t from, std::uintptr_t to) { begin = std::min(begin, from), end = std::max(end, to); }
+  };
+  static std::uintptr_t address(const void* p) { return reinterpret_cast<std::uintptr_t>(p); }
+
+  Extent written_, read_;
+  bool known_ = true, ascending_ = true;
+};
+
+/// check_batch_apart for products that item(i) gives.
+template <class T, class Make>
+void check_items_apart(const char* operation, Index count, const Make& item, bool results_are_apart) {
+  const auto place = [](const void* items, Index product, int operand) {
+    const Item<T> i = (*static_cast<const Make*>(items))(product);
+    return operand == 0 ? Place("c", i.c) : operand == 1 ? Place("a", i.a) : Place("b", i.b);
+  };
+  check_batch_apart(operation, count, &item, place, results_are_apart);
+}
+
 /// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other.
 template <class T, class Make>
 void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
@@ -199,6 +238,12 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
     throw ShapeError("gemm_batched: " + std::to_string(a.size()) + " a, " + std::to_string(b.size()) + " b and " +
                      std::to_string(c.size()) + " c");
   check_batch_options("gemm_batched", o);
+  const auto item = [&](Index i) {
+    const auto at = static_cast<std::size_t>(i);
+    return Item<T>{a[at], b[at], c[at]};
+  };
+  const Index count = static_cast<Index>(a.size());
+  Spread<T> spread;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const auto named = [&](const char* what) { return "gemm_batched: product " + std::to_string(i) + what; };
     try {
@@ -208,11 +253,11 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
     } catch (const ValueError& e) {
       throw ValueError(named(e.what()));
     }
+    spread.add(item(static_cast<Index>(i)));
   }
-  batch_any<T>(static_cast<Index>(a.size()), o, [&](Index i) {
-    const auto at = static_cast<std::size_t>(i);
-    return Item<T>{a[at], b[at], c[at]};
-  });
+  if (!spread.results_are_apart() || !spread.operands_are_apart())
+    check_items_apart<T>("gemm_batched", count, item, spread.results_are_apart());
+  batch_any<T>(count, o, item);
 }
 
 template <class T>
@@ -233,13 +278,17 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
     if (overlap({"c", c}, {"c", other}))
       throw ShapeError(std::string(kName) + ": c_step is " + std::to_string(c_step) + ": the products would overlap");
   }
-  batch_any<T>(count, o, [&](Index i) {
+  const auto item = [&](Index i) {
     Item<T> it{a, b, c};
     it.a.data += i * a_step;
     it.b.data += i * b_step;
     it.c.data += i * c_step;
     return it;
-  });
+  };
+  Spread<T> spread;  // the first and the last bound it
+  if (count > 1) spread.add(item(0)), spread.add(item(count - 1));
+  if (!spread.operands_are_apart()) check_items_apart<T>(kName, count, item, true);
+  batch_any<T>(count, o, item);
 }
 
 template <class T>
@@ -323,6 +372,13 @@ GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T
   T some{};
   a.data = b.data = c.data = &some;
   detail::check_each("GemmPlan", a, MatrixView<const T>(b), false, c, options);
+  const auto reach_of = [](const auto& v) {
+    Reach r{0, v.empty() ? 0 : 1};
+    for (const Index last : {(v.rows - 1) * v.row_stride, (v.cols - 1) * v.col_stride})
+      if (!v.empty()) (last < 0 ? r.first : r.end) += last;
+    return r;
+  };
+  a_reach_ = reach_of(a), b_reach_ = reach_of(b), c_reach_ = reach_of(c);
   const auto& kernels = detail::active_table().gemm<T>();
   if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c))
     small_ = std::make_shared<const detail::SmallProduct<T>>(kernels, a, b, c, options.alpha, options.beta);
@@ -330,7 +386,11 @@ GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T
 
 template <class T>
 void GemmPlan<T>::operator()(const T* a, const T* b, T* c) const {
-  if (small_ != nullptr && a != nullptr && b != nullptr && c != nullptr) [[likely]] {
+  const auto apart = [c, end = c + c_reach_.end, this](const T* p, Reach r) {
+    return (end <= p + r.first) | (p + r.end <= c + c_reach_.first);
+  };
+  if (small_ != nullptr && a != nullptr && b != nullptr && c != nullptr && (apart(a, a_reach_) & apart(b, b_reach_)))
+      [[likely]] {
     const detail::DefaultFloatState state;
     const detail::Call call(detail::product_info<T>, "GemmPlan", c_, a_.cols, options_.beta);
     return (*small_)(a, b, c);
