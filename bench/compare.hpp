@@ -2,6 +2,7 @@
 // The regression guard: what got slower since another run's JSON was written.
 #pragma once
 
+#include <cmath>
 #include <map>
 #include <string>
 #include <vector>
@@ -10,16 +11,21 @@
 
 namespace tilewright::bench {
 
-/// The samples of every case by full name; only quotients of their times count.
-using Baseline = std::map<std::string, std::vector<Sample>>;
+/// Another run: the samples of every case by full name, and the shortest probe (quiet.hpp).
+struct Baseline {
+  std::map<std::string, std::vector<Sample>> samples;
+  double probe_seconds = INFINITY;
+};
 
-/// From Google Benchmark's JSON. Throws FileError naming the file.
+/// From Google Benchmark's JSON. Tells quiet() how long its probe took then. Throws FileError naming the
+/// file.
 Baseline read_baseline(const std::string& path);
 
 struct Verdict {
   std::string name;
-  double ratio = 1;  // median of now over median of then; above 1 is slower
-  double p = 1;      // of a difference this clear by chance alone, in the direction of `ratio`
+  bool busy = false;  // too few measurements on quiet cores: not compared
+  double ratio = 1;   // median of now over median of then; above 1 is slower
+  double p = 1;       // of a difference this clear by chance alone, in the direction of `ratio`
   bool slower = false, faster = false;
 };
 

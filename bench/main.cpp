@@ -239,7 +239,7 @@ int main(int argc, char** argv) {
   if (!o.compare.empty()) {
     before = read_baseline(o.compare);
     with_peers() = false;
-    wanted() = [&](const std::string& name) { return before.count(name) > 0; };
+    wanted() = [&](const std::string& name) { return before.samples.count(name) > 0; };
   }
   add_suites(o);
 

@@ -8,6 +8,8 @@
 #include <ctime>
 #include <thread>
 
+#include "bench/quiet.hpp"
+
 namespace tilewright::bench {
 namespace {
 
@@ -88,6 +90,7 @@ void report(benchmark::State& state, const Result& r, const std::map<std::string
     state.counters["bytes_per_second"] = Counter(bytes / seconds, Counter::kDefaults, Counter::kIs1000);
   if (bytes > 0) state.counters["AI"] = c.operations / bytes;
   state.counters["roof"] = r.samples.back().roof_seconds / seconds;
+  state.counters["probe_ns"] = 1e9 * r.samples.back().probe_seconds;
   double best = 0;
   for (const auto& [name, time] : peers) {
     state.counters["vs_peer " + name] = time / seconds;
@@ -167,11 +170,15 @@ bool Measurement::repeat() {
   const bool large = case_.bytes_read + case_.bytes_written > kLargeBytes || !race_.elsewhere.empty();
   if (!race_.ours || (!large && result_.samples.size() % kRepetitionsPerMemory == 0)) set_up();
   if (!result_.error.empty()) return false;
-  const double ours = sample(race_.ours, ours_calls_, case_.threads);
-  result_.samples.push_back({ours, race_.roof_seconds()});
+  double probe = 0, ignored = 0;
+  const auto quietly = [&](const Call& call, long calls, double& seen) {
+    return quiet().measured([&] { return sample(call, calls, case_.threads); }, case_.threads, seen);
+  };
+  const double ours = quietly(race_.ours, ours_calls_, probe);
+  result_.samples.push_back({ours, quiet().measured(race_.roof_seconds, case_.threads, ignored), probe});
   for (std::size_t i = 0; i < race_.peers.size(); ++i) {
     const Peer& peer = race_.peers[i];
-    const double t = sample(peer.call, peer_calls_[i], case_.threads);
+    const double t = quietly(peer.call, peer_calls_[i], ignored);
     const auto at = result_.peers.find(peer.name);
     if (at == result_.peers.end() || t < at->second) result_.peers[peer.name] = t;
     settle(case_.threads);

@@ -51,9 +51,9 @@ struct Race {
 
 using Prepare = std::function<Race()>;
 
-/// Ours and the roof, one right after the other.
+/// Ours and the roof, one right after the other, and the longer one of the probes around ours (quiet.hpp).
 struct Sample {
-  double seconds, roof_seconds;
+  double seconds, roof_seconds, probe_seconds;
 };
 
 /// Repetitions between which operands stay where they are.
@@ -102,8 +102,8 @@ struct Entry {
 };
 
 /// Adds a case to entries() and registers it with Google Benchmark, unless it is not wanted. Counters of a repetition:
-/// FLOPS or bytes_per_second, roof (the roof's time over ours), AI (operations per byte), vs_peer and one for each peer
-/// (its time over ours).
+/// FLOPS or bytes_per_second, roof (the roof's time over ours), AI (operations per byte), probe_ns (quiet.hpp), vs_peer
+/// and one for each peer (its time over ours).
 void add(const Case& c, Prepare prepare);
 std::vector<Entry>& entries();
 /// Set before cases are added: whether a full name is wanted.

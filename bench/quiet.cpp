@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "bench/quiet.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+#include "kernels/core/parallel.hpp"
+
+namespace tilewright::bench {
+namespace {
+
+/// Eight operations, three of them on memory, that wait for nothing but their predecessors of the round before.
+std::uint64_t fixed_work() {
+  constexpr int kRounds = 40000;
+  static const std::uint64_t memory[512] = {};
+  std::uint64_t a = 1, b = 2, c = 3, d = 4, e = 5, f = 6;
+  for (int i = 0; i < kRounds; ++i) {
+    const std::uint64_t* p = memory + (i & 127) * 4;
+    a += p[0], b ^= p[1], c += p[2], d += 7, e ^= 9, f += 11;
+    asm volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f));  // one round after the other
+  }
+  return a + b + c + d + e + f;
+}
+
+}  // namespace
+
+double Quiet::now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double Quiet::probe(int threads) {
+  std::atomic<double> longest = 0;
+  detail::parallel(threads, [&](detail::Member) {
+    const double start = now();
+    [[maybe_unused]] volatile std::uint64_t sink = fixed_work();
+    const double mine = now() - start;
+    double so_far = longest;
+    while (so_far < mine && !longest.compare_exchange_weak(so_far, mine)) {
+    }
+  });
+  best_ = std::min(best_, longest.load());
+  return longest;
+}
+
+double Quiet::wait(int threads) {
+  if (best_ == 1e300)  // the first look takes a while, so that it sees some quiet
+    for (const double end = now() + 0.5; now() < end;) probe(threads);
+  for (const double start = now();;) {
+    const double seen = probe(threads);
+    if (is_quiet(seen)) {
+      patience_ -= now() - start;
+      return seen;
+    }
+    if (now() - start > patience_) {
+      patience_ = 0;
+      return seen;
+    }
+  }
+}
+
+Quiet& quiet() {
+  static Quiet all;
+  return all;
+}
+
+}  // namespace tilewright::bench

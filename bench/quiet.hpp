@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// Whether the cores are ours alone at the moment. Where others use the second thread of a core (in a virtual machine
+// nobody says so), kernels run at two thirds of their speed for seconds, while a loop of multiply-adds alone, and so
+// the roof, keeps its speed. A fixed piece of work tells: it issues all that a core can, in registers and the
+// first-level cache.
+#pragma once
+
+namespace tilewright::bench {
+
+class Quiet {
+ public:
+  /// A probe is quiet that takes at most so much longer than the shortest ever.
+  static constexpr double kTolerance = 1.02;
+
+  /// Seconds of the fixed work now, on so many cores at a time: the longest.
+  double probe(int threads);
+  /// What it takes on quiet cores, as another run found.
+  void expect(double seconds) { best_ = seconds < best_ ? seconds : best_; }
+  double best() const { return best_; }
+  bool is_quiet(double probe) const { return probe <= kTolerance * best_; }
+
+  /// measure() while the cores are quiet: waits for that, and measures again when they were not at the end, as long as
+  /// there is patience, of which every call brings some. `seen` becomes the longer one of the probes around it.
+  template <class Measure>
+  double measured(const Measure& measure, int threads, double& seen) {
+    patience_ += kPatience;
+    for (;;) {
+      const double before = wait(threads);
+      const double start = now(), seconds = measure(), end = now(), after = probe(threads);
+      seen = before > after ? before : after;
+      if (is_quiet(seen) || patience_ <= 0) return seconds;
+      patience_ -= end - start;
+    }
+  }
+
+ private:
+  static constexpr double kPatience = 0.005;
+
+  /// The first quiet probe, or the last one when patience ends.
+  double wait(int threads);
+  static double now();
+
+  double best_ = 1e300;
+  double patience_ = 20;  // seconds
+};
+
+/// The program's.
+Quiet& quiet();
+
+}  // namespace tilewright::bench
