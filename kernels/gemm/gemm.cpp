@@ -148,14 +148,8 @@ template <class T>
 class Spread {
  public:
   void add(const Item<T>& i) {
-    if (i.c.empty()) return;
-    known_ &= (i.c.row_stride | i.c.col_stride) >= 0;
-    ascending_ &= address(i.c.data) >= written_.end;
-    written_.add(address(i.c.data), address(end_of(i.c)));
-    if (i.a.empty()) return;
-    known_ &= (i.a.row_stride | i.a.col_stride | i.b.row_stride | i.b.col_stride) >= 0;
-    read_.add(address(i.a.data), address(end_of(i.a)));
-    read_.add(address(i.b.data), address(end_of(i.b)));
+    ascending_ &= i.c.empty() || address(i.c.data) >= written_.end;
+    add(i.a, read_), add(i.b, read_), add(i.c, written_);
   }
   bool results_are_apart() const { return known_ && ascending_; }
   /// No result lies among what is read.
@@ -164,9 +158,15 @@ class Spread {
  private:
   struct Extent {
     std::uintptr_t begin = ~std::uintptr_t{0}, end = 0;
-    void add(std::uintptr_t from, std::uintptr_t to) { begin = std::min(begin, from), end = std::max(end, to); }
   };
   static std::uintptr_t address(const void* p) { return reinterpret_cast<std::uintptr_t>(p); }
+  template <class View>
+  void add(const View& v, Extent& extent) {
+    if (v.empty()) return;
+    known_ &= (v.row_stride | v.col_stride) >= 0;
+    extent.begin = std::min(extent.begin, address(v.data));
+    extent.end = std::max(extent.end, address(end_of(v)));
+  }
 
   Extent written_, read_;
   bool known_ = true, ascending_ = true;

@@ -23,8 +23,8 @@ T fma_loop(Index steps, T a, T b) noexcept {
   return lanes[0];
 }
 
-/// Every register of the arrays [0 .. kReads) is read, and of the following kWrites (or with two writes and more, of
-/// all but the first) written. Four at a time.
+/// Every whole register of the arrays [0 .. kReads) is read, and of the following kWrites (or with two writes and more,
+/// of all but the first) written. Four at a time; eight where sums are all there is to wait for.
 template <class A, int kReads, int kWrites>
 float stream_loop(float* const* arrays, Index n) noexcept {
   using V = Vec<float, A>;
@@ -35,32 +35,37 @@ float stream_loop(float* const* arrays, Index n) noexcept {
   for (int i = 0; i < count; ++i) p[i] = arrays[i];
   constexpr Index lanes = kLanes<float, A>;
   constexpr bool in_place = kWrites >= 2;
+  constexpr int each = kWrites == 0 ? 8 : 4;
   const V a = simd::set<float, A>(1.0001F);
-  V sum[4];
+  V sum[each];
+#pragma GCC unroll 8
+  for (int u = 0; u < each; ++u) sum[u] = simd::set<float, A>(0);
+  const auto move = [&](Index at, V& total) {
+    V x[kReads];
 #pragma GCC unroll 4
-  for (int u = 0; u < 4; ++u) sum[u] = simd::set<float, A>(0);
-  Index i = 0;
-  for (; i + 4 * lanes <= n; i += 4 * lanes)
+    for (int r = 0; r < kReads; ++r) x[r] = simd::load<float, A>(p[r] + at);
+    if constexpr (kWrites == 0) {
 #pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u) {
-      V x[kReads];
+      for (int r = 0; r < kReads; ++r) total = total + x[r];
+    } else {
 #pragma GCC unroll 4
-      for (int r = 0; r < kReads; ++r) x[r] = simd::load<float, A>(p[r] + i + u * lanes);
-      if constexpr (kWrites == 0) {
-#pragma GCC unroll 4
-        for (int r = 0; r < kReads; ++r) sum[u] = sum[u] + x[r];
-      } else {
-#pragma GCC unroll 4
-        for (int w = 0; w < kWrites; ++w) {
-          const V y = in_place      ? simd::fma(x[w + 1], a, x[0])
-                      : kReads == 2 ? simd::fma(x[0], a, x[kReads - 1])
-                                    : x[0] * a;
-          simd::store(p[in_place ? w + 1 : kReads] + i + u * lanes, y);
-        }
+      for (int w = 0; w < kWrites; ++w) {
+        const V y = in_place      ? simd::fma(x[w + 1], a, x[0])
+                    : kReads == 2 ? simd::fma(x[0], a, x[kReads - 1])
+                                  : x[0] * a;
+        simd::store(p[in_place ? w + 1 : kReads] + at, y);
       }
     }
+  };
+  Index i = 0;
+  for (; i + each * lanes <= n; i += each * lanes)
+#pragma GCC unroll 8
+    for (int u = 0; u < each; ++u) move(i + u * lanes, sum[u]);
+  for (; i + lanes <= n; i += lanes) move(i, sum[0]);
+#pragma GCC unroll 8
+  for (int u = 1; u < each; ++u) sum[0] = sum[0] + sum[u];
   float rest[kLanes<float, A>];
-  simd::store(rest, (sum[0] + sum[1]) + (sum[2] + sum[3]));
+  simd::store(rest, sum[0]);
   return rest[0];
 }
 
