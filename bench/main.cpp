@@ -20,6 +20,7 @@
 
 #include "bench/compare.hpp"
 #include "bench/peers.hpp"
+#include "bench/quiet.hpp"
 #include "bench/report.hpp"
 
 namespace tilewright::bench {
@@ -242,6 +243,7 @@ int main(int argc, char** argv) {
     wanted() = [&](const std::string& name) { return before.samples.count(name) > 0; };
   }
   add_suites(o);
+  if (o.full || !o.suites.empty()) quiet().be_patient(180);
 
   std::string out_option = "--benchmark_out=" + o.out, format_option = "--benchmark_out_format=json";
   if (!o.out.empty()) {

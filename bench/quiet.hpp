@@ -16,7 +16,8 @@ class Quiet {
   double probe(int threads);
   /// What it takes on quiet cores, as another run found.
   void expect(double seconds) { best_ = seconds < best_ ? seconds : best_; }
-  double best() const { return best_; }
+  /// How long this program may wait in all, beside a little for every measurement.
+  void be_patient(double seconds) { patience_ = seconds; }
   bool is_quiet(double probe) const { return probe <= kTolerance * best_; }
 
   /// measure() while the cores are quiet: waits for that, and measures again when they were not at the end, as long as
@@ -41,7 +42,7 @@ class Quiet {
   static double now();
 
   double best_ = 1e300;
-  double patience_ = 20;  // seconds
+  double patience_ = 20;
 };
 
 /// The program's.
