@@ -49,10 +49,14 @@ struct SmallProduct {
         b_stride_(b.col_stride) {
     const bool along = a.col_stride == 1;
     if (packs_b) tile.b_k_stride = k.tile_cols;
-    if (a.cols <= kTinySteps && cols <= k.lanes && rows >= kTinyRows && beta == T(0))
+    const bool b_in_registers = k.lanes * Index{sizeof(T)} == 64;  // tiny.hpp; else one column has a better way
+    one_column = cols == 1 && rows >= k.lanes && c.row_stride == 1 && along && b.row_stride == 1 && alpha == T(1) &&
+                 beta == T(0);
+    if (a.cols <= kTinySteps && cols <= k.lanes && rows >= kTinyRows && beta == T(0) &&
+        (b_in_registers || !one_column)) {
       tiny = k.tiny[along][2 * cols <= k.lanes][a.cols - 1];
-    one_column = tiny == nullptr && cols == 1 && rows >= k.lanes && c.row_stride == 1 && along && b.row_stride == 1 &&
-                 alpha == T(1) && beta == T(0);
+      one_column &= tiny == nullptr;
+    }
     if (tiny != nullptr || one_column) return;
     tiles = EvenParts(rows, k.tile_rows);
     const Index tall = tiles.each + (tiles.more > 0 ? 1 : 0), rest = cols % k.tile_cols;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Products by a matrix so small that all of it stays in registers: one register for each of its rows. What is left is
-// to broadcast the elements of A, eight rows at a time, whose chains hide each other's latency.
+// to broadcast the elements of A, eight rows at a time, whose chains hide each other's latency. Where there are too few
+// registers (K = 0) the matrix stays in the first-level cache, and any k will do.
 #pragma once
 
 #include "kernels/core/table.hpp"
@@ -8,15 +9,20 @@
 
 namespace tilewright::detail {
 
-/// c[i] = alpha * a[i] * b for t.k = K and at least kTinyRows rows. The last rows are computed again where their number
-/// is not a multiple of that, so c is never read.
-template <class T, class A, int K, bool kAlong>
-void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
+/// gemm_tiny below, for rows of b that fill a register, or any.
+template <class T, class A, int K, bool kAlong, bool kWhole>
+[[gnu::always_inline]] inline void gemm_tiny_rows(const Tile<T>& t, Index rows) noexcept {
   using Register = typename RegisterOf<T, A>::type;
   const auto some = simd::first_lanes<T, A>(t.cols);
-  Register b[K];
+  const auto load = [&](const T* from) __attribute__((always_inline)) {
+    if constexpr (kWhole)
+      return simd::load<T, A>(from);
+    else
+      return simd::load<T, A>(from, some);
+  };
+  [[maybe_unused]] Register b[K > 0 ? K : 1];
 #pragma GCC unroll 16
-  for (int p = 0; p < K; ++p) b[p] = simd::load<T, A>(t.b + p * t.b_k_stride, some);
+  for (int p = 0; p < K; ++p) b[p] = load(t.b + p * t.b_k_stride);
   const T alpha = t.alpha;
   const Index step = kAlong ? 1 : t.a_k_stride;
   Index row = kAlong ? t.a_row_stride : 1, c_row = t.c_row_stride;
@@ -29,15 +35,20 @@ void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
     Register sum[kTinyRows];
 #pragma GCC unroll 8
     for (int r = 0; r < kTinyRows; ++r) sum[r] = simd::set<T, A>(0);
-#pragma GCC unroll 16
-    for (int p = 0; p < K; ++p) {
+    const auto multiply = [&](Index p, const Register& row_of_b) __attribute__((always_inline)) {
 #pragma GCC unroll 8
       for (int r = 0; r < kTinyRows; ++r)
-        sum[r] = simd::fma(simd::set<T, A>(base[r / 3][r % 3 * row + (kAlong ? p : 0)]), b[p], sum[r]);
+        sum[r] = simd::fma(simd::set<T, A>(base[r / 3][r % 3 * row + (kAlong ? p : 0)]), row_of_b, sum[r]);
       if constexpr (!kAlong) {
 #pragma GCC unroll 3
         for (int g = 0; g < 3; ++g) base[g] += step;
       }
+    };
+    if constexpr (K > 0) {
+#pragma GCC unroll 16
+      for (int p = 0; p < K; ++p) multiply(p, b[p]);
+    } else {
+      for (Index p = 0; p < t.k; ++p) multiply(p, load(t.b + p * t.b_k_stride));
     }
     if (alpha != T(1)) {
       const Register factor = simd::set<T, A>(alpha);
@@ -46,7 +57,12 @@ void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
     }
     T* to = c;
 #pragma GCC unroll 8
-    for (int r = 0; r < kTinyRows; ++r, to += c_row) simd::store(to, sum[r], some);
+    for (int r = 0; r < kTinyRows; ++r, to += c_row) {
+      if constexpr (kWhole)
+        simd::store(to, sum[r]);
+      else
+        simd::store(to, sum[r], some);
+    }
     left -= kTinyRows;
     if (left <= 0) return;
     const Index next = left < kTinyRows ? left : kTinyRows;
@@ -54,6 +70,15 @@ void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
     c += next * c_row;
     left = left < kTinyRows ? kTinyRows : left;
   }
+}
+
+/// c[i] = alpha * a[i] * b for t.k = K, or any t.k with K = 0, and at least kTinyRows rows. The last rows are computed
+/// again where their number is not a multiple of that, so c is never read.
+template <class T, class A, int K, bool kAlong>
+void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
+  if constexpr (K == 0)
+    if (t.cols == kLanes<T, A>) return gemm_tiny_rows<T, A, K, kAlong, true>(t, rows);
+  gemm_tiny_rows<T, A, K, kAlong, false>(t, rows);
 }
 
 }  // namespace tilewright::detail

@@ -52,6 +52,16 @@ constexpr void fill_tiny(GemmKernels<T>& k, std::index_sequence<K...>) {
 }
 #endif
 
+/// Any number of steps is served by the same kernel.
+template <class T, class A>
+constexpr void fill_tiny(GemmKernels<T>& k) {
+  for (int half = 0; half < 2; ++half)
+    for (int steps = 0; steps < kTinySteps; ++steps) {
+      k.tiny[0][half][steps] = &gemm_tiny<T, A, 0, false>;
+      k.tiny[1][half][steps] = &gemm_tiny<T, A, 0, true>;
+    }
+}
+
 template <class T, class A, class... F>
 constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   GemmKernels<T> k{};
@@ -66,6 +76,7 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   if constexpr (kIsAvx2<A>) {
     fill_packing<T, A, false>(k);
     fill_packing<T, A, true>(k);
+    fill_tiny<T, A>(k);
   }
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
