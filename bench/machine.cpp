@@ -11,6 +11,7 @@
 #include <fstream>
 #include <thread>
 
+#include "bench/quiet.hpp"
 #include "bench/report.hpp"
 
 namespace tilewright::bench {
@@ -145,10 +146,13 @@ Noise::Seen Noise::seen() const {
   seen.load = load_;
   std::ifstream governor("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
   if (!(governor >> seen.governor)) seen.governor = "not visible";
+  seen.busy_samples = quiet().busy_share();
   constexpr double kQuiet = 0.03;
-  if (seen.others > kQuiet || seen.steal > kQuiet)
-    seen.verdict = "noisy: others took " + std::to_string(static_cast<int>(100 * (seen.others + seen.steal) + 0.5)) +
-                   " % of the processors";
+  const auto percent = [](double share) { return std::to_string(static_cast<int>(100 * share + 0.5)) + " % of the "; };
+  if (seen.busy_samples > kQuiet)
+    seen.verdict = "noisy: " + percent(seen.busy_samples) + "samples met somebody else on our cores";
+  else if (seen.others > kQuiet || seen.steal > kQuiet)
+    seen.verdict = "noisy: others took " + percent(seen.others + seen.steal) + "processors";
   else if (seen.governor == "powersave" || seen.governor == "ondemand" || seen.governor == "schedutil")
     seen.verdict = "quiet, but the governor is " + seen.governor;
   else

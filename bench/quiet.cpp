@@ -11,7 +11,7 @@
 namespace tilewright::bench {
 namespace {
 
-/// Eight operations, three of them on memory, that wait for nothing but their predecessors of the round before.
+/// Six operations a round, three of them with memory, that wait for nothing but those of the round before.
 std::uint64_t fixed_work() {
   constexpr int kRounds = 40000;
   static const std::uint64_t memory[512] = {};

@@ -29,10 +29,17 @@ class Quiet {
       const double before = wait(threads);
       const double start = now(), seconds = measure(), end = now(), after = probe(threads);
       seen = before > after ? before : after;
-      if (is_quiet(seen) || patience_ <= 0) return seconds;
+      if (is_quiet(seen) || patience_ <= 0) {
+        ++measurements_;
+        busy_ += !is_quiet(seen);
+        return seconds;
+      }
       patience_ -= end - start;
     }
   }
+
+  /// Share of the measurements that were taken on busy cores, because patience was at its end.
+  double busy_share() const { return measurements_ > 0 ? busy_ / measurements_ : 0; }
 
  private:
   static constexpr double kPatience = 0.005;
@@ -43,6 +50,7 @@ class Quiet {
 
   double best_ = 1e300;
   double patience_ = 20;
+  double measurements_ = 0, busy_ = 0;
 };
 
 /// The program's.

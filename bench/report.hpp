@@ -16,6 +16,7 @@ class Noise {
   struct Seen {
     double others = 0, steal = 0;  // shares of all processors
     double load = 0;               // before
+    double busy_samples = 0;       // taken while somebody else was on our cores (quiet.hpp), as a share
     std::string governor, verdict;
   };
   Seen seen() const;
