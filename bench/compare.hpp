@@ -17,8 +17,7 @@ struct Baseline {
   double probe_seconds = INFINITY;
 };
 
-/// From Google Benchmark's JSON. Tells quiet() how long its probe took then. Throws FileError naming the
-/// file.
+/// From Google Benchmark's JSON. Tells quiet() how long its probe took then. Throws FileError naming the file.
 Baseline read_baseline(const std::string& path);
 
 struct Verdict {

@@ -243,7 +243,7 @@ int main(int argc, char** argv) {
     wanted() = [&](const std::string& name) { return before.samples.count(name) > 0; };
   }
   add_suites(o);
-  if (o.full || !o.suites.empty()) quiet().be_patient(180);
+  if (o.full || !o.suites.empty()) quiet().be_patient(180);  // those take many minutes anyway
 
   std::string out_option = "--benchmark_out=" + o.out, format_option = "--benchmark_out_format=json";
   if (!o.out.empty()) {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Whether the cores are ours alone at the moment. Where others use the second thread of a core (in a virtual machine
-// nobody says so), kernels run at two thirds of their speed for seconds, while a loop of multiply-adds alone, and so
-// the roof, keeps its speed. A fixed piece of work tells: it issues all that a core can, in registers and the
-// first-level cache.
+// Whether the cores are ours alone at the moment. On a virtual machine kernels ran at two thirds of their speed for
+// seconds, presumably because others used the second thread of the core: /proc did not say so, and a loop of
+// multiply-adds alone, and so the roof, kept its speed. A fixed piece of work tells: it issues all that a core can, in
+// registers and the first-level cache.
 #pragma once
 
 namespace tilewright::bench {
 
 class Quiet {
  public:
-  /// A probe is quiet that takes at most so much longer than the shortest ever.
+  /// A probe is quiet that takes at most so much longer than the shortest ever, which repeats to a thousandth from
+  /// process to process. With 5 % instead of 2, two of 20 unchanged programs were called slower, not one of 40.
   static constexpr double kTolerance = 1.02;
 
   /// Seconds of the fixed work now, on so many cores at a time: the longest.
@@ -42,14 +43,14 @@ class Quiet {
   double busy_share() const { return measurements_ > 0 ? busy_ / measurements_ : 0; }
 
  private:
-  static constexpr double kPatience = 0.005;
+  static constexpr double kPatience = 0.005;  // with 15 ms a quick report took more than five minutes
 
   /// The first quiet probe, or the last one when patience ends.
   double wait(int threads);
   static double now();
 
   double best_ = 1e300;
-  double patience_ = 20;
+  double patience_ = 20;  // seconds: ten times what a handful of cases takes, and within a quick report's four minutes
   double measurements_ = 0, busy_ = 0;
 };
 

@@ -245,6 +245,7 @@ TEST(Training, BitsAreFixed) {
 TEST(Training, BitsDoNotDependOnThreads) {
   if (test::kEmulated) GTEST_SKIP() << "too long on an emulated processor";
   const auto expected = training_hash(1, 200, 257);
+  // Fewer than kThreadCounts, because each takes half a second.
   for (const int threads : {2, 7, 64}) EXPECT_EQ(training_hash(threads, 200, 257), expected) << threads << " threads";
 }
 

@@ -137,51 +137,6 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
 }
 
 /// A product of a batch.
-template <class T>
-struct Item {
-  MatrixView<const T> a, b;
-  MatrixView<T> c;
-};
-
-/// Where the operands of a batch lie, for a quick answer to whether its products can disturb each other.
-template <class T>
-class Spread {
- public:
-  void add(const Item<T>& i) {
-    ascending_ &= i.c.empty() || address(i.c.data) >= written_.end;
-    add(i.a, read_), add(i.b, read_), add(i.c, written_);
-  }
-  bool results_are_apart() const { return known_ && ascending_; }
-  /// No result lies among what is read.
-  bool operands_are_apart() const { return known_ && (written_.end <= read_.begin || read_.end <= written_.begin); }
-
- private:
-  struct Extent {
-    std::uintptr_t begin = ~std::uintptr_t{0}, end = 0;
-  };
-  static std::uintptr_t address(const void* p) { return reinterpret_cast<std::uintptr_t>(p); }
-  template <class View>
-  void add(const View& v, Extent& extent) {
-    if (v.empty()) return;
-    known_ &= (v.row_stride | v.col_stride) >= 0;
-    extent.begin = std::min(extent.begin, address(v.data));
-    extent.end = std::max(extent.end, address(end_of(v)));
-  }
-
-  Extent written_, read_;
-  bool known_ = true, ascending_ = true;
-};
-
-/// check_batch_apart for products that item(i) gives.
-template <class T, class Make>
-void check_items_apart(const char* operation, Index count, const Make& item, bool results_are_apart) {
-  const auto place = [](const void* items, Index product, int operand) {
-    const Item<T> i = (*static_cast<const Make*>(items))(product);
-    return operand == 0 ? Place("c", i.c) : operand == 1 ? Place("a", i.a) : Place("b", i.b);
-  };
-  check_batch_apart(operation, count, &item, place, results_are_apart);
-}
-
 /// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other.
 template <class T, class Make>
 void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
