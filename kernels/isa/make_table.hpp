@@ -21,7 +21,7 @@
 
 namespace tilewright::detail {
 
-/// On AVX-512 reading a register partially costs nothing that could be measured: one kernel serves both kinds of tiles.
+/// On AVX-512 one kernel serves full tiles and those that end within a register.
 template <class T, class A, int V, bool kAlong, std::size_t... R>
 constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
   ((k.micro[kAlong][0][V - 1][R] = &gemm_micro<T, A, static_cast<int>(R) + 1, V, kAlong, kIsAvx512<A>>,
