@@ -41,7 +41,8 @@ struct Tile {
   T alpha;
   T keep_c;  // 0: c is not read
   Stream<T> next = {};
-  T* panel = nullptr;  // where a kernel that packs puts its panel of b
+  bool fetches_c = true;  // before that
+  T* panel = nullptr;     // where a kernel that packs puts its panel of b
 };
 
 /// A block of k of a few rows of C: sums[i][j] = sum_p a[p][i] * b[p][j] for j < n and the rows of the chosen kernel.

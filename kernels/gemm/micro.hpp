@@ -119,14 +119,19 @@ struct MicroKernel {
     asm("" : "+r"(pointer));
   }
 
-  enum class Fetch { nothing, next, next_and_c };
+  /// What the next steps fetch, a row in each. Without any they ask for the tile's description, which costs nothing.
+  TILEWRIGHT_MEMBER void fetch(const Stream<T>& what) {
+    const bool any = what.data != nullptr;
+    next = any ? what.data : reinterpret_cast<const T*>(&tile);
+    step_next = any ? what.step : 0;
+    next_left = what.run;
+  }
 
-  /// So many steps. Each asks for a row of what is needed next, and of C.
-  template <Fetch kFetch, bool kPartly, int... G>
+  /// So many steps.
+  template <bool kFetches, bool kPartly, int... G>
   TILEWRIGHT_MEMBER void run(Index steps, Each<G...>) {
-    const T* c = tile.c;
     for (Index p = 0; p < steps; ++p) {
-      if constexpr (kFetch != Fetch::nothing) {
+      if constexpr (kFetches) {
         __builtin_prefetch(next, 0, 2);
         if constexpr (kLines > 1) __builtin_prefetch(next + kLine, 0, 2);
         next += step_next;
@@ -134,11 +139,6 @@ struct MicroKernel {
           next += tile.next.jump;
           next_left = tile.next.run;
         }
-      }
-      if constexpr (kFetch == Fetch::next_and_c) {
-        __builtin_prefetch(c, 1);
-        if constexpr (kLines > 1) __builtin_prefetch(c + (V - 1) * kWidth, 1);
-        c += step_c;
       }
       step<0, 0, kPartly>(Upto<R>(), Upto<V>());
       b += step_b;
@@ -197,13 +197,13 @@ void gemm_micro(const Tile<T>& t) noexcept {
                 kAlong ? 1 : t.a_k_stride,
                 t.b_k_stride,
                 t.c_row_stride,
-                t.next.data == nullptr ? 0 : t.next.step,
-                t.next.run,
+                0,
+                0,
                 simd::first_lanes<T, A>(t.cols - (V - 1) * Kernel::kWidth),
                 read_c,
                 t.cols == V * Kernel::kWidth && !read_c && t.alpha == T(1),
                 t.b,
-                t.next.data == nullptr ? reinterpret_cast<const T*>(&t) : t.next.data,
+                nullptr,
                 t.panel,
                 {},
                 {}};
@@ -211,28 +211,28 @@ void gemm_micro(const Tile<T>& t) noexcept {
   constexpr typename Kernel::template Upto<Kernel::kGroups> groups;
   kernel.start(bases);
   kernel.clear(typename Kernel::template Upto<R * V>());
-  using Fetch = typename Kernel::Fetch;
   const bool grouped = t.k >= kTailSteps;
   Index steps = grouped ? t.k - kTailSteps : t.k;
-  // AVX-512's kernels serve full tiles and others. Full ones have loops of their own: reading a register partially
+  // AVX-512's kernels serve full tiles and others. Full ones have a loop of their own: reading a register partially
   // costs Zen 4 a third of a cycle, 1.2 % of a tile.
   constexpr bool both = kRagged && kIsAvx512<A>, partly = kRagged && !both;
   const bool whole = !both || t.cols == V * Kernel::kWidth;
-  // Tiles at the lower edge are few; theirs are not worth the code.
-  if constexpr (R == (Kernel::kCheapMasks ? kMaxTileRows : tile_rows_of<T, A>)) {
-    if (steps > R && whole) {
-      kernel.template run<Fetch::next_and_c, partly>(R, bases);
-      steps -= R;
-    }
+  // The first steps ask for the tile of C, the others for what is needed next, with the same code.
+  bool for_c = t.fetches_c && whole && steps > R;
+  kernel.fetch(for_c ? Stream<T>{t.c, t.c_row_stride, R + 1, 0} : t.next);
+  for (;;) {
+    const Index now = for_c ? R : steps;
+    if (!whole)
+      kernel.template run<true, both>(now, bases);
+    else if (!kIsAvx2<A> || for_c || t.next.data != nullptr)
+      kernel.template run<true, partly>(now, bases);
+    else
+      kernel.template run<false, partly>(now, bases);  // AVX2 has no time to spare for what costs nothing elsewhere
+    if (!for_c) break;
+    for_c = false;
+    steps -= R;
+    kernel.fetch(t.next);
   }
-  // When nothing comes next, the tile's description is asked for, again and again, which costs nothing; but AVX2's
-  // loads have no time to spare.
-  if (!whole)
-    kernel.template run<Fetch::next, both>(steps, bases);
-  else if (!kIsAvx2<A> || t.next.data != nullptr)
-    kernel.template run<Fetch::next, partly>(steps, bases);
-  else
-    kernel.template run<Fetch::nothing, partly>(steps, bases);
   kernel.finish(grouped, groups);
 }
 

@@ -271,7 +271,10 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
         next_step = ceil_div(kc, count) * next_b.step;
         next_b = {next_b.data, 0, count, next_b.step};
       }
-      Tile<T> tile{nullptr, 0, 0, b.at(j, kc), b.step, kc, nullptr, p.c.row_stride, width, p.alpha, keep, next_b};
+      // Rows of b that nothing else would fetch leave no time for c.
+      const bool all_steps = next_b.data != nullptr && next_b.step == p.b.row_stride;
+      Tile<T> tile{nullptr,        0,     0,       b.at(j, kc), b.step, kc,        nullptr,
+                   p.c.row_stride, width, p.alpha, keep,        next_b, !all_steps};
       Index row = rows.first + tiles.first(first_tile);
       for (Index place = 0; place < count; ++place) {  // first loop: rows of a
         const Index height = tiles.size(first_tile + place);
@@ -299,6 +302,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
         }
         row += height;
         tile.next.data = next_step != 0 ? tile.next.data + next_step : nullptr;
+        tile.fetches_c = true;
       }
     }
   }
