@@ -11,18 +11,22 @@
 namespace tilewright::detail {
 
 /// mean and rstd of each row, which are stored in it, and y = (x - mean) rstd gamma + beta; gamma and beta may be null.
-/// Up to kNormRows rows, each step for all of them: a step waits long for its divisions, and the next row's need not.
+/// The first sum of a row comes before the last step of the one before, so that nothing waits for a division.
 template <class A>
 void norm_rows(NormRow* rows, Index count) noexcept {
   using T = float;
   using V = Vec<T, A>;
   const Index n = rows->n;
+  const bool centered = rows->centered;
   const double elements = static_cast<double>(n);
-  if (rows->centered)
-    for (NormRow* r = rows; r < rows + count; ++r) r->mean = static_cast<T>(row_sum<T, A>(r->x, n) / elements);
-  for (NormRow* r = rows; r < rows + count; ++r)
+  const auto find_mean = [=](NormRow* r) { r->mean = static_cast<T>(row_sum<T, A>(r->x, n) / elements); };
+  const auto find_rstd = [=](NormRow* r) {
     r->rstd = static_cast<T>(1 / __builtin_sqrt(row_squares<T, A>(r->x, n, r->mean) / elements + r->eps));
-  for (const NormRow* r = rows; r < rows + count; ++r) {
+  };
+  centered ? find_mean(rows) : find_rstd(rows);
+  for (NormRow* r = rows; r < rows + count; ++r) {
+    if (centered) find_rstd(r);
+    if (r + 1 < rows + count) centered ? find_mean(r + 1) : find_rstd(r + 1);
     // One by one: stores to y might change what r points at.
     const T *x = r->x, *gamma = r->gamma, *beta = r->beta;
     T* y = r->y;

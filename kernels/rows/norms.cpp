@@ -19,7 +19,7 @@ void check_eps(const char* operation, double eps) {
 
 // ---- layer, rms and group norm: rows of `groups` parts
 
-/// Elements of rows that are normalised together: they, and their gradients, stay in the first-level cache.
+/// Elements of rows whose gradients are computed together: they stay in the first-level cache.
 constexpr Index kGroupElements = 4096;
 
 struct NormShape {
@@ -82,9 +82,7 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
     });
     return;
   }
-  // Short rows in groups, which share the first-level cache.
-  const Index most = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
-  for_row_groups(x, 0.15, requested, most, [&](Index first, Index count) {
+  for_row_groups(x, 0.15, requested, kNormRows, [&](Index first, Index count) {
     for (Index part = 0; part < s.groups; ++part) {
       NormRow rows[kNormRows];
       for (Index k = 0; k < count; ++k) {
