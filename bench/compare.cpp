@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "bench/compare.hpp"
 
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -23,6 +28,8 @@ constexpr double kSuspicious = 0.03;
 constexpr int kMoreMeasurements = 4;
 /// Less than measurements on so many different pieces of memory, on quiet cores, are no judgement.
 constexpr std::size_t kLeastMemories = 2;
+/// New processes that must all say so, too.
+constexpr int kMoreProcesses = 3;
 
 /// Operands fill at most half of the cores' own caches: fuller, it depends on which pages they got.
 bool is_in_own_caches(const Case& c) {
@@ -74,6 +81,23 @@ Verdict judge(const Case& c, const std::vector<double>& before, const std::vecto
   v.slower = v.p < kMostChance && v.ratio > least;
   v.faster = v.p < kMostChance && v.ratio < 1 / least;
   return v;
+}
+
+/// This program with other arguments, in silence; its exit status, or -1.
+int run_again(std::vector<std::string> arguments) {
+  std::vector<char*> argv;
+  for (std::string& a : arguments) argv.push_back(a.data());
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t quietly;
+  posix_spawn_file_actions_init(&quietly);
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO})
+    posix_spawn_file_actions_addopen(&quietly, stream, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int failed = posix_spawn(&child, "/proc/self/exe", &quietly, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&quietly);
+  int status = 0;
+  if (failed != 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)) return -1;
+  return WEXITSTATUS(status);
 }
 
 }  // namespace
@@ -130,6 +154,17 @@ std::vector<Verdict> compare(const Baseline& before) {
     verdicts.push_back(v);
   }
   return verdicts;
+}
+
+void ask_again(std::vector<Verdict>& verdicts, const std::vector<std::string>& arguments) {
+  for (Verdict& v : verdicts) {
+    std::vector<std::string> all = arguments;
+    all.insert(all.end(), {"--benchmark_filter=^" + v.name + "/", "--out", "", "--once"});
+    for (int i = 0; v.slower && i < kMoreProcesses; ++i) {
+      std::fprintf(stderr, "%s looks %.0f %% slower: asking a new process\n", v.name.c_str(), 100 * (v.ratio - 1));
+      v.slower = run_again(all) != 0;
+    }
+  }
 }
 
 std::size_t print(const std::vector<Verdict>& verdicts) {

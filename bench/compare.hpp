@@ -31,6 +31,10 @@ struct Verdict {
 /// Compares results() with the baseline. Whatever looks slower is measured some more, on operands in other memory.
 std::vector<Verdict> compare(const Baseline& before);
 
+/// Asks new processes about what is called slower: this program again with `arguments`, a filter of Google Benchmark's,
+/// and "--once". One that does not call it slower clears it: times of tiny calls differ from process to process.
+void ask_again(std::vector<Verdict>& verdicts, const std::vector<std::string>& arguments);
+
 /// Prints the verdicts; returns how many are slower.
 std::size_t print(const std::vector<Verdict>& verdicts);
 

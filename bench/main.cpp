@@ -6,6 +6,7 @@
 //   --report BASE     writes BASE.html and BASE.md
 //   --out FILE.json   writes Google Benchmark's JSON, for --compare and for Google Benchmark's compare.py
 //   --compare FILE    measures the cases of that JSON and says which got slower; exits with 3 when one did
+//   --once            with --compare: asks no other process about what got slower
 //   --slow TEXT:P     slows ours down by P per cent in cases whose name has TEXT in it, to try --compare
 // Shows progress with time left, and ends with a table.
 #include <unistd.h>
@@ -161,9 +162,12 @@ std::size_t print_table(const Noise::Seen& noise) {
   return failed;
 }
 
+/// The exit status when something got slower.
+constexpr int kSlower = 3;
+
 struct Options {
   std::vector<std::string> suites;
-  bool full = false;
+  bool full = false, once = false;
   int threads = num_threads();
   std::string report, out, compare;
   std::vector<char*> rest;  // Google Benchmark's
@@ -180,6 +184,8 @@ Options parse(int argc, char** argv) {
     };
     if (std::strcmp(argv[i], "--full") == 0) {
       o.full = true;
+    } else if (std::strcmp(argv[i], "--once") == 0) {
+      o.once = true;
     } else if (const auto suite = value("--suite")) {
       o.suites.push_back(*suite);
     } else if (const auto threads = value("--threads")) {
@@ -262,7 +268,11 @@ int main(int argc, char** argv) {
   Progress progress;
   benchmark::RunSpecifiedBenchmarks(&progress);
   if (results().empty()) return 0;  // a list was asked for
-  if (!o.compare.empty()) return print(compare(before)) > 0 ? 3 : 0;
+  if (!o.compare.empty()) {
+    std::vector<Verdict> verdicts = compare(before);
+    if (!o.once) ask_again(verdicts, std::vector<std::string>(argv, argv + argc));
+    return print(verdicts) > 0 ? kSlower : 0;
+  }
   end_peers();
   const Noise::Seen seen = noise.seen();
   const std::size_t failed = print_table(seen);

@@ -166,35 +166,75 @@ TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
   return log.low + log.high;
 }
 
-/// log((x + low) / 2^shift) for normal positive x and a low part below its last place; other x give nonsense. x = 2^n m
-/// with m in [sqrt(1/2), sqrt(2)).
+/// log(1 + u) for sqrt(1/2) <= 1 + u < sqrt(2); the high part is u itself in float.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log_pair(Vec<T, A> x, Vec<T, A> low, Vec<T, A> shift) {
+TILEWRIGHT_INLINE Pair<T, A> log1p_reduced(Vec<T, A> u) {
+  if constexpr (sizeof(T) == 4)
+    return {u, u * u * simd::polynomial(u, Coefficients<T>::kLogNear)};
+  else
+    return simd::log1p_near(u, simd::set<T, A>(0));
+}
+
+/// The same of 1 + u + low.
+template <class T, class A>
+TILEWRIGHT_INLINE Pair<T, A> log1p_reduced(Vec<T, A> u, Vec<T, A> low) {
+  if constexpr (sizeof(T) == 4) {
+    const Pair<T, A> log = simd::log1p_reduced(u);
+    return {log.high, simd::fma(low, simd::fma(u, u, simd::set<T, A>(1) - u), log.low)};  // low / (1 + u) to a tenth
+  } else {
+    return simd::log1p_near(u, low);
+  }
+}
+
+/// x = 2^n (1 + u) with u as above, and 2^-n where that is not too small.
+template <class T, class A>
+struct LogParts {
+  Vec<T, A> n, u, scale;
+};
+
+/// Of normal positive x; others give nonsense.
+template <class T, class A>
+TILEWRIGHT_INLINE LogParts<T, A> reduce_for_log(Vec<T, A> x) {
   using V = Vec<T, A>;
   using K = Constants<T>;
   using I = Vec<Bits<T>, A>;
-  constexpr Bits<T> mantissa = (Bits<T>(1) << K::kMantissaBits) - 1;
-  const I bits = simd::to_bits(x), one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
-  const I field = simd::from_exponent<T, A>(bits & I(static_cast<Bits<T>>(~kSignBit<T>)));
-  const V round = simd::set<T, A>(K::kRound), half = simd::set<T, A>(T(0.5));
-  V n = simd::from_bits<T, A>(field | simd::to_bits(round)) - round - simd::set<T, A>(T(K::kBias)) - shift;
-  V m = simd::from_bits<T, A>((bits & I(mantissa)) | one);
-  // 2^-n; 0 for the largest, where a low part is nothing.
-  V scale = simd::from_bits<T, A>(one + one - simd::to_exponent<T, A>(field));
-  const auto large = simd::set<T, A>(T(1.41421356237309504880)) < m;
-  m = simd::select(large, m * half, m);
-  scale = simd::select(large, scale * half, scale);
-  n = simd::select(large, n + simd::set<T, A>(1), n);
-  const Pair<T, A> log_m = simd::log1p_near(m - simd::set<T, A>(1), low * scale);
-  const V whole = n * simd::set<T, A>(K::kLn2High), sum = whole + log_m.high;  // the product is exact
-  const V lost = log_m.high - (sum - whole);
+  const I bits = simd::to_bits(x);
+  const V one = simd::set<T, A>(1), round = simd::set<T, A>(K::kRound);
+  if constexpr (sizeof(T) == 4) {
+    // The exponent of x / sqrt(1/2), 128 more than n, is what it is after subtracting these bits.
+    constexpr Bits<T> more = 0x40000000, sqrt_half = 0x3F3504F3, exponent = INT32_MIN >> 8;
+    const I shifted = bits + I(more - sqrt_half), power = shifted & I(exponent);
+    const V n = simd::from_bits<T, A>(simd::from_exponent<T, A>(shifted) | simd::to_bits(round)) -
+                simd::set<T, A>(K::kRound + 128);
+    return {n, simd::from_bits<T, A>(bits - power + I(more)) - one, simd::from_bits<T, A>(I(0x7F800000) - power)};
+  } else {
+    constexpr Bits<T> mantissa = (Bits<T>(1) << K::kMantissaBits) - 1;
+    const I exponent_of_one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
+    const I field = simd::from_exponent<T, A>(bits & I(static_cast<Bits<T>>(~kSignBit<T>)));
+    const V n = simd::from_bits<T, A>(field | simd::to_bits(round)) - round - simd::set<T, A>(T(K::kBias));
+    const V m = simd::from_bits<T, A>((bits & I(mantissa)) | exponent_of_one);
+    const auto large = simd::set<T, A>(T(1.41421356237309504880)) < m;
+    const V half = simd::set<T, A>(T(0.5));
+    const V scale = simd::from_bits<T, A>(exponent_of_one + exponent_of_one - simd::to_exponent<T, A>(field));
+    return {simd::select(large, n + one, n), simd::select(large, m * half, m) - one,
+            simd::select(large, scale * half, scale)};
+  }
+}
+
+/// n log(2) + log_m
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> plus_powers(Vec<T, A> n, Pair<T, A> log_m) {
+  using K = Constants<T>;
+  const Vec<T, A> whole = n * simd::set<T, A>(K::kLn2High), sum = whole + log_m.high;  // the product is exact
+  const Vec<T, A> lost = log_m.high - (sum - whole);
   return sum + simd::fma(n, simd::set<T, A>(K::kLn2Low), lost + log_m.low);
 }
 
 /// log(x) for normal positive x; infinity and NaN go through.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
-  const Vec<T, A> zero = simd::set<T, A>(0), result = simd::log_pair(x, zero, zero);
+  const LogParts<T, A> r = simd::reduce_for_log(x);
+  const Vec<T, A> result = simd::plus_powers(r.n, simd::log1p_reduced(r.u));
   return simd::select(x < simd::set<T, A>(std::numeric_limits<T>::infinity()), result, x);
 }
 
@@ -210,25 +250,32 @@ TILEWRIGHT_INLINE Vec<T, A> with_limits_of_log(Vec<T, A> x, Vec<T, A> result) {
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
   using V = Vec<T, A>;
+  const V smallest = simd::set<T, A>(std::numeric_limits<T>::min());
+  if (xsimd::all((smallest <= x) & (x < simd::set<T, A>(std::numeric_limits<T>::infinity())))) {
+    const LogParts<T, A> r = simd::reduce_for_log(x);
+    return simd::plus_powers(r.n, simd::log1p_reduced(r.u));
+  }
   // Subnormals are scaled up.
   constexpr int k = Constants<T>::kMantissaBits + 1;
-  const auto small = x < simd::set<T, A>(std::numeric_limits<T>::min());
-  const V scaled = simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x);
-  const V zero = simd::set<T, A>(0), shift = simd::select(small, simd::set<T, A>(T(k)), zero);
-  return simd::with_limits_of_log(x, simd::log_pair(scaled, zero, shift));
+  const auto small = x < smallest;
+  const LogParts<T, A> r = simd::reduce_for_log(simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x));
+  const V n = r.n - simd::select(small, simd::set<T, A>(T(k)), simd::set<T, A>(0));
+  return simd::with_limits_of_log(x, simd::plus_powers(n, simd::log1p_reduced(r.u)));
 }
 
-/// Around 0 the argument itself is known; elsewhere 1 + x and what its rounding lost.
+/// Around 0 the argument itself is known; elsewhere 1 + x and what its rounding lost, as long as that is something.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p(Vec<T, A> x) {
   using V = Vec<T, A>;
   const V one = simd::set<T, A>(1), zero = simd::set<T, A>(0);
   const Pair<T, A> sum = simd::two_sum(one, x);
-  const V result = simd::log_pair(sum.high, simd::select(x < simd::set<T, A>(T(1e30)), sum.low, zero), zero);
+  const LogParts<T, A> r = simd::reduce_for_log(sum.high);
   const auto near = (simd::set<T, A>(T(-0.28)) < x) & (x < simd::set<T, A>(T(0.4)));
-  const Pair<T, A> close = simd::log1p_near(simd::select(near, x, zero), zero);
-  const V signed_close = simd::with_sign(simd::abs(close.high + close.low), x);  // -0 is kept
-  return simd::select(near, signed_close, simd::with_limits_of_log(sum.high, result));
+  const V low = simd::select(near | (simd::set<T, A>(T(1e30)) < x), zero, sum.low * r.scale);
+  const Pair<T, A> log_m = simd::log1p_reduced(simd::select(near, x, r.u), low);
+  const V result = simd::with_sign(simd::abs(simd::plus_powers(simd::select(near, zero, r.n), log_m)), x);  // keeps -0
+  if (xsimd::all((simd::set<T, A>(-1) < x) & (x < simd::set<T, A>(T(1e30))))) return result;
+  return simd::with_limits_of_log(sum.high, result);
 }
 
 /// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither

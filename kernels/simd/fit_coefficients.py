@@ -9,7 +9,7 @@ coefficients in exact arithmetic, relative to the whole function. Needs Debian's
 """
 import struct
 
-from mpmath import atanh, cos, erf, erfc, exp, expm1, log, lu_solve, matrix, mp, mpf, pi, sin, sqrt, tanh
+from mpmath import atanh, cos, erf, erfc, exp, expm1, log, log1p, lu_solve, matrix, mp, mpf, pi, sin, sqrt, tanh
 
 mp.dps = 60
 
@@ -98,6 +98,9 @@ def main():
              -HALF_LN2 * mpf("1.001"), HALF_LN2 * mpf("1.001"), d_exp, exp, lambda r, p: 1 + r + r * r * p)
         emit(kind, "kTanh", "(tanh(x) - x) / x^3 in x^2", series(lambda z: (tanh(sqrt(z)) / sqrt(z) - 1) / z, -mpf(1) / 3),
              0, TANH_LIMIT**2, d_tanh, lambda z: tanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
+        if kind == "float":
+            emit(kind, "kLogNear", "(log(1 + u) - u) / u^2", series(lambda u: (log1p(u) - u) / u**2, -mpf(1) / 2),
+                 sqrt(mpf(1) / 2) - 1, sqrt(mpf(2)) - 1, 9, log1p, lambda u, p: u + u * u * p)
         odd_log = series(lambda z: (atanh(sqrt(z)) / sqrt(z) - 1) / z, mpf(1) / 3)
         emit(kind, "kLog", "(atanh(s) - s) / s^3 in s^2", odd_log, 0, (3 - 2 * sqrt(2)) ** 2 * mpf("1.001"), d_log,
              lambda z: atanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
