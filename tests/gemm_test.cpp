@@ -377,6 +377,11 @@ TEST(GemmBlocking, PacksWhatPays) {
   EXPECT_TRUE(blocking(100, 1000, page, good).pack_a);
   EXPECT_FALSE(blocking(7, 1000, page, good).pack_a);
   EXPECT_FALSE(blocking(100, 128, page, good).pack_a);
+  const detail::Operand page_along{detail::Layout::steps_adjacent, 8192};
+  EXPECT_EQ(blocking(100, 128, page, good).height, 14);
+  EXPECT_EQ(blocking(100, 128, along, good).height, 14);
+  EXPECT_EQ(blocking(100, 128, page_along, good).height, 8);    // rows in place that crowd into one set of eight ways
+  EXPECT_EQ(blocking(100, 1000, page_along, good).height, 14);  // packed
   EXPECT_FALSE(blocking(48 * 14, 1000, good, good).pack_b);
   EXPECT_TRUE(blocking(48 * 14 + 1, 1000, good, good).pack_b);
   EXPECT_FALSE(blocking(12 * 14, 1000, good, page).pack_b);

@@ -41,7 +41,7 @@ struct Tile {
   T alpha;
   T keep_c;  // 0: c is not read
   Stream<T> next = {};
-  bool fetches_c = true;  // before that
+  bool fetches_c = true;  // before `next`
   T* panel = nullptr;     // where a kernel that packs puts its panel of b
 };
 

@@ -54,8 +54,12 @@ inline constexpr Index kLeastBlockOfA = 192 << 10;
 /// With so many panels of B for each thread, packing all of A once for every thread costs next to nothing.
 inline constexpr Index kOwnPanels = 8;
 
+/// Rows of a tile whose rows of A crowd into one set of the first-level cache: its ways.
+inline constexpr Index kCrowdedRows = 8;
+
 struct Blocking {
   Index mc, nc, kc;
+  Index height;  // of a tile, at most
   bool pack_a, pack_b;
   /// Each thread packs the columns of b that it needs and nobody else's; one panel at a time into the same place.
   bool own_b, one_panel;
@@ -87,9 +91,12 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
   // Operands that can be read where they are stay there while packing would not pay. Rows of A cost the same from both
-  // places unless they crowd into few sets.
+  // places unless they crowd into few sets; then lower tiles, whose rows a set of eight ways almost holds, are better
+  // than packing for a few panels.
   const Index panels = ceil_div(n, nr);
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
+  const bool crowded = !out.pack_a && a.layout == Layout::steps_adjacent && is_bad_stride(a.stride);
+  out.height = crowded ? std::min<Index>(mr, kCrowdedRows) : mr;
   // Packing B is shared by the rows of tiles. In place, rows of B that crowd come from the third level for every tile;
   // a panel of one line is then read in less time than that takes.
   const bool one_line = nr * element_bytes <= 64;
