@@ -435,6 +435,28 @@ TYPED_TEST(GemmPaths, SumsOfOneColumnOfAnyStride) {
   EXPECT_EQ(sums, want);
 }
 
+/// Rows of a that are pages apart get lower tiles; b is packed, one panel at a time, unless its columns are neighbours.
+TYPED_TEST(GemmPaths, RowsThatArePagesApart) {
+  using T = TypeParam;
+  constexpr Index k = 600, n = 70, page = 4096 / Index{sizeof(T)};
+  const Matrix<T> b = random_matrix<T>(k, n, 1), turned = random_matrix<T>(n, k, 2),
+                  wide = random_matrix<T>(k, 2 * n, 4);
+  const MatrixView<const T> strided(wide.data(), k, n, 2 * n, 2);
+  for (const Index m : {9, 14, 21, 28, 29, 57, 98, 100}) {
+    const Matrix<T> a = random_matrix<T>(m, k, 3);
+    Matrix<T> memory(m, 2 * page), c(m, n), want(m, n);
+    const MatrixView<T> apart = memory.view().block(0, 0, m, k);
+    for (Index i = 0; i < m; ++i)
+      for (Index j = 0; j < k; ++j) apart(i, j) = a(i, j);
+    for (const MatrixView<const T> right : {b.view(), turned.view().t(), strided})
+      for (const int threads : {1, 3}) {
+        gemm(a, right, want, {.num_threads = 1});
+        gemm(MatrixView<const T>(apart), right, c, {.num_threads = threads});
+        EXPECT_TRUE(std::ranges::equal(c.span(), want.span())) << m << " rows, " << threads << " threads";
+      }
+  }
+}
+
 TYPED_TEST(GemmPaths, GerIsARankOneUpdate) {
   using T = TypeParam;
   for (const auto [m, n] : {std::array<Index, 2>{1, 1}, {5, 40}, {100, 33}, {300, 400}}) {

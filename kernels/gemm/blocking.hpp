@@ -69,8 +69,8 @@ struct Blocking {
 /// sets of the caches, which then hold a fraction of what they could.
 inline bool is_bad_stride(Index bytes) {
   constexpr Index page = 4096, line = 64;
-  const Index rest = (bytes < 0 ? -bytes : bytes) % page;
-  return rest < line || rest > page - line;
+  const Index size = bytes < 0 ? -bytes : bytes, rest = size % page;
+  return size > page - line && (rest < line || rest > page - line);
 }
 
 inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a, Operand b, const TileShape& tile,

@@ -82,7 +82,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
                             p.a_sums + rows.first);
 
   const BlockOfB<T> b = block_of_b(p, plan, block, packed_b);
-  const EvenParts tiles(rows.end - rows.first, plan.height), blocks(tiles.parts, plan.mc / mr);
+  const EvenParts tiles(rows.end - rows.first, plan.height), blocks(tiles.parts, ceil_div(plan.mc, plan.height));
   const auto rows_of = [&](Index i) {
     return Range{rows.first + tiles.first(blocks.first(i)), rows.first + tiles.first(blocks.first(i + 1))};
   };
