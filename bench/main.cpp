@@ -162,8 +162,8 @@ std::size_t print_table(const Noise::Seen& noise) {
   return failed;
 }
 
-/// The exit status when something got slower.
-constexpr int kSlower = 3;
+/// Exit statuses: something got slower; with --once, something could not be compared, so nothing is cleared by it.
+constexpr int kSlower = 3, kNotCompared = 4;
 
 struct Options {
   std::vector<std::string> suites;
@@ -267,11 +267,12 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("cpu_quota", std::to_string(machine().quota));
   Progress progress;
   benchmark::RunSpecifiedBenchmarks(&progress);
-  if (results().empty()) return 0;  // a list was asked for
+  if (results().empty()) return o.once ? kNotCompared : 0;  // a list was asked for
   if (!o.compare.empty()) {
     std::vector<Verdict> verdicts = compare(before);
     if (!o.once) ask_again(verdicts, std::vector<std::string>(argv, argv + argc));
-    return print(verdicts) > 0 ? kSlower : 0;
+    if (print(verdicts) > 0) return kSlower;
+    return o.once && std::ranges::any_of(verdicts, &Verdict::busy) ? kNotCompared : 0;
   }
   end_peers();
   const Noise::Seen seen = noise.seen();

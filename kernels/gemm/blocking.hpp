@@ -91,7 +91,7 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
   // Operands that can be read where they are stay there while packing would not pay. Rows of A cost the same from both
-  // places unless they crowd into few sets; then lower tiles, whose rows a set of eight ways almost holds, are better
+  // places unless they crowd into few sets; then lower tiles, whose rows a set of eight ways holds, are better
   // than packing for a few panels.
   const Index panels = ceil_div(n, nr);
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
