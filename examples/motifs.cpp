@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Does a piece of DNA hold a motif? Sequences as bags of words of six letters; a vector for each word, their sum, one
-// layer. Afterwards the words with the largest weight are printed: the motif, found. The motif is TATAAW, W being A or
-// T, once in every second sequence of 80 letters. --csv has columns "sequence" and "label".
+// Does a piece of DNA hold a motif? Sequences as bags of words of six letters, a vector for each word, their sum, one
+// layer. The words with the largest weight, printed at the end, are the motif: TATAAW, W being A or T, once in every
+// second sequence of 80 letters. --csv has columns "sequence" and "label".
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -13,27 +13,24 @@ using namespace tilewright;
 
 namespace {
 
-constexpr Index kWord = 6, kWords = 4096;  // 4^6
+constexpr std::size_t kWord = 6, kWords = 4096;  // 4^6
 constexpr std::string_view kLetters = "ACGT";
 
-std::vector<Index> words_of(const std::string& sequence) {
+std::vector<Index> words_of(std::string_view sequence) {
+  if (sequence.find_first_not_of(kLetters) != sequence.npos)
+    throw ValueError("motifs: not of the letters " + std::string(kLetters) + ": " + std::string(sequence));
   std::vector<Index> words;
-  for (std::size_t first = 0; first + kWord <= sequence.size(); ++first) {
-    Index word = 0;
-    for (std::size_t k = 0; k < kWord; ++k) {
-      const std::size_t letter = kLetters.find(sequence[first + k]);
-      if (letter == std::string_view::npos)
-        throw ValueError(std::string("motifs: the letter '") + sequence[first + k] + "' is not one of ACGT");
-      word = 4 * word + static_cast<Index>(letter);
-    }
-    words.push_back(word);
+  std::size_t word = 0;
+  for (std::size_t i = 0; i < sequence.size(); ++i) {
+    word = (4 * word + kLetters.find(sequence[i])) % kWords;
+    if (i + 1 >= kWord) words.push_back(static_cast<Index>(word));
   }
   return words;
 }
 
-std::string letters_of(Index word) {
+std::string letters_of(std::size_t word) {
   std::string text;
-  for (Index k = 0; k < kWord; ++k, word /= 4) text.insert(text.begin(), kLetters[static_cast<std::size_t>(word % 4)]);
+  for (std::size_t k = 0; k < kWord; ++k, word /= 4) text.insert(text.begin(), kLetters[word % 4]);
   return text;
 }
 
@@ -44,10 +41,7 @@ std::vector<float> score(const Matrix<float>& y) {
   return s;
 }
 
-struct Sequences {
-  std::vector<std::string> text;
-  std::vector<Index> labels;
-};
+using Sequences = std::pair<std::vector<std::vector<Index>>, std::vector<Index>>;  // words, labels
 
 Sequences grow(Index count) {
   Sequences s;
@@ -55,18 +49,18 @@ Sequences grow(Index count) {
     const RandomStream random{3, static_cast<std::uint64_t>(i)};
     std::string text;
     for (std::uint64_t k = 0; k < 80; ++k) text += kLetters[random.below(k, 4)];
-    const bool holds = i % 2 == 1;
-    if (holds) text.replace(random.below(90, 75), 6, random.below(91, 2) == 0 ? "TATAAA" : "TATAAT");
-    s.text.push_back(text.substr(0, 80));
-    s.labels.push_back(holds ? 1 : 0);
+    if (i % 2 == 1) text.replace(random.below(90, 75), kWord, random.below(91, 2) == 0 ? "TATAAA" : "TATAAT");
+    s.first.push_back(words_of(text));
+    s.second.push_back(i % 2);
   }
   return s;
 }
 
 Sequences read(const std::string& csv) {
   const nn::CsvTable table = nn::read_csv(csv);
-  const auto text = table.column("sequence");
-  return {{text.begin(), text.end()}, table.categories("label").ids};
+  Sequences s{{}, table.categories("label").ids};
+  for (const auto& text : table.column("sequence")) s.first.push_back(words_of(text));
+  return s;
 }
 
 }  // namespace
@@ -78,12 +72,10 @@ int main(int argc, char** argv) try {
   app.add_option("--csv", csv, "file with columns sequence and label");
   app.add_option("--require", require, "area under the curve below which the program ends with 1");
   CLI11_PARSE(app, argc, argv);
-  const Sequences sequences = csv.empty() ? grow(8000) : read(csv);
-  std::vector<std::vector<Index>> ids;
+  const auto [words, labels] = csv.empty() ? grow(8000) : read(csv);
   std::size_t longest = 0;
-  for (const std::string& text : sequences.text)
-    ids.push_back(words_of(text)), longest = std::max(longest, ids.back().size());
-  nn::Dataset data{nn::pad_sequences(ids, static_cast<Index>(longest), kWords), {}, sequences.labels};
+  for (const auto& sequence : words) longest = std::max(longest, sequence.size());
+  const nn::Dataset data{nn::pad_sequences(words, static_cast<Index>(longest), kWords), {}, labels};
   const nn::Split split = nn::split_stratified(data.classes, 0.25, 1);
   const nn::Dataset train = nn::subset(data, split.train), test = nn::subset(data, split.test);
   nn::Sequential model(nn::EmbeddingBag(kWords + 1, 4, nn::EmbeddingBag::Mode::sum, kWords), nn::Linear(4, 2));
@@ -96,11 +88,9 @@ int main(int argc, char** argv) try {
   Matrix<float> each(kWords, 1);
   std::iota(each.data(), each.data() + kWords, 0.0F);
   const auto weight = score(nn::predict(model, each));
+  std::ranges::sort(each.span(), std::greater{}, [&](float word) { return weight[static_cast<std::size_t>(word)]; });
   std::printf("area under the curve %.3f; strongest words:", area);
-  std::vector<std::pair<float, Index>> order;
-  for (Index i = 0; i < kWords; ++i) order.emplace_back(-weight[static_cast<std::size_t>(i)], i);
-  std::ranges::sort(order);
-  for (std::size_t i = 0; i < 5; ++i) std::printf(" %s", letters_of(order[i].second).c_str());
+  for (const float word : each.span().first(5)) std::printf(" %s", letters_of(static_cast<std::size_t>(word)).c_str());
   std::printf("\n");
   return area >= require ? 0 : 1;
 } catch (const std::exception& error) {
