@@ -63,6 +63,7 @@ struct Blocking {
   bool pack_a, pack_b;
   /// Each thread packs the columns of b that it needs and nobody else's; one panel at a time into the same place.
   bool own_b, one_panel;
+  bool spreads;  // the next rows of b are fetched by all tiles of a panel
 };
 
 /// An operand in place is met at addresses one stride apart. Strides near multiples of a page send them to the same few
@@ -101,9 +102,10 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   // a panel of one line is then read in less time than that takes.
   const bool one_line = nr * element_bytes <= 64;
   Index rows_in_place = !is_bad_stride(b.stride) ? 48 : one_line ? 4 : 12;
-  if (packs) {
+  out.spreads = packs && one_line;
+  if (packs && one_line) {
     // The first tile of a panel packs it for next to nothing; and columns of A, of which a step touches one line each,
-    // cost more the longer they are.
+    // cost more the longer they are. (So it does where a row of a panel is two lines, and there it pays no earlier.)
     rows_in_place = is_bad_stride(b.stride) ? 2 : is_bad_stride(2 * b.stride) ? 3 : 7;
     const Index pays = is_bad_stride(2 * a.stride) ? 2048 : 8192;
     out.pack_a |= a.layout == Layout::lanes_adjacent && panels >= 16 && out.kc * panels >= pays;

@@ -217,9 +217,10 @@ void gemm_micro(const Tile<T>& t) noexcept {
   // costs Zen 4 a third of a cycle, 1.2 % of a tile.
   constexpr bool both = kRagged && kIsAvx512<A>, partly = kRagged && !both;
   const bool whole = !both || t.cols == V * Kernel::kWidth;
-  // The first steps ask for the tile of C, the others for what is needed next, with the same code.
+  // The first steps ask for the tile of C, the others for what is needed next, with the same code. The last element of
+  // a line is asked for: where rows are not aligned, the first one's line is there since the tile to the left.
   bool for_c = t.fetches_c && whole && steps > R;
-  kernel.fetch(for_c ? Stream<T>{t.c, t.c_row_stride, R + 1, 0} : t.next);
+  kernel.fetch(for_c ? Stream<T>{t.c + (Kernel::kLine - 1), t.c_row_stride, R + 1, 0} : t.next);
   for (;;) {
     const Index now = for_c ? R : steps;
     if (!whole)

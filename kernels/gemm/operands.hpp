@@ -20,7 +20,6 @@ Operand lanes_of(Index lane_stride, Index k_stride, Index lanes, Index k) {
 template <class T>
 struct Plan : Blocking {
   Layout a_layout, b_layout;
-  bool spreads;              // the next rows of b are fetched by all tiles of a panel
   Index b_buffer, a_buffer;  // the team's, or each member's when it packs b for itself; each member's
 
   Plan(const Problem<T>& p, Index k, int threads) {
@@ -30,7 +29,6 @@ struct Plan : Blocking {
     const TileShape tile{kernels.tile_rows, kernels.tile_cols, sizeof(T), kernels.packing[0][0] != nullptr};
     static_cast<Blocking&>(*this) = gemm_blocking(p.c.rows, p.c.cols, k, threads, a, b, tile, cache_sizes());
     if (p.packed_b != nullptr) pack_b = own_b = one_panel = false;
-    spreads = tile.packs;
     a_layout = a.layout;
     b_layout = b.layout;
     b_buffer = pack_b ? whole_lines<T>(kc * (one_panel ? kernels.tile_cols : nc)) : 0;
@@ -144,6 +142,12 @@ Stream<T> next_panel_of_b(const Problem<T>& p, const Plan<T>& plan, Index j, Ind
   // One column after the other, because memory answers slowly when they take turns.
   const Index step = std::max(kLineOf<T>, nr), run = ceil_div(kc, step);
   return {from, step, run, p.b.col_stride - run * step};
+}
+
+/// To be fetched: so many rows of a tile of c, again and again.
+template <class T>
+Stream<T> stream_of_c(const Problem<T>& p, Index i, Index j, Index rows) {
+  return {&p.c(i, j) + kLastOfLine<T>, p.c.row_stride, rows, -rows * p.c.row_stride};
 }
 
 /// To be fetched: the given rows of a in the block of k that begins at k0, part `part` of `parts`.

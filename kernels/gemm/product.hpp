@@ -34,16 +34,17 @@ void pack_share(const Problem<T>& p, const Plan<T>& plan, Member member, const B
 }
 
 /// Tiles below each other, nothing but them: `tile` is the first one, with its c; a is `panel` elements further for
-/// each, or where its rows are; and what each fetches is next_step further.
+/// each, or where its rows are; what each fetches is next_step further, or nothing until the last one fetches `at_end`.
 template <class T>
 void compute_tiles(const Problem<T>& p, Tile<T>& tile, bool along, const EvenParts& tiles, Range range, Index panel,
-                   Index next_step) {
+                   Index next_step, const Stream<T>& at_end) {
   if (next_step == 0) tile.next = {};
   for (Index t = range.first; t < range.end;) {
     const Index height = tiles.size(t), end = t < tiles.more ? std::min(tiles.more, range.end) : range.end;
     const auto micro = micro_for(*p.kernels, along, height, tile.cols);
     const Index a_step = panel != 0 ? panel : height * tile.a_row_stride, c_step = height * tile.c_row_stride;
     for (; t < end; ++t) {
+      if (next_step == 0 && t + 1 == range.end) tile.next = at_end;
       micro(tile);
       tile.a += a_step;
       tile.c += c_step;
@@ -55,7 +56,7 @@ void compute_tiles(const Problem<T>& p, Tile<T>& tile, bool along, const EvenPar
 /// Whether a panel of b is packed by the first tile that reads it, of the given rows and columns.
 template <class T>
 bool packing_tile(const Problem<T>& p, const Plan<T>& plan, Index rows, Index cols) {
-  return p.kernels->packing[0][0] != nullptr && plan.b_layout == Layout::lanes_adjacent &&
+  return p.kernels->packing[0][cols < p.kernels->tile_cols] != nullptr && plan.b_layout == Layout::lanes_adjacent &&
          rows == p.kernels->tile_rows && cols > p.kernels->lanes;
 }
 
@@ -106,7 +107,8 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
       } else {
         next_b = next_panel_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
       }
-      const Index first_tile = blocks.first(i), count = blocks.size(i);
+      const Index first_tile = blocks.first(i), count = blocks.size(i),
+                  first_row = rows.first + tiles.first(first_tile);
       const bool packs_a = plan.pack_a && j == cols.first, fetches_a = last_panel && !(last && last_block);
       // Rows of b far apart are fetched by all tiles of the panel, one row each while the others take so many steps:
       // asked for by the first tile alone, they come in a burst that memory cannot follow.
@@ -115,11 +117,14 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
         next_step = ceil_div(kc, count) * next_b.step;
         next_b = {next_b.data, 0, count, next_b.step};
       }
-      // Rows of b that nothing else would fetch leave no time for c.
+      // Rows of b that nothing else would fetch leave no time for c, so the last tile fetches it for the next panel's
+      // first one.
       const bool all_steps = next_b.data != nullptr && next_b.step == p.b.row_stride;
       Tile<T> tile{nullptr,        0,     0,       b.at(j, kc), b.step, kc,        nullptr,
                    p.c.row_stride, width, p.alpha, keep,        next_b, !all_steps};
-      Index row = rows.first + tiles.first(first_tile);
+      const Stream<T> next_c =
+          last_panel ? Stream<T>{} : stream_of_c(p, first_row, j0 + j + nr, tiles.size(first_tile));
+      Index row = first_row;
       for (Index place = 0; place < count; ++place) {  // first loop: rows of a
         const Index height = tiles.size(first_tile + place);
         const RowsOfA<T> ra = rows_of_a(p, plan, row, height, k0, kc, a + place * plan.a_panel(mr), packs_a);
@@ -129,12 +134,14 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
         if (place > 0 && !packs_a && !fetches_a && p.c.col_stride == 1 && !(last && p.finishes)) {
           tile.c = &p.c(row, j0 + j);
           compute_tiles(p, tile, ra.along, tiles, Range{first_tile + place, first_tile + count},
-                        plan.pack_a ? plan.a_panel(mr) : 0, next_step);
+                        plan.pack_a ? plan.a_panel(mr) : 0, next_step, next_c);
           break;
         }
         if (place > 0 && fetches_a)
           tile.next =
               next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1, count - 1);
+        else if (place > 0 && place + 1 == count && next_step == 0)
+          tile.next = next_c;
         if (by_tile && place == 0) {
           Tile<T> packs = tile;
           packs.b = &p.b(k0, j0 + j);

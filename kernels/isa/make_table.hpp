@@ -29,10 +29,12 @@ constexpr void fill_micro(GemmKernels<T>& k, std::index_sequence<R...>) {
    ...);
 }
 
+/// On AVX-512 the last, ragged panel of b is not worth a kernel of 5 KB.
 template <class T, class A, bool kAlong>
 constexpr void fill_packing(GemmKernels<T>& k) {
   k.packing[kAlong][0] = &gemm_micro<T, A, tile_rows_of<T, A>, kTileVectors, kAlong, false, true>;
-  k.packing[kAlong][1] = &gemm_micro<T, A, tile_rows_of<T, A>, kTileVectors, kAlong, true, true>;
+  if constexpr (kIsAvx2<A>)
+    k.packing[kAlong][1] = &gemm_micro<T, A, tile_rows_of<T, A>, kTileVectors, kAlong, true, true>;
 }
 
 #if defined(__AVX512VL__)
@@ -73,11 +75,11 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   fill_micro<T, A, 2, false>(k, rows);
   fill_micro<T, A, 1, true>(k, rows);
   fill_micro<T, A, 2, true>(k, rows);
-  if constexpr (kIsAvx2<A>) {
+  if constexpr (kIsAvx2<A> || kIsAvx512<A>) {
     fill_packing<T, A, false>(k);
     fill_packing<T, A, true>(k);
-    fill_tiny<T, A>(k);
   }
+  if constexpr (kIsAvx2<A>) fill_tiny<T, A>(k);
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
   fill_tiny<T, A>(k, std::make_index_sequence<kTinySteps>());
