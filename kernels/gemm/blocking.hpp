@@ -66,13 +66,15 @@ struct Blocking {
   bool spreads;  // the next rows of b are fetched by all tiles of a panel
 };
 
+/// Whether a stride is `unit` bytes or a multiple of it, less than `within` more or less.
+inline bool is_near_multiple(Index stride, Index unit, Index within) {
+  const Index size = stride < 0 ? -stride : stride, rest = size % unit;
+  return size > unit - within && (rest < within || rest > unit - within);
+}
+
 /// An operand in place is met at addresses one stride apart. Strides near multiples of a page send them to the same few
 /// sets of the caches, which then hold a fraction of what they could.
-inline bool is_bad_stride(Index bytes) {
-  constexpr Index page = 4096, line = 64;
-  const Index size = bytes < 0 ? -bytes : bytes, rest = size % page;
-  return size > page - line && (rest < line || rest > page - line);
-}
+inline bool is_bad_stride(Index bytes) { return is_near_multiple(bytes, 4096, 64); }
 
 inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a, Operand b, const TileShape& tile,
                               const CacheSizes& cache) {

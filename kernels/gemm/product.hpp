@@ -238,7 +238,8 @@ bool few_rows_fit(const Problem<T>& p, Layout b) {
   // and with AVX-512's tall tiles from three rows on, unless b's rows are multiples of 64 KiB apart and crowd into a
   // few sets of the second-level cache.
   const Index bytes = p.a.cols * p.c.cols * Index{sizeof(T)}, stride = p.b.row_stride * Index{sizeof(T)};
-  const bool tall = p.c.rows > 2 && p.kernels->tile_rows == kMaxTileRows && !is_bad_stride(stride / 16);
+  const bool tall =
+      p.c.rows > 2 && p.kernels->tile_rows == kMaxTileRows && !is_near_multiple(stride, 64 << 10, 1 << 10);
   if (b == Layout::lanes_adjacent &&
       (tall || bytes <= (p.c.rows > 4 ? cache_sizes().l3_bytes : cache_sizes().l2_bytes)))
     return false;
