@@ -23,6 +23,13 @@ TEST(MatrixView, StridesTransposeAndBlocks) {
   EXPECT_EQ(message_of<ShapeError>([&] { (void)m.view().block(1, 1, 3, 1); }), "block: 3x1 at (1, 1) is outside 3x4");
 }
 
+TEST(Shape, HoldsAsManyElementsAsAnIndexCounts) {
+  const Index large = Index{1} << 31;
+  EXPECT_EQ((Shape{large, large}).size(), Index{1} << 62);
+  EXPECT_EQ(message_of<ShapeError>([&] { Shape{large, large, 2}; }), "Shape: too many elements");
+  EXPECT_EQ(message_of<ShapeError>([] { Shape{3, -1}; }), "Shape: extent -1 is negative");
+}
+
 TEST(Matrix, OwnsAlignedZeroedMemory) {
   for (const Index n : {1, 7, 100, 600000}) {
     Matrix<double> m(1, n);

@@ -304,6 +304,11 @@ TEST(Profile, FromTheEnvironment) {
   const auto [silent_code, silence] = run_with({"TILEWRIGHT_VERBOSE=0"}, child);
   EXPECT_EQ(silent_code, 0);
   EXPECT_EQ(silence, "");
+  // An empty variable is none: it can be cleared where it cannot be unset.
+  const auto [empty_code, of_empty] =
+      run_with({"TILEWRIGHT_PROFILE=", "TILEWRIGHT_VERBOSE=", "TILEWRIGHT_ISA="}, child);
+  EXPECT_EQ(empty_code, 0);
+  EXPECT_EQ(of_empty, "");
   std::remove(table.c_str());
   std::remove(trace.c_str());
 }
