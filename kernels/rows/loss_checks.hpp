@@ -17,7 +17,7 @@ inline void check_gradient(const char* operation, const MatrixView<const float>&
 
 /// dx may be x; nothing else that is written may be anything else.
 inline void check_loss_apart(const char* operation, const MatrixView<const float>& x, const MatrixView<float>& dx,
-                      const Place& values, std::initializer_list<Place> others) {
+                             const Place& values, std::initializer_list<Place> others) {
   check_apart(operation, "dx", dx, "x", x, Sharing::same);
   check_apart(operation, {values}, {{"x", x}}, Sharing::none);
   check_apart(operation, {{"dx", dx}, values}, others, Sharing::none);
