@@ -15,7 +15,7 @@ TEST(GemmBlocking, FitsTheCachesAndCoversTheShape) {
     for (const Index n : {1, 32, 33, 4096, 50257})
       for (const Index k : {1, 512, 513, 4096}) {
         const detail::Operand in_place{detail::Layout::lanes_adjacent, 4 * n};
-        const auto b = gemm_blocking(m, n, k, 1, in_place, in_place, {14, 32, 4, false}, caches);
+        const auto b = gemm_blocking(m, n, k, 1, in_place, in_place, {14, 32, 4, true}, caches);
         EXPECT_EQ(b.kc, std::min(k, kSumBlock));
         EXPECT_EQ(b.mc % 14, 0);
         EXPECT_EQ(b.nc % 32, 0);
@@ -32,7 +32,7 @@ TEST(GemmBlocking, PacksWhatPays) {
   const detail::Operand good{detail::Layout::lanes_adjacent, 4000}, page{detail::Layout::lanes_adjacent, 8192},
       along{detail::Layout::steps_adjacent, 4000}, strided{detail::Layout::strided, 0};
   const auto blocking = [&](Index m, Index n, detail::Operand a, detail::Operand b, int threads = 2) {
-    return detail::gemm_blocking(m, n, 1000, threads, a, b, {14, 32, 4, false}, caches);
+    return detail::gemm_blocking(m, n, 1000, threads, a, b, {14, 32, 4, true}, caches);
   };
   EXPECT_FALSE(blocking(100, 1000, good, good).pack_a);
   EXPECT_FALSE(blocking(100, 1000, along, good).pack_a);
@@ -89,7 +89,7 @@ TEST(GemmBlocking, PacksWhatPays) {
 TEST(GemmBlocking, IsAsItWasMeasured) {
   test::Hash blockings, grids;
   const detail::TileShape tiles[] = {
-      {14, 32, 4, false}, {14, 16, 8, false}, {6, 16, 4, true}, {12, 8, 4, false}, {5, 4, 8, false}};
+      {14, 32, 4, true}, {14, 16, 8, false}, {6, 16, 4, true}, {12, 8, 4, false}, {5, 4, 8, false}};
   for (const auto& tile : tiles) {
     const Index mr = tile.rows, nr = tile.cols;
     std::vector<detail::Operand> operands{{detail::Layout::strided, 0}};
