@@ -18,7 +18,7 @@ TILEWRIGHT_INLINE void for_rows(const Finish<T>& t, Body body) {
     const bool add_row_bias = t.bias != nullptr && t.bias_per_row;
     const Vec<T, A> row_bias = simd::set<T, A>(add_row_bias ? t.bias[i] : T(0));
     simd::for_registers<T, A>(
-        t.cols, [=](Index j, auto... some) __attribute__((always_inline)) {
+        t.cols, [&](Index j, auto... some) __attribute__((always_inline)) {
           Vec<T, A> v = simd::load<T, A>(c + j, some...);
           if (bias != nullptr) v = v + simd::load<T, A>(bias + j, some...);
           if (add_row_bias) v = v + row_bias;
@@ -60,20 +60,22 @@ TILEWRIGHT_INLINE void for_sums(const Finish<T>& t, Body body) {
 }
 
 template <class F, class T, class A>
-void gemm_finish(const Finish<T>& t) noexcept {
+void gemm_finish(const Finish<T>& given) noexcept {
+  const Finish<T> t = given;  // nothing that is stored can change it
   const Numbers<T, A> numbers(t.numbers);
   for_sums<T, A>(
-      t, [=](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
+      t, [&](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
         if (t.pre != nullptr) simd::store(t.pre + i * t.pre_row_stride + j, v, some...);
         simd::store(t.c + i * t.c_row_stride + j, F::template forward<T, A>(v, numbers), some...);
       });
 }
 
 template <class F, class T, class A>
-void gemm_derive(const Finish<T>& t) noexcept {
+void gemm_derive(const Finish<T>& given) noexcept {
+  const Finish<T> t = given;  // nothing that is stored can change it
   const Numbers<T, A> numbers(t.numbers);
   for_sums<T, A>(
-      t, [=](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
+      t, [&](Index i, Index j, Vec<T, A> v, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> saved = simd::load<T, A>(t.saved + i * t.saved_row_stride + j, some...);
         simd::store(t.c + i * t.c_row_stride + j, F::template backward<T, A>(saved, v, numbers), some...);
       });
