@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What gemm does to a tile besides multiplying, and the sums that it makes in passing, equal the separate steps.
+#include <array>
+
 #include "kernels/core/cpu.hpp"
 #include "kernels/core/table.hpp"
 #include "tests/support.hpp"
