@@ -130,8 +130,8 @@ template <class T>
 struct ElementKernels {
   using Two = void (*)(const T* x, const T* y, T* out, Index n) noexcept;
   Two add, multiply;
-  /// A square of lanes x lanes elements.
-  void (*transpose_square)(const T* x, Index x_stride, T* y, Index y_stride) noexcept;
+  /// y = x transposed; x is rows x cols.
+  void (*transpose)(const T* x, Index x_stride, Index rows, Index cols, T* y, Index y_stride) noexcept;
   int lanes;
 };
 

@@ -72,10 +72,7 @@ template <class T>
   if (o.b_column_sums.data() != nullptr)
     kernels.add_column_sums(b.data, b.row_stride, b.rows, b.cols, o.b_column_sums.data());
   if (!has_epilogue(o)) return;
-  Problem<T> p;
-  p.kernels = &kernels;
-  set_epilogue(p, o, false);
-  finish(p, c.data, c.row_stride, 0, 0, c.rows, c.cols);
+  finish(kernels, Epilogue<T>::of(o), c.data, c.row_stride, 0, 0, c.rows, c.cols);
 }
 
 template <class T>
@@ -131,7 +128,7 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
   p.a_sums = o.a_row_sums.data();
   p.b_sums = nullptr;
   p.finishes = has_epilogue(o);
-  if (p.finishes) set_epilogue(p, o, false);
+  if (p.finishes) p.epilogue = Epilogue<T>::of(o);
   if (a.cols == 0) return empty_product(p);
   run(p, o.num_threads);
 }

@@ -12,7 +12,21 @@ namespace tilewright::detail {
 template <class T>
 inline constexpr Index kLineOf = 64 / Index{sizeof(T)};
 
-/// A checked product. Transposed when that makes the columns of c neighbours; then bias runs along the rows.
+/// What is added to a product, and what its elements go through.
+template <class T>
+struct Epilogue {
+  const GemmOptions<T>* options;
+  bool bias_per_row;
+  MatrixView<const T> residual, saved;
+  MatrixView<T> pre;
+
+  static Epilogue of(const GemmOptions<T>& o) { return {&o, false, o.residual, o.saved, o.pre_activation}; }
+  /// Of the transposed product.
+  Epilogue t() const { return {options, !bias_per_row, residual.t(), saved.t(), pre.t()}; }
+};
+
+/// A checked product. Turned when that makes the columns of c neighbours, or pays otherwise (worth_turning); then bias
+/// runs along the rows.
 template <class T>
 struct Problem {
   MatrixView<const T> a, b;
@@ -23,21 +37,8 @@ struct Problem {
   T* a_sums;          // of a's rows, or null
   T* b_sums;          // of b's columns, or null
   bool finishes;
-  // Of the epilogue, when finishes.
-  bool bias_per_row;
-  const GemmOptions<T>* options;
-  MatrixView<const T> residual, saved;
-  MatrixView<T> pre;
+  Epilogue<T> epilogue;
 };
-
-template <class T>
-void set_epilogue(Problem<T>& p, const GemmOptions<T>& o, bool turn) {
-  p.bias_per_row = turn;
-  p.options = &o;
-  p.residual = turn ? o.residual.t() : o.residual;
-  p.saved = turn ? o.saved.t() : o.saved;
-  p.pre = turn ? o.pre_activation.t() : o.pre_activation;
-}
 
 template <class T>
 bool has_epilogue(const GemmOptions<T>& o) {
@@ -76,7 +77,7 @@ Problem<T> orient(const MatrixView<const T>& a, const MatrixView<const T>& b, Ma
   p.b = turn ? a.t() : b;
   p.c = turn ? c.t() : c;
   p.finishes = has_epilogue(o);
-  if (p.finishes) set_epilogue(p, o, turn);
+  if (p.finishes) p.epilogue = turn ? Epilogue<T>::of(o).t() : Epilogue<T>::of(o);
   return p;
 }
 
@@ -96,24 +97,25 @@ void look_at(const MatrixView<const T>& view, Index i, Index j, Index rows, Inde
 
 /// The epilogue on rows x cols of c from (i, j), at most a tile.
 template <class T>
-void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Index rows, Index cols) {
+void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_row_stride, Index i, Index j, Index rows,
+            Index cols) {
   T residual[kMaxTileRows * kMaxTileCols], other[kMaxTileRows * kMaxTileCols];
-  const GemmOptions<T>& o = *p.options;
+  const GemmOptions<T>& o = *e.options;
   Finish<T> f{};
   f.c = c;
   f.c_row_stride = c_row_stride;
   f.rows = rows;
   f.cols = cols;
-  f.bias = o.bias.data() == nullptr ? nullptr : o.bias.data() + (p.bias_per_row ? i : j);
-  f.bias_per_row = p.bias_per_row;
+  f.bias = o.bias.data() == nullptr ? nullptr : o.bias.data() + (e.bias_per_row ? i : j);
+  f.bias_per_row = e.bias_per_row;
   f.numbers = numbers_of<T>(o.activation);
-  look_at(p.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
+  look_at(e.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
   const auto kind = static_cast<int>(o.activation.kind);
   const bool fused = kind < kFusedKinds;  // otherwise a second pass over the tile, which is in the cache
   const MapKernels<T>& map = active_table().template map<T>();
-  if (p.saved.data != nullptr) {
-    look_at(p.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
-    p.kernels->derive[fused ? kind : 0](f);
+  if (e.saved.data != nullptr) {
+    look_at(e.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
+    kernels.derive[fused ? kind : 0](f);
     if (fused) return;
     const bool dense = c_row_stride == cols && f.saved_row_stride == cols;
     for (Index r = 0; r < (dense ? 1 : rows); ++r)
@@ -121,16 +123,16 @@ void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Ind
                          dense ? rows * cols : cols, f.numbers);
     return;
   }
-  const bool copy_pre = p.pre.data != nullptr && p.pre.col_stride != 1;
-  f.pre = copy_pre ? other : p.pre.data == nullptr ? nullptr : &p.pre(i, j);
-  f.pre_row_stride = copy_pre ? cols : p.pre.row_stride;
-  p.kernels->finish[fused ? kind : 0](f);
+  const bool copy_pre = e.pre.data != nullptr && e.pre.col_stride != 1;
+  f.pre = copy_pre ? other : e.pre.data == nullptr ? nullptr : &e.pre(i, j);
+  f.pre_row_stride = copy_pre ? cols : e.pre.row_stride;
+  kernels.finish[fused ? kind : 0](f);
   const bool dense = c_row_stride == cols;
   for (Index r = 0; r < (fused ? 0 : dense ? 1 : rows); ++r)
     map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, dense ? rows * cols : cols, f.numbers);
   if (!copy_pre) return;
   for (Index r = 0; r < rows; ++r)
-    for (Index s = 0; s < cols; ++s) p.pre(i + r, j + s) = other[r * cols + s];
+    for (Index s = 0; s < cols; ++s) e.pre(i + r, j + s) = other[r * cols + s];
 }
 
 /// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of
@@ -138,23 +140,35 @@ void finish(const Problem<T>& p, T* c, Index c_row_stride, Index i, Index j, Ind
 template <class T>
 void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Tile<T>& tile, Index i, Index j,
                   Index rows, bool last) {
+  const GemmKernels<T>& kernels = *p.kernels;
+  const Index cols = tile.cols;
+  T* const c = &p.c(i, j);
+  const bool finishes = last && p.finishes;
   if (p.c.col_stride == 1) {
-    tile.c = &p.c(i, j);
+    tile.c = c;
     tile.c_row_stride = p.c.row_stride;
     micro(tile);
-    if (last && p.finishes) finish(p, tile.c, tile.c_row_stride, i, j, rows, tile.cols);
+    if (finishes) finish(kernels, p.epilogue, c, p.c.row_stride, i, j, rows, cols);
     return;
   }
   T buffer[kMaxTileRows * kMaxTileCols];
   tile.c = buffer;
-  tile.c_row_stride = tile.cols;
+  tile.c_row_stride = cols;
+  if (p.c.row_stride == 1) {
+    const auto transpose = active_table().template elements<T>().transpose;
+    if (tile.keep_c != T(0)) transpose(c, p.c.col_stride, cols, rows, buffer, cols);
+    micro(tile);
+    transpose(buffer, cols, rows, cols, c, p.c.col_stride);
+    if (finishes) finish(kernels, p.epilogue.t(), c, p.c.col_stride, j, i, cols, rows);
+    return;
+  }
   if (tile.keep_c != T(0))
     for (Index r = 0; r < rows; ++r)
-      for (Index s = 0; s < tile.cols; ++s) buffer[r * tile.cols + s] = p.c(i + r, j + s);
+      for (Index s = 0; s < cols; ++s) buffer[r * cols + s] = p.c(i + r, j + s);
   micro(tile);
-  if (last && p.finishes) finish(p, buffer, tile.cols, i, j, rows, tile.cols);
-  for (Index s = 0; s < tile.cols; ++s)
-    for (Index r = 0; r < rows; ++r) p.c(i + r, j + s) = buffer[r * tile.cols + s];
+  if (finishes) finish(kernels, p.epilogue, buffer, cols, i, j, rows, cols);
+  for (Index s = 0; s < cols; ++s)
+    for (Index r = 0; r < rows; ++r) p.c(i + r, j + s) = buffer[r * cols + s];
 }
 
 template <class T>
@@ -174,7 +188,7 @@ void empty_product(const Problem<T>& p) {
       T row[kMaxTileCols];
       const Index cols = std::min(step, p.c.cols - j);
       for (Index s = 0; s < cols; ++s) row[s] = p.beta == T(0) ? T(0) : p.beta * p.c(i, j + s);
-      if (p.finishes) finish(p, row, cols, i, j, 1, cols);
+      if (p.finishes) finish(*p.kernels, p.epilogue, row, cols, i, j, 1, cols);
       for (Index s = 0; s < cols; ++s) p.c(i, j + s) = row[s];
     }
 }

@@ -221,7 +221,7 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer
           p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, T(1), first + block == 0 ? p.beta : T(1));
         if (!p.finishes || first + round < blocks) continue;
         for (Index j = 0; j < n; j += kMaxTileCols)
-          finish(p, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
+          finish(*p.kernels, p.epilogue, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
       }
     });
   }
@@ -281,7 +281,7 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
     if (!p.finishes || !last) return;
     for (Index s = 0; s < n; s += kMaxTileCols)
-      finish(p, &p.c(0, j + s), p.c.row_stride, 0, j + s, m, std::min<Index>(kMaxTileCols, n - s));
+      finish(*p.kernels, p.epilogue, &p.c(0, j + s), p.c.row_stride, 0, j + s, m, std::min<Index>(kMaxTileCols, n - s));
   };
   if (along) {
     for (Index j = columns.first; j < columns.end; j += chunk)

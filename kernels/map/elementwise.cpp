@@ -75,7 +75,7 @@ void scaled(const char* operation, T a, MatrixView<const T> x, const char* name,
              });
 }
 
-/// out = x where x's columns lie side by side and out's rows: squares of registers, element by element around them.
+/// out = x where the elements of x's columns are neighbours and those of out's rows.
 template <class T>
 void transpose(MatrixView<const T> x, MatrixView<T> out, int requested) {
   const ElementKernels<T>& kernels = active_table().elements<T>();
@@ -84,15 +84,7 @@ void transpose(MatrixView<const T> x, MatrixView<T> out, int requested) {
     const auto [first, end] = member.share(out.cols, side);
     // Strips of out's columns, so that what a strip writes stays near.
     for (Index j = first; j < end; j += side)
-      for (Index i = 0; i < out.rows; i += side) {
-        const Index rows = std::min(side, out.rows - i), cols = std::min(side, end - j);
-        if (rows == side && cols == side) {
-          kernels.transpose_square(&x(i, j), x.col_stride, &out(i, j), out.row_stride);
-          continue;
-        }
-        for (Index r = i; r < i + rows; ++r)
-          for (Index s = j; s < j + cols; ++s) out(r, s) = x(r, s);
-      }
+      kernels.transpose(&x(0, j), x.col_stride, std::min(side, end - j), out.rows, &out(0, j), out.row_stride);
   });
 }
 

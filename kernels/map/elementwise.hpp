@@ -24,16 +24,34 @@ void multiply_elements(const T* x, const T* y, T* out, Index n) noexcept {
       });
 }
 
-/// y[j][i] = x[i][j] for a square of registers.
+/// y[j][i] = x[i][j] for i < rows, j < cols, in squares of registers.
 template <class T, class A>
-void transpose_square(const T* x, Index x_stride, T* y, Index y_stride) noexcept {
-  constexpr int lanes = kLanes<T, A>;
-  Vec<T, A> rows[lanes];
+void transpose_block(const T* x, Index x_stride, Index rows, Index cols, T* y, Index y_stride) noexcept {
+  constexpr Index lanes = kLanes<T, A>;
+  Vec<T, A> square[lanes];
+  for (Index i = 0; i < rows; i += lanes)
+    for (Index j = 0; j < cols; j += lanes) {
+      const T* from = x + i * x_stride + j;
+      T* to = y + j * y_stride + i;
+      const Index high = rows - i, wide = cols - j;
+      if (high >= lanes && wide >= lanes) {
 #pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) rows[i] = simd::load<T, A>(x + i * x_stride);
-  simd::transpose<T, A>(rows);
+        for (Index r = 0; r < lanes; ++r) square[r] = simd::load<T, A>(from + r * x_stride);
+        simd::transpose<T, A>(square);
 #pragma GCC unroll 16
-  for (int i = 0; i < lanes; ++i) simd::store(y + i * y_stride, rows[i]);
+        for (Index s = 0; s < lanes; ++s) simd::store(to + s * y_stride, square[s]);
+      } else {
+        const auto across = simd::first_lanes<T, A>(wide < lanes ? wide : lanes);
+        const auto down = simd::first_lanes<T, A>(high < lanes ? high : lanes);
+#pragma GCC unroll 16
+        for (Index r = 0; r < lanes; ++r)
+          square[r] = r < high ? simd::load<T, A>(from + r * x_stride, across) : simd::set<T, A>(0);
+        simd::transpose<T, A>(square);
+#pragma GCC unroll 16
+        for (Index s = 0; s < lanes; ++s)
+          if (s < wide) simd::store(to + s * y_stride, square[s], down);
+      }
+    }
 }
 
 /// Philox4x32-10 (tilewright/random.hpp): words[4 i + w] is word w of block first + i. A whole number of registers.
