@@ -124,6 +124,12 @@ struct MapKernels {
   Backward backward[kActivationKinds];
   Forward function[kFunctionKinds];  // null where T does not have it
   Backward function_backward[kFunctionKinds];
+  /// Several rows in one call, or null where that is not faster.
+  void (*forward_rows[kActivationKinds])(const T* x, Index x_stride, T* y, Index y_stride, Index rows, Index n,
+                                         const ActivationNumbers<T>& numbers) noexcept;
+  void (*backward_rows[kActivationKinds])(const T* saved, Index saved_stride, const T* dy, Index dy_stride, T* dx,
+                                          Index dx_stride, Index rows, Index n,
+                                          const ActivationNumbers<T>& numbers) noexcept;
 };
 
 template <class T>

@@ -14,8 +14,18 @@ TILEWRIGHT_INLINE void for_rows(const Finish<T>& t, Body body) {
   for (Index i = 0; i < t.rows; ++i) {
     const T* c = t.c + i * t.c_row_stride;
     const T* bias = t.bias_per_row ? nullptr : t.bias;
-    const T* residual = t.residual == nullptr ? nullptr : t.residual + i * t.residual_row_stride;
     const bool add_row_bias = t.bias != nullptr && t.bias_per_row;
+    if (t.residual == nullptr && !add_row_bias) {
+      // A loop of its own: questions for every register take longer than the additions.
+      simd::for_registers<T, A>(
+          t.cols, [&](Index j, auto... some) __attribute__((always_inline)) {
+            Vec<T, A> v = simd::load<T, A>(c + j, some...);
+            if (bias != nullptr) v = v + simd::load<T, A>(bias + j, some...);
+            body(i, j, v, some...);
+          });
+      continue;
+    }
+    const T* residual = t.residual == nullptr ? nullptr : t.residual + i * t.residual_row_stride;
     const Vec<T, A> row_bias = simd::set<T, A>(add_row_bias ? t.bias[i] : T(0));
     simd::for_registers<T, A>(
         t.cols, [&](Index j, auto... some) __attribute__((always_inline)) {

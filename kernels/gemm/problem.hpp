@@ -110,13 +110,16 @@ void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_r
   f.bias_per_row = e.bias_per_row;
   f.numbers = numbers_of<T>(o.activation);
   look_at(e.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
+  const bool adds = f.bias != nullptr || f.residual != nullptr;
   const auto kind = static_cast<int>(o.activation.kind);
   const bool fused = kind < kFusedKinds;  // otherwise a second pass over the tile, which is in the cache
   const MapKernels<T>& map = active_table().template map<T>();
   if (e.saved.data != nullptr) {
     look_at(e.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
-    kernels.derive[fused ? kind : 0](f);
+    if (fused || adds) kernels.derive[fused ? kind : 0](f);
     if (fused) return;
+    if (const auto all = map.backward_rows[kind]; all != nullptr)
+      return all(f.saved, f.saved_row_stride, c, c_row_stride, c, c_row_stride, rows, cols, f.numbers);
     const bool dense = c_row_stride == cols && f.saved_row_stride == cols;
     for (Index r = 0; r < (dense ? 1 : rows); ++r)
       map.backward[kind](f.saved + r * f.saved_row_stride, c + r * c_row_stride, c + r * c_row_stride,
@@ -126,10 +129,13 @@ void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_r
   const bool copy_pre = e.pre.data != nullptr && e.pre.col_stride != 1;
   f.pre = copy_pre ? other : e.pre.data == nullptr ? nullptr : &e.pre(i, j);
   f.pre_row_stride = copy_pre ? cols : e.pre.row_stride;
-  kernels.finish[fused ? kind : 0](f);
+  if (fused || adds || f.pre != nullptr) kernels.finish[fused ? kind : 0](f);
   const bool dense = c_row_stride == cols;
-  for (Index r = 0; r < (fused ? 0 : dense ? 1 : rows); ++r)
-    map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, dense ? rows * cols : cols, f.numbers);
+  if (const auto all = map.forward_rows[kind]; all != nullptr)
+    all(c, c_row_stride, c, c_row_stride, dense ? 1 : rows, dense ? rows * cols : cols, f.numbers);
+  else
+    for (Index r = 0; r < (fused ? 0 : dense ? 1 : rows); ++r)
+      map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, dense ? rows * cols : cols, f.numbers);
   if (!copy_pre) return;
   for (Index r = 0; r < rows; ++r)
     for (Index s = 0; s < cols; ++s) e.pre(i + r, j + s) = other[r * cols + s];

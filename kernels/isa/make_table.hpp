@@ -82,8 +82,12 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   if constexpr (kIsAvx2<A>) fill_tiny<T, A>(k);
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);
-  fill_tiny<T, A>(k, std::make_index_sequence<kTinySteps>());
-  if constexpr (sizeof(T) == 4) fill_tiny<T, simd::Avx512Half>(k, std::make_index_sequence<kTinySteps>());
+  if constexpr (sizeof(T) == 4) {
+    fill_tiny<T, A>(k, std::make_index_sequence<kTinySteps>());
+    fill_tiny<T, simd::Avx512Half>(k, std::make_index_sequence<kTinySteps>());
+  } else {
+    fill_tiny<T, A>(k);
+  }
 #endif
   k.few_rows_across[0] = &few_rows_across<T, A, 1>;
   k.few_rows_across[1] = &few_rows_across<T, A, 2>;
@@ -105,11 +109,25 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
   return k;
 }
 
+// Loops over several rows, or null.
+template <class F, class T, class A>
+constexpr auto forward_of_rows() -> std::remove_extent_t<decltype(MapKernels<T>::forward_rows)> {
+  if constexpr (HasTable<F, T, A> && kIsAvx512<A>) return &map_forward_rows<F, A>;
+  return nullptr;
+}
+template <class F, class T, class A>
+constexpr auto backward_of_rows() -> std::remove_extent_t<decltype(MapKernels<T>::backward_rows)> {
+  if constexpr (HasSlopeTable<F, T, A> && kIsAvx512<A>) return &map_backward_rows<F, A>;
+  return nullptr;
+}
+
 template <class T, class A, class... F, class... G>
 constexpr MapKernels<T> make_map(FormulaList<F...>, FormulaList<G...>) {
   MapKernels<T> k{};
   int i = 0, j = 0;
-  ((k.forward[i] = &map_forward<F, T, A>, k.backward[i++] = &map_backward<F, T, A>), ...);
+  ((k.forward[i] = &map_forward<F, T, A>, k.forward_rows[i] = forward_of_rows<F, T, A>(),
+    k.backward[i] = &map_backward<F, T, A>, k.backward_rows[i++] = backward_of_rows<F, T, A>()),
+   ...);
   ((k.function[j] = &map_forward<G, T, A>, k.function_backward[j++] = &map_backward<G, T, A>), ...);
   return k;
 }

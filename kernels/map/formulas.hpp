@@ -53,7 +53,7 @@ struct Sigmoid {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<SigmoidTable<A>>(
-        x, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        x, p, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
         [=] { return simd::sigmoid(x); });
   }
   template <class A>
@@ -71,7 +71,7 @@ struct Tanh {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<TanhTable<A>>(
-        x,
+        x, p,
         [p](auto v) __attribute__((always_inline)) {
           return simd::with_sign(simd::octave_pieces<TanhTable<A>, A>(simd::abs(v), p.rows), v);
         },
@@ -125,11 +125,11 @@ struct Hardtanh {
 
 /// exp(x) - 1 for x <= 0; for x > 0 anything but NaN.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const std::int32_t* rows) {
+TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const Numbers<T, A>& p) {
   const Vec<T, A> zero = simd::set<T, A>(0), c = simd::select(zero < x, zero, x);
   return simd::near_or_far<ExpFallTable<A>>(
-      c,
-      [rows](auto v) __attribute__((always_inline)) {
+      c, p,
+      [rows = p.rows](auto v) __attribute__((always_inline)) {
         return simd::with_sign(simd::octave_pieces<ExpFallTable<A>, A>(simd::abs(v), rows), v);
       },
       [=] { return simd::expm1(c); });
@@ -145,7 +145,7 @@ struct Elu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x, p.rows));
+    return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x, p));
   }
   template <class A>
   TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
@@ -164,7 +164,7 @@ struct Selu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::select(simd::set<T, A>(0) < x, scaled<T, A>(x, kScale),
-                        scaled<T, A>(detail::exp_fall<T, A>(x, p.rows), kScale * kAlpha));
+                        scaled<T, A>(detail::exp_fall<T, A>(x, p), kScale * kAlpha));
   }
   template <class A>
   TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
@@ -207,7 +207,7 @@ struct Softplus {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
-        plain<T, A>(x, p.a),
+        plain<T, A>(x, p.a), p,
         [p](auto v) __attribute__((always_inline)) {
           const auto zero = simd::set<float, A>(0);
           return simd::select(v < zero, zero, v) + simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows);
@@ -219,7 +219,7 @@ struct Softplus {
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     const Vec<T, A> slope = simd::near_or_far<SigmoidTable<A>>(
         plain<T, A>(x, p.a),
-        [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        p, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
         [=] { return far_slope<T, A>(x, p); });
     return dy * simd::select(p.b < p.a * x, simd::set<T, A>(1), slope);
   }
@@ -265,7 +265,7 @@ struct LogSigmoid {
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
-        x,
+        x, p,
         [p](auto v)
             __attribute__((always_inline)) { return simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows); },
         [=] { return simd::log1p_unit(simd::exp(zero - simd::abs(x))); });

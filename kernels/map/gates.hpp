@@ -15,13 +15,14 @@ struct Gated {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<Table<A>>(
-        x, [p](auto v) __attribute__((always_inline)) { return simd::times_even_pieces<Table<A>, A>(v, p.rows); },
+        x, p, [p](auto v) __attribute__((always_inline)) { return simd::times_even_pieces<Table<A>, A>(v, p.rows); },
         [=] { return Formula::template value<T, A>(x); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     return dy * simd::near_or_far<Slope<A>>(
-                    x, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<Slope<A>, A>(v, p.rows); },
+                    x,
+                    p, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<Slope<A>, A>(v, p.rows); },
                     [=] { return Formula::template slope<T, A>(x); });
   }
   template <class A>

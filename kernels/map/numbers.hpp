@@ -11,6 +11,9 @@ template <class T, class A>
 struct Numbers {
   Vec<T, A> a, b;
   const std::int32_t* rows = nullptr;  // of these lanes in the table, where they have been looked for ahead
+  /// Not null: lanes that the table does not serve are left for later (map.hpp); here it says which.
+  xsimd::batch_bool<T, A>* far = nullptr;
+  bool all_far = false;  // there are no others
   TILEWRIGHT_MEMBER explicit Numbers(const ActivationNumbers<T>& n)
       : a(simd::set<T, A>(n.a)), b(simd::set<T, A>(n.b)) {}
 };

@@ -166,14 +166,20 @@ TILEWRIGHT_INLINE Vec<float, A> octave_pieces(Vec<float, A> a, const std::int32_
   return chosen.template polynomial<0>(a - chosen.beside());
 }
 
-/// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double.
-template <class Table, class T, class A, class Near, class Far>
-TILEWRIGHT_INLINE Vec<T, A> near_or_far(Vec<T, A> x, Near near, Far far) {
+/// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. p.far, when not
+/// null, receives the lanes that far() would serve, which then hold anything; p.all_far: there are no others.
+template <class Table, class T, class A, class Numbers, class Near, class Far>
+TILEWRIGHT_INLINE Vec<T, A> near_or_far(Vec<T, A> x, const Numbers& p, Near near, Far far) {
   if constexpr (sizeof(T) == 8) {
     return far();
   } else {
+    if (p.all_far) return far();
     const auto is_near = simd::abs(x) < simd::set<T, A>(Table::kEnd);
     const Vec<T, A> value = near(x);
+    if (p.far != nullptr) {
+      *p.far = !is_near;
+      return value;
+    }
     if (xsimd::all(is_near)) [[likely]]
       return value;
     return simd::select(is_near, value, far());

@@ -180,6 +180,19 @@ TILEWRIGHT_INLINE void store(T* p, Vec<T, A> v, Lanes<T, A> lanes) {
   if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) simd::store_some<T, A>(p, v, lanes.count);
 }
 
+#if defined(__AVX512F__)
+/// The chosen lanes of v, one after the other, at `to`, where there is room for all lanes.
+template <class A>
+TILEWRIGHT_INLINE void compress(__mmask16 chosen, Vec<float, A> v, float* to) {
+  _mm512_storeu_ps(to, _mm512_maskz_compress_ps(chosen, v.data));
+}
+/// v, but the chosen lanes one after the other from `from`, where there are enough for all lanes.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> expand(Vec<float, A> v, __mmask16 chosen, const float* from) {
+  return _mm512_mask_expand_ps(v.data, chosen, _mm512_loadu_ps(from));
+}
+#endif
+
 /// Calls body(offset) for whole registers and body(offset, lanes) for the rest.
 template <class T, class A, class Body>
 TILEWRIGHT_INLINE void for_registers(Index n, Body body) {
