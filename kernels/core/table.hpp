@@ -116,6 +116,19 @@ struct GemmKernels {
   void (*add_column_sums)(const T* x, Index row_stride, Index rows, Index cols, T* sums) noexcept;
 };
 
+/// y(i, j) = f(x(i, j) + bias[j]) for `rows` rows of n elements; y may be x.
+template <class T>
+struct ForwardRows {
+  const T* x;
+  Index x_stride;
+  T* y;
+  Index y_stride;
+  Index rows, n;
+  const T* bias = nullptr;  // or null
+  T* pre = nullptr;         // receives what f is applied to, or null
+  Index pre_stride = 0;
+};
+
 template <class T>
 struct MapKernels {
   using Forward = void (*)(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept;
@@ -125,8 +138,7 @@ struct MapKernels {
   Forward function[kFunctionKinds];  // null where T does not have it
   Backward function_backward[kFunctionKinds];
   /// Several rows in one call, or null where that is not faster.
-  void (*forward_rows[kActivationKinds])(const T* x, Index x_stride, T* y, Index y_stride, Index rows, Index n,
-                                         const ActivationNumbers<T>& numbers) noexcept;
+  void (*forward_rows[kActivationKinds])(const ForwardRows<T>& r, const ActivationNumbers<T>& numbers) noexcept;
   void (*backward_rows[kActivationKinds])(const T* saved, Index saved_stride, const T* dy, Index dy_stride, T* dx,
                                           Index dx_stride, Index rows, Index n,
                                           const ActivationNumbers<T>& numbers) noexcept;

@@ -95,12 +95,49 @@ void look_at(const MatrixView<const T>& view, Index i, Index j, Index rows, Inde
   row_stride = cols;
 }
 
+/// c = f(c + bias + residual), f the activation of that kind. The first kFusedKinds run in the epilogue's own loops,
+/// the others in those of map/, where a call for all rows may see to the sum as well.
+template <class T>
+void activate_tile(const GemmKernels<T>& kernels, const Finish<T>& f, int kind) {
+  if (kind < kFusedKinds) return kernels.finish[kind](f);
+  const MapKernels<T>& map = active_table().template map<T>();
+  const bool narrow = f.c_row_stride == f.cols && f.cols < kernels.tile_cols;  // rows follow each other: one long one
+  const Index rows = narrow ? 1 : f.rows, cols = narrow ? f.rows * f.cols : f.cols;
+  const auto all = map.forward_rows[kind];
+  const bool extras = f.bias != nullptr || f.pre != nullptr;
+  const bool apart = f.residual != nullptr || (extras && (all == nullptr || narrow || f.bias_per_row));
+  if (apart) kernels.finish[0](f);
+  if (all != nullptr)
+    return all({f.c, f.c_row_stride, f.c, f.c_row_stride, rows, cols, apart ? nullptr : f.bias, apart ? nullptr : f.pre,
+                f.pre_row_stride},
+               f.numbers);
+  for (Index r = 0; r < rows; ++r)
+    map.forward[kind](f.c + r * f.c_row_stride, f.c + r * f.c_row_stride, cols, f.numbers);
+}
+
+/// c = (c + bias + residual) * f'.
+template <class T>
+void derive_tile(const GemmKernels<T>& kernels, const Finish<T>& f, int kind) {
+  if (kind < kFusedKinds) return kernels.derive[kind](f);
+  if (f.bias != nullptr || f.residual != nullptr) kernels.derive[0](f);
+  const MapKernels<T>& map = active_table().template map<T>();
+  const bool narrow = f.c_row_stride == f.cols && f.saved_row_stride == f.cols && f.cols < kernels.tile_cols;
+  const Index rows = narrow ? 1 : f.rows, cols = narrow ? f.rows * f.cols : f.cols;
+  if (const auto all = map.backward_rows[kind]; all != nullptr)
+    return all(f.saved, f.saved_row_stride, f.c, f.c_row_stride, f.c, f.c_row_stride, rows, cols, f.numbers);
+  for (Index r = 0; r < rows; ++r) {
+    T* c = f.c + r * f.c_row_stride;
+    map.backward[kind](f.saved + r * f.saved_row_stride, c, c, cols, f.numbers);
+  }
+}
+
 /// The epilogue on rows x cols of c from (i, j), at most a tile.
 template <class T>
 void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_row_stride, Index i, Index j, Index rows,
             Index cols) {
   T residual[kMaxTileRows * kMaxTileCols], other[kMaxTileRows * kMaxTileCols];
   const GemmOptions<T>& o = *e.options;
+  const int kind = static_cast<int>(o.activation.kind);
   Finish<T> f{};
   f.c = c;
   f.c_row_stride = c_row_stride;
@@ -110,32 +147,14 @@ void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_r
   f.bias_per_row = e.bias_per_row;
   f.numbers = numbers_of<T>(o.activation);
   look_at(e.residual, i, j, rows, cols, residual, f.residual, f.residual_row_stride);
-  const bool adds = f.bias != nullptr || f.residual != nullptr;
-  const auto kind = static_cast<int>(o.activation.kind);
-  const bool fused = kind < kFusedKinds;  // otherwise a second pass over the tile, which is in the cache
-  const MapKernels<T>& map = active_table().template map<T>();
   if (e.saved.data != nullptr) {
     look_at(e.saved, i, j, rows, cols, other, f.saved, f.saved_row_stride);
-    if (fused || adds) kernels.derive[fused ? kind : 0](f);
-    if (fused) return;
-    if (const auto all = map.backward_rows[kind]; all != nullptr)
-      return all(f.saved, f.saved_row_stride, c, c_row_stride, c, c_row_stride, rows, cols, f.numbers);
-    const bool dense = c_row_stride == cols && f.saved_row_stride == cols;
-    for (Index r = 0; r < (dense ? 1 : rows); ++r)
-      map.backward[kind](f.saved + r * f.saved_row_stride, c + r * c_row_stride, c + r * c_row_stride,
-                         dense ? rows * cols : cols, f.numbers);
-    return;
+    return derive_tile(kernels, f, kind);
   }
   const bool copy_pre = e.pre.data != nullptr && e.pre.col_stride != 1;
   f.pre = copy_pre ? other : e.pre.data == nullptr ? nullptr : &e.pre(i, j);
   f.pre_row_stride = copy_pre ? cols : e.pre.row_stride;
-  if (fused || adds || f.pre != nullptr) kernels.finish[fused ? kind : 0](f);
-  const bool dense = c_row_stride == cols;
-  if (const auto all = map.forward_rows[kind]; all != nullptr)
-    all(c, c_row_stride, c, c_row_stride, dense ? 1 : rows, dense ? rows * cols : cols, f.numbers);
-  else
-    for (Index r = 0; r < (fused ? 0 : dense ? 1 : rows); ++r)
-      map.forward[kind](c + r * c_row_stride, c + r * c_row_stride, dense ? rows * cols : cols, f.numbers);
+  activate_tile(kernels, f, kind);
   if (!copy_pre) return;
   for (Index r = 0; r < rows; ++r)
     for (Index s = 0; s < cols; ++s) e.pre(i + r, j + s) = other[r * cols + s];

@@ -29,9 +29,10 @@ concept HasSlopeTable = sizeof(T) == 4 &&
 /// AVX-512 has the instructions; elsewhere formulas serve such lanes where they are met, and nothing is added.
 template <class A, int kOperands>
 struct FarLanes {
-  TILEWRIGHT_MEMBER static void note(Numbers<float, A>&) {}
+  struct Chosen {};
+  TILEWRIGHT_MEMBER static void note(Numbers<float, A>&, Chosen&) {}
   template <class... V>
-  TILEWRIGHT_MEMBER bool add(float*, V...) {
+  TILEWRIGHT_MEMBER bool add(Chosen, float*, V...) {
     return false;
   }
   TILEWRIGHT_MEMBER bool any() const { return false; }
@@ -43,17 +44,17 @@ template <int kOperands>
 struct FarLanes<xsimd::avx512bw, kOperands> {
   using A = xsimd::avx512bw;
   static constexpr Index kRoom = 8 * kLanes<float, A>;
-  xsimd::batch_bool<float, A> far;  // of the register that was computed last
+  using Chosen = xsimd::batch_bool<float, A>;
   Index lanes = 0, registers = 0;
   float* to[kRoom];
   __mmask16 chosen[kRoom];
   float operands[kOperands][kRoom + kLanes<float, A>];
 
   /// Formulas of these numbers tell which lanes are far, and leave them.
-  TILEWRIGHT_MEMBER void note(Numbers<float, A>& p) { p.far = &far; }
-  /// The register that was computed last, of v, and stored at `at`. True when there is no room for another.
+  TILEWRIGHT_MEMBER static void note(Numbers<float, A>& p, Chosen& far) { p.far = &far; }
+  /// Of a register of v whose result is at `at`. True when there is no room for another.
   template <class... V>
-  TILEWRIGHT_MEMBER bool add(float* at, V... v) {
+  TILEWRIGHT_MEMBER bool add(Chosen far, float* at, V... v) {
     const __mmask16 mask = far.data;
     if (mask == 0) [[likely]]
       return false;
@@ -113,31 +114,47 @@ TILEWRIGHT_INLINE void for_table_registers(Index n, [[maybe_unused]] Found found
   }
 }
 
-/// y[i] = f(x[i]); y may be x. Lanes that the table does not serve may be left for `far`, that is until
-/// finish_forward().
+/// Row i of r. Lanes that the table does not serve may be left for `far`, that is until finish_forward().
 template <class F, class A>
-TILEWRIGHT_INLINE void forward_by_table(const float* x, float* y, Index n, Numbers<float, A>& p, FarLanes<A, 1>& far,
-                                        const ActivationNumbers<float>& numbers) {
+TILEWRIGHT_INLINE void forward_by_table(const ForwardRows<float>& r, Index row, Numbers<float, A>& p,
+                                        FarLanes<A, 1>& far, const ActivationNumbers<float>& numbers) {
   constexpr Index lanes = kLanes<float, A>;
+  const float* x = r.x + row * r.x_stride;
+  const float* bias = r.bias;
+  float* y = r.y + row * r.y_stride;
+  float* pre = r.pre == nullptr ? nullptr : r.pre + row * r.pre_stride;
   // The partial register goes through memory, and not through another copy of the formula.
-  const Index whole = n / lanes * lanes;
-  const auto some = simd::first_lanes<float, A>(n - whole);
+  const Index whole = r.n / lanes * lanes;
+  const auto some = simd::first_lanes<float, A>(r.n - whole);
   float rest[lanes];
   const float* from = x;
   float* to = y;
   for (Index count = whole;; count = lanes) {
     detail::for_table_registers<A>(
         count,
-        [&](Index i) __attribute__((always_inline)) { return F::template rows<A>(simd::load<float, A>(from + i), p); },
-        [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
-          p.rows = rows;
-          const Vec<float, A> v = simd::load<float, A>(from + i);
-          simd::store(to + i, F::template forward<float, A>(v, p));
-          if (far.add(to + i, v)) detail::finish_forward<F, A>(far, numbers);
+        [&](Index j) __attribute__((always_inline)) { return F::template rows<A>(simd::load<float, A>(from + j), p); },
+        [&](Index j, const std::int32_t* found) __attribute__((always_inline)) {
+          p.rows = found;
+          typename FarLanes<A, 1>::Chosen beyond;
+          far.note(p, beyond);
+          Vec<float, A> v = simd::load<float, A>(from + j);
+          if constexpr (kIsAvx512<A>) {
+            if (bias != nullptr) v = v + simd::load<float, A>(bias + j);
+            if (pre != nullptr) simd::store(pre + j, v);
+          }
+          simd::store(to + j, F::template forward<float, A>(v, p));
+          if (far.add(beyond, to + j, v)) detail::finish_forward<F, A>(far, numbers);
         });
-    if (whole == n) return;
+    if (whole == r.n) return;
     if (from == rest) break;
-    simd::store(rest, simd::load<float, A>(x + whole, some));
+    Vec<float, A> v = simd::load<float, A>(x + whole, some);
+    if constexpr (kIsAvx512<A>) {
+      if (bias != nullptr) v = v + simd::load<float, A>(bias + whole, some);
+      if (pre != nullptr) simd::store(pre + whole, v, some);
+      bias = nullptr;
+      pre = nullptr;
+    }
+    simd::store(rest, v);
     from = to = rest;
   }
   if (far.any()) detail::finish_forward<F, A>(far, numbers);
@@ -161,9 +178,11 @@ TILEWRIGHT_INLINE void backward_by_table(const float* saved, const float* dy, fl
             __attribute__((always_inline)) { return F::template slope_rows<A>(simd::load<float, A>(from + i), p); },
         [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
           p.rows = rows;
+          typename FarLanes<A, 2>::Chosen beyond;
+          far.note(p, beyond);
           const Vec<float, A> v = simd::load<float, A>(from + i), d = simd::load<float, A>(up + i);
           simd::store(to + i, F::template backward<float, A>(v, d, p));
-          if (far.add(to + i, v, d)) detail::finish_backward<F, A>(far, numbers);
+          if (far.add(beyond, to + i, v, d)) detail::finish_backward<F, A>(far, numbers);
         });
     if (whole == n) return;
     if (from == rest) break;
@@ -176,15 +195,11 @@ TILEWRIGHT_INLINE void backward_by_table(const float* saved, const float* dy, fl
   simd::store(dx + whole, simd::load<float, A>(rest), some);
 }
 
-/// y(i, j) = f(x(i, j)) for `rows` rows of n elements; y may be x.
 template <class F, class A>
-[[gnu::noinline]] void map_forward_rows(const float* x, Index x_stride, float* y, Index y_stride, Index rows, Index n,
-                                        const ActivationNumbers<float>& numbers) noexcept {
+[[gnu::noinline]] void map_forward_rows(const ForwardRows<float>& r, const ActivationNumbers<float>& numbers) noexcept {
   Numbers<float, A> p(numbers);
   FarLanes<A, 1> far;
-  far.note(p);
-  for (Index i = 0; i < rows; ++i)
-    detail::forward_by_table<F, A>(x + i * x_stride, y + i * y_stride, n, p, far, numbers);
+  for (Index i = 0; i < r.rows; ++i) detail::forward_by_table<F, A>(r, i, p, far, numbers);
   if (far.any()) detail::finish_forward<F, A>(far, numbers);
 }
 
@@ -195,7 +210,6 @@ template <class F, class A>
                                          const ActivationNumbers<float>& numbers) noexcept {
   Numbers<float, A> p(numbers);
   FarLanes<A, 2> far;
-  far.note(p);
   for (Index i = 0; i < rows; ++i)
     detail::backward_by_table<F, A>(saved + i * saved_stride, dy + i * dy_stride, dx + i * dx_stride, n, p, far,
                                     numbers);
@@ -206,11 +220,11 @@ template <class F, class A>
 template <class F, class T, class A>
 void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept {
   if constexpr (HasTable<F, T, A> && kIsAvx512<A>) {
-    detail::map_forward_rows<F, A>(x, 0, y, 0, 1, n, numbers);
+    detail::map_forward_rows<F, A>({x, 0, y, 0, 1, n}, numbers);
   } else if constexpr (HasTable<F, T, A>) {
     Numbers<T, A> p(numbers);
     FarLanes<A, 1> none;
-    detail::forward_by_table<F, A>(x, y, n, p, none, numbers);
+    detail::forward_by_table<F, A>({x, 0, y, 0, 1, n}, 0, p, none, numbers);
   } else {
     const Numbers<T, A> p(numbers);
     simd::for_registers<T, A>(

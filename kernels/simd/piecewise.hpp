@@ -139,9 +139,13 @@ TILEWRIGHT_INLINE Vec<std::int32_t, A> row_of(Vec<float, A> x) {
 template <class Table, class A>
 TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x, const std::int32_t* rows) {
   const Vec<float, A> whole = simd::shifted<Table, A>(x) - simd::set<float, A>(0x1.8p23F);
-  const Vec<float, A> d = simd::fma(whole, simd::set<float, A>(-Table::kWidth), x);  // exact
   const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x), rows);
-  return {chosen.template column<0>(), chosen.template polynomial<1>(d), d, chosen.beside()};
+  Piece<A> p;
+  p.d = simd::fma(whole, simd::set<float, A>(-Table::kWidth), x);  // exact
+  p.centre = chosen.template column<0>();
+  p.slope = chosen.template polynomial<1>(p.d);
+  p.lost = chosen.beside();
+  return p;
 }
 
 template <class Table, class A>
