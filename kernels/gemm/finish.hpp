@@ -8,23 +8,36 @@
 
 namespace tilewright::detail {
 
+/// Calls body(i, j, v) for every register v = c + bias of row i, column j of a full tile without a residual.
+template <class T, class A, class Body>
+TILEWRIGHT_INLINE void for_full_rows(const Finish<T>& t, Body body) {
+  constexpr Index lanes = kLanes<T, A>;
+  const T* c = t.c;
+  const Index stride = t.c_row_stride, rows = t.rows;
+  static_assert(kTileVectors == 2);
+  if (t.bias == nullptr) {
+    for (Index i = 0; i < rows; ++i, c += stride) {
+      body(i, 0, simd::load<T, A>(c));
+      body(i, lanes, simd::load<T, A>(c + lanes));
+    }
+    return;
+  }
+  const Vec<T, A> left = simd::load<T, A>(t.bias), right = simd::load<T, A>(t.bias + lanes);
+  for (Index i = 0; i < rows; ++i, c += stride) {
+    body(i, 0, simd::load<T, A>(c) + left);
+    body(i, lanes, simd::load<T, A>(c + lanes) + right);
+  }
+}
+
 /// Calls body(i, j, v, some...) for every register v = c + bias + residual of row i, column j.
 template <class T, class A, class Body>
 TILEWRIGHT_INLINE void for_rows(const Finish<T>& t, Body body) {
+  const bool add_row_bias = t.bias != nullptr && t.bias_per_row;
+  if (t.cols == kTileVectors * kLanes<T, A> && t.residual == nullptr && !add_row_bias)
+    return detail::for_full_rows<T, A>(t, body);
   for (Index i = 0; i < t.rows; ++i) {
     const T* c = t.c + i * t.c_row_stride;
     const T* bias = t.bias_per_row ? nullptr : t.bias;
-    const bool add_row_bias = t.bias != nullptr && t.bias_per_row;
-    if (t.residual == nullptr && !add_row_bias) {
-      // A loop of its own: questions for every register take longer than the additions.
-      simd::for_registers<T, A>(
-          t.cols, [&](Index j, auto... some) __attribute__((always_inline)) {
-            Vec<T, A> v = simd::load<T, A>(c + j, some...);
-            if (bias != nullptr) v = v + simd::load<T, A>(bias + j, some...);
-            body(i, j, v, some...);
-          });
-      continue;
-    }
     const T* residual = t.residual == nullptr ? nullptr : t.residual + i * t.residual_row_stride;
     const Vec<T, A> row_bias = simd::set<T, A>(add_row_bias ? t.bias[i] : T(0));
     simd::for_registers<T, A>(
