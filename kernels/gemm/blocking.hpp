@@ -54,6 +54,9 @@ inline constexpr Index kLeastBlockOfA = 192 << 10;
 /// With so many panels of B for each thread, packing all of A once for every thread costs next to nothing.
 inline constexpr Index kOwnPanels = 8;
 
+/// So many panels are followed through all of k: A, when it is packed, is packed again for the next ones.
+inline constexpr Index kFollowedPanels = 32;
+
 /// Rows of a tile whose rows of A crowd into one set of the first-level cache: its ways.
 inline constexpr Index kCrowdedRows = 8;
 
@@ -86,17 +89,20 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   out.kc = std::min(k, kSumBlock);
   // A's block stays in the second-level cache while it meets every panel of B: a fifth of it, because the next block is
   // fetched meanwhile, and tiles of C whose rows are a power of two apart crowd into few sets (docs/gemm.md); a third
-  // of a small one, because few rows of tiles would share a panel.
+  // of a small one, because few rows of tiles would share a panel. Half of it where that is all of A: B is then met
+  // once and need not be kept.
   const Index a_bytes = std::min(cache.l2_bytes / 3, std::max(cache.l2_bytes / 5, kLeastBlockOfA));
   const Index most_m = std::max(mr, a_bytes / (kSumBlock * element_bytes) / mr * mr);
-  out.mc = std::min(most_m, round_up(m, mr));
+  const Index panels = ceil_div(n, nr), share = ceil_div(panels, threads);
+  const bool even = share * threads <= panels + panels / 16;  // threads can share the panels out
+  const Index whole_m = even ? cache.l2_bytes / 2 / (kSumBlock * element_bytes) : 0;
+  out.mc = m <= std::max(most_m, whole_m) ? round_up(m, mr) : most_m;
   // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
   const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
   // Operands that can be read where they are stay there while packing would not pay. Rows of A cost the same from both
   // places unless they crowd into few sets; then lower tiles, whose rows a set of eight ways holds, are better
   // than packing for a few panels.
-  const Index panels = ceil_div(n, nr);
   out.pack_a = a.layout == Layout::strided || (is_bad_stride(a.stride) && m > mr / 2 && n > 4 * nr);
   const bool crowded = !out.pack_a && a.layout == Layout::steps_adjacent && is_bad_stride(a.stride);
   out.height = crowded ? std::min<Index>(mr, kCrowdedRows) : mr;
@@ -115,17 +121,14 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   out.pack_b = b.layout != Layout::lanes_adjacent || m > rows_in_place * mr;
   // Where there are enough columns for every thread, each packs those that it needs and waits for nobody; a panel is
   // packed when it is first met. When all of A fits, it is also met for the last time then, and one panel is kept;
-  // columns of neighbours are then followed through all of k, unless A would have to be packed again for each.
-  const Index share = ceil_div(panels, threads);
+  // columns of neighbours are then followed through all of k, some panels at a time.
   out.one_panel = out.pack_b && m <= out.mc;
-  out.own_b =
-      out.pack_b && (threads == 1 || out.one_panel || (share >= kOwnPanels && share * threads <= panels + panels / 16));
+  out.own_b = out.pack_b && (threads == 1 || out.one_panel || (share >= kOwnPanels && even));
   const Index all = std::max(nr, out.own_b ? share * nr : n);
   const Index limit = !out.own_b                           ? most_n
                       : !out.one_panel                     ? std::max(nr, most_n / threads / nr * nr)
                       : b.layout != Layout::steps_adjacent ? all
-                      : out.pack_a                         ? 8 * nr
-                                                           : nr;
+                                                           : kFollowedPanels * nr;
   out.nc = all <= limit ? round_up(all, nr) : round_up(ceil_div(all, ceil_div(all, limit)), nr);
   return out;
 }
