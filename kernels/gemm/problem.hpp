@@ -160,6 +160,16 @@ void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_r
     for (Index s = 0; s < cols; ++s) e.pre(i + r, j + s) = other[r * cols + s];
 }
 
+/// Asks for what the epilogue will want of `view` from (i, j), before the sums of the tile, which take longer than
+/// memory. Inlined, because GCC takes a function that only fetches for one without effects, and drops the call.
+template <class T>
+[[gnu::always_inline]] inline void fetch_tile(const MatrixView<T>& view, Index i, Index j, Index rows, Index cols) {
+  if (view.data == nullptr || view.col_stride != 1) return;
+  for (Index r = 0; r < rows; ++r)
+    for (Index s = 0; s < cols; s += kLineOf<T>)
+      __builtin_prefetch(&view(i + r, std::min(j + s + kLineOf<T>, j + cols) - 1), 0, 2);
+}
+
 /// One tile of c from (i, j): the block's sums, and after the last block the epilogue. tile has its operands set; c of
 /// any strides.
 template <class T>
@@ -169,6 +179,11 @@ void compute_tile(const Problem<T>& p, typename GemmKernels<T>::Micro micro, Til
   const Index cols = tile.cols;
   T* const c = &p.c(i, j);
   const bool finishes = last && p.finishes;
+  if (finishes) {
+    fetch_tile(p.epilogue.saved, i, j, rows, cols);
+    fetch_tile(p.epilogue.residual, i, j, rows, cols);
+    fetch_tile(p.epilogue.pre, i, j, rows, cols);
+  }
   if (p.c.col_stride == 1) {
     tile.c = c;
     tile.c_row_stride = p.c.row_stride;

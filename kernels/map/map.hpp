@@ -15,47 +15,36 @@
 namespace tilewright::detail {
 
 template <class F, class T, class A>
-concept HasTable = sizeof(T) == 4 &&
-                   (kIsAvx512<A> || kIsAvx2<A>)&&requires(Vec<float, A> x, const Numbers<float, A>& p) {
+concept HasTable = sizeof(T) == 4 && requires(Vec<float, A> x, const Numbers<float, A>& p) {
   F::template rows<A>(x, p);
 };
 template <class F, class T, class A>
-concept HasSlopeTable = sizeof(T) == 4 &&
-                        (kIsAvx512<A> || kIsAvx2<A>)&&requires(Vec<float, A> x, const Numbers<float, A>& p) {
+concept HasSlopeTable = sizeof(T) == 4 && requires(Vec<float, A> x, const Numbers<float, A>& p) {
   F::template slope_rows<A>(x, p);
 };
 
-/// Lanes that a table does not serve: kOperands operands of each, and the registers where their results belong. Only
-/// AVX-512 has the instructions; elsewhere formulas serve such lanes where they are met, and nothing is added.
+/// y(i, j) = f(x(i, j) + bias[j]), where a table serves; on AVX-512.
+template <class F, class A>
+void map_forward_rows(const ForwardRows<float>& r, const ActivationNumbers<float>& numbers) noexcept;
+/// dx(i, j) = dy(i, j) * f'(saved(i, j)) for `rows` rows of n elements, where a table serves; dx may be dy or saved. On
+/// AVX-512.
+template <class F, class A>
+void map_backward_rows(const float* saved, Index saved_stride, const float* dy, Index dy_stride, float* dx,
+                       Index dx_stride, Index rows, Index n, const ActivationNumbers<float>& numbers) noexcept;
+
+#if defined(__AVX512F__)
+/// Lanes that a table does not serve: kOperands operands of each, and the registers where their results belong.
 template <class A, int kOperands>
 struct FarLanes {
-  struct Chosen {};
-  TILEWRIGHT_MEMBER static void note(Numbers<float, A>&, Chosen&) {}
-  template <class... V>
-  TILEWRIGHT_MEMBER bool add(Chosen, float*, V...) {
-    return false;
-  }
-  TILEWRIGHT_MEMBER bool any() const { return false; }
-  template <class Formula>
-  TILEWRIGHT_MEMBER void finish(Formula) {}
-};
-#if defined(__AVX512F__)
-template <int kOperands>
-struct FarLanes<xsimd::avx512bw, kOperands> {
-  using A = xsimd::avx512bw;
   static constexpr Index kRoom = 8 * kLanes<float, A>;
-  using Chosen = xsimd::batch_bool<float, A>;
   Index lanes = 0, registers = 0;
   float* to[kRoom];
   __mmask16 chosen[kRoom];
   float operands[kOperands][kRoom + kLanes<float, A>];
 
-  /// Formulas of these numbers tell which lanes are far, and leave them.
-  TILEWRIGHT_MEMBER static void note(Numbers<float, A>& p, Chosen& far) { p.far = &far; }
-  /// Of a register of v whose result is at `at`. True when there is no room for another.
+  /// The lanes `mask` of a register of v whose result is at `at`. True when there is no room for another.
   template <class... V>
-  TILEWRIGHT_MEMBER bool add(Chosen far, float* at, V... v) {
-    const __mmask16 mask = far.data;
+  TILEWRIGHT_MEMBER bool add(__mmask16 mask, float* at, V... v) {
     if (mask == 0) [[likely]]
       return false;
     int i = 0;
@@ -65,7 +54,6 @@ struct FarLanes<xsimd::avx512bw, kOperands> {
     lanes += __builtin_popcount(mask);
     return lanes > kRoom - kLanes<float, A>;
   }
-  TILEWRIGHT_MEMBER bool any() const { return lanes > 0; }
   /// Puts formula(operands...) where it belongs.
   template <class Formula>
   TILEWRIGHT_MEMBER void finish(Formula formula) {
@@ -77,13 +65,12 @@ struct FarLanes<xsimd::avx512bw, kOperands> {
     }
     const float* from = operands[0];
     for (Index r = 0; r < registers; ++r) {
-      simd::store(to[r], simd::expand<A>(simd::load<float, A>(to[r]), chosen[r], from));
+      simd::expand<A>(from, chosen[r], to[r]);
       from += __builtin_popcount(chosen[r]);
     }
     lanes = registers = 0;
   }
 };
-#endif
 
 template <class F, class A>
 [[gnu::noinline]] void finish_forward(FarLanes<A, 1>& far, const ActivationNumbers<float>& numbers) {
@@ -98,122 +85,72 @@ template <class F, class A>
   far.finish([&](auto x, auto dy) __attribute__((always_inline)) { return F::template backward<float, A>(x, dy, p); });
 }
 
-/// body(i, rows) for whole registers of n elements; rows: where found(i), the rows of these lanes, stand, or null.
-template <class A, class Found, class Body>
-TILEWRIGHT_INLINE void for_table_registers(Index n, [[maybe_unused]] Found found, Body body) {
-  constexpr Index lanes = kLanes<float, A>, block = 32 * lanes;
-  if constexpr (kIsAvx2<A>) {
-    alignas(32) std::int32_t rows[block];
-    for (Index first = 0; first < n; first += block) {
-      const Index count = n - first < block ? n - first : block;
-      for (Index i = 0; i < count; i += lanes) simd::store_rows<A>(found(first + i), rows + i);
-      for (Index i = 0; i < count; i += lanes) body(first + i, rows + i);
-    }
-  } else {
-    for (Index i = 0; i < n; i += lanes) body(i, nullptr);
-  }
-}
-
-/// Row i of r. Lanes that the table does not serve may be left for `far`, that is until finish_forward().
-template <class F, class A>
-TILEWRIGHT_INLINE void forward_by_table(const ForwardRows<float>& r, Index row, Numbers<float, A>& p,
-                                        FarLanes<A, 1>& far, const ActivationNumbers<float>& numbers) {
+/// body(i, j, lanes) for every register from column j of row i, in one loop: with one for each row constants would be
+/// loaded again and again.
+template <class A, class Body>
+TILEWRIGHT_INLINE void for_registers_of_rows(Index rows, Index n, Body body) {
   constexpr Index lanes = kLanes<float, A>;
-  const float* x = r.x + row * r.x_stride;
-  const float* bias = r.bias;
-  float* y = r.y + row * r.y_stride;
-  float* pre = r.pre == nullptr ? nullptr : r.pre + row * r.pre_stride;
-  // The partial register goes through memory, and not through another copy of the formula.
-  const Index whole = r.n / lanes * lanes;
-  const auto some = simd::first_lanes<float, A>(r.n - whole);
-  float rest[lanes];
-  const float* from = x;
-  float* to = y;
-  for (Index count = whole;; count = lanes) {
-    detail::for_table_registers<A>(
-        count,
-        [&](Index j) __attribute__((always_inline)) { return F::template rows<A>(simd::load<float, A>(from + j), p); },
-        [&](Index j, const std::int32_t* found) __attribute__((always_inline)) {
-          p.rows = found;
-          typename FarLanes<A, 1>::Chosen beyond;
-          far.note(p, beyond);
-          Vec<float, A> v = simd::load<float, A>(from + j);
-          if constexpr (kIsAvx512<A>) {
-            if (bias != nullptr) v = v + simd::load<float, A>(bias + j);
-            if (pre != nullptr) simd::store(pre + j, v);
-          }
-          simd::store(to + j, F::template forward<float, A>(v, p));
-          if (far.add(beyond, to + j, v)) detail::finish_forward<F, A>(far, numbers);
-        });
-    if (whole == r.n) return;
-    if (from == rest) break;
-    Vec<float, A> v = simd::load<float, A>(x + whole, some);
-    if constexpr (kIsAvx512<A>) {
-      if (bias != nullptr) v = v + simd::load<float, A>(bias + whole, some);
-      if (pre != nullptr) simd::store(pre + whole, v, some);
-      bias = nullptr;
-      pre = nullptr;
-    }
-    simd::store(rest, v);
-    from = to = rest;
+  if (n == 0) return;
+  const Index before_last = (n - 1) / lanes * lanes;
+  const auto all = simd::first_lanes<float, A>(lanes), some = simd::first_lanes<float, A>(n - before_last);
+  for (Index i = 0, j = 0; i < rows;) {
+    body(i, j, j == before_last ? some : all);
+    if (j == before_last)
+      ++i, j = 0;
+    else
+      j += lanes;
   }
-  if (far.any()) detail::finish_forward<F, A>(far, numbers);
-  simd::store(y + whole, simd::load<float, A>(rest), some);
-}
-
-/// dx[i] = dy[i] * f'(saved[i]); dx may be dy or saved. As forward_by_table().
-template <class F, class A>
-TILEWRIGHT_INLINE void backward_by_table(const float* saved, const float* dy, float* dx, Index n, Numbers<float, A>& p,
-                                         FarLanes<A, 2>& far, const ActivationNumbers<float>& numbers) {
-  constexpr Index lanes = kLanes<float, A>;
-  const Index whole = n / lanes * lanes;
-  const auto some = simd::first_lanes<float, A>(n - whole);
-  float rest[lanes], rest_dy[lanes];
-  const float *from = saved, *up = dy;
-  float* to = dx;
-  for (Index count = whole;; count = lanes) {
-    detail::for_table_registers<A>(
-        count,
-        [&](Index i)
-            __attribute__((always_inline)) { return F::template slope_rows<A>(simd::load<float, A>(from + i), p); },
-        [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
-          p.rows = rows;
-          typename FarLanes<A, 2>::Chosen beyond;
-          far.note(p, beyond);
-          const Vec<float, A> v = simd::load<float, A>(from + i), d = simd::load<float, A>(up + i);
-          simd::store(to + i, F::template backward<float, A>(v, d, p));
-          if (far.add(beyond, to + i, v, d)) detail::finish_backward<F, A>(far, numbers);
-        });
-    if (whole == n) return;
-    if (from == rest) break;
-    simd::store(rest, simd::load<float, A>(saved + whole, some));
-    simd::store(rest_dy, simd::load<float, A>(dy + whole, some));
-    from = to = rest;
-    up = rest_dy;
-  }
-  if (far.any()) detail::finish_backward<F, A>(far, numbers);
-  simd::store(dx + whole, simd::load<float, A>(rest), some);
 }
 
 template <class F, class A>
 [[gnu::noinline]] void map_forward_rows(const ForwardRows<float>& r, const ActivationNumbers<float>& numbers) noexcept {
   Numbers<float, A> p(numbers);
   FarLanes<A, 1> far;
-  for (Index i = 0; i < r.rows; ++i) detail::forward_by_table<F, A>(r, i, p, far, numbers);
-  if (far.any()) detail::finish_forward<F, A>(far, numbers);
+  const ForwardRows<float> t = r;  // nothing that is stored can change it
+  detail::for_registers_of_rows<A>(
+      t.rows, t.n, [ =, &far, &numbers ](Index i, Index j, auto some) mutable __attribute__((always_inline)) {
+        xsimd::batch_bool<float, A> beyond;
+        p.far = &beyond;
+        Vec<float, A> v = simd::load<float, A>(t.x + i * t.x_stride + j, some);
+        if (t.bias != nullptr) v = v + simd::load<float, A>(t.bias + j, some);
+        if (t.pre != nullptr) simd::store(t.pre + i * t.pre_stride + j, v, some);
+        float* to = t.y + i * t.y_stride + j;
+        simd::store(to, F::template forward<float, A>(v, p), some);
+        if (far.add(beyond.data & some.mask, to, v)) detail::finish_forward<F, A>(far, numbers);
+      });
+  if (far.lanes > 0) detail::finish_forward<F, A>(far, numbers);
 }
 
-/// dx(i, j) = dy(i, j) * f'(saved(i, j)) for `rows` rows of n elements; dx may be dy or saved.
 template <class F, class A>
 [[gnu::noinline]] void map_backward_rows(const float* saved, Index saved_stride, const float* dy, Index dy_stride,
                                          float* dx, Index dx_stride, Index rows, Index n,
                                          const ActivationNumbers<float>& numbers) noexcept {
   Numbers<float, A> p(numbers);
   FarLanes<A, 2> far;
-  for (Index i = 0; i < rows; ++i)
-    detail::backward_by_table<F, A>(saved + i * saved_stride, dy + i * dy_stride, dx + i * dx_stride, n, p, far,
-                                    numbers);
-  if (far.any()) detail::finish_backward<F, A>(far, numbers);
+  detail::for_registers_of_rows<A>(
+      rows, n, [ =, &far, &numbers ](Index i, Index j, auto some) mutable __attribute__((always_inline)) {
+        xsimd::batch_bool<float, A> beyond;
+        p.far = &beyond;
+        const Vec<float, A> v = simd::load<float, A>(saved + i * saved_stride + j, some);
+        const Vec<float, A> d = simd::load<float, A>(dy + i * dy_stride + j, some);
+        float* to = dx + i * dx_stride + j;
+        simd::store(to, F::template backward<float, A>(v, d, p), some);
+        if (far.add(beyond.data & some.mask, to, v, d)) detail::finish_backward<F, A>(far, numbers);
+      });
+  if (far.lanes > 0) detail::finish_backward<F, A>(far, numbers);
+}
+#endif
+
+/// body(i, rows) for whole registers of n elements; rows: where found(i), the rows of these lanes, stand.
+template <class A, class Found, class Body>
+TILEWRIGHT_INLINE void rows_ahead(Index n, Found found, Body body) {
+  constexpr Index lanes = kLanes<float, A>, block = 32 * lanes;
+  alignas(32) std::int32_t rows[block];
+  for (Index first = 0; first < n; first += block) {
+    const Index count = n - first < block ? n - first : block;
+    for (Index i = 0; i < count; i += lanes) simd::store_rows<A>(found(first + i), rows + i);
+    for (Index i = 0; i < count; i += lanes) body(first + i, rows + i);
+  }
 }
 
 /// y[i] = f(x[i]); y may be x.
@@ -221,10 +158,27 @@ template <class F, class T, class A>
 void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept {
   if constexpr (HasTable<F, T, A> && kIsAvx512<A>) {
     detail::map_forward_rows<F, A>({x, 0, y, 0, 1, n}, numbers);
-  } else if constexpr (HasTable<F, T, A>) {
+  } else if constexpr (HasTable<F, T, A> && kIsAvx2<A>) {
     Numbers<T, A> p(numbers);
-    FarLanes<A, 1> none;
-    detail::forward_by_table<F, A>({x, 0, y, 0, 1, n}, 0, p, none, numbers);
+    // The partial register goes through memory, and not through another copy of the formula.
+    const Index whole = n / kLanes<T, A> * kLanes<T, A>;
+    const auto some = simd::first_lanes<T, A>(n - whole);
+    T rest[kLanes<T, A>];
+    const T* from = x;
+    T* to = y;
+    for (Index count = whole;; count = kLanes<T, A>) {
+      detail::rows_ahead<A>(
+          count,
+          [&](Index i) __attribute__((always_inline)) { return F::template rows<A>(simd::load<T, A>(from + i), p); },
+          [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
+            p.rows = rows;
+            simd::store(to + i, F::template forward<T, A>(simd::load<T, A>(from + i), p));
+          });
+      if (whole == n || from == rest) break;
+      simd::store(rest, simd::load<T, A>(x + whole, some));
+      from = to = rest;
+    }
+    if (whole < n) simd::store(y + whole, simd::load<T, A>(rest), some);
   } else {
     const Numbers<T, A> p(numbers);
     simd::for_registers<T, A>(
@@ -239,10 +193,29 @@ template <class F, class T, class A>
 void map_backward(const T* saved, const T* dy, T* dx, Index n, const ActivationNumbers<T>& numbers) noexcept {
   if constexpr (HasSlopeTable<F, T, A> && kIsAvx512<A>) {
     detail::map_backward_rows<F, A>(saved, 0, dy, 0, dx, 0, 1, n, numbers);
-  } else if constexpr (HasSlopeTable<F, T, A>) {
+  } else if constexpr (HasSlopeTable<F, T, A> && kIsAvx2<A>) {
     Numbers<T, A> p(numbers);
-    FarLanes<A, 2> none;
-    detail::backward_by_table<F, A>(saved, dy, dx, n, p, none, numbers);
+    const Index whole = n / kLanes<T, A> * kLanes<T, A>;
+    const auto some = simd::first_lanes<T, A>(n - whole);
+    T rest[kLanes<T, A>], rest_dy[kLanes<T, A>];
+    const T *from = saved, *up = dy;
+    T* to = dx;
+    for (Index count = whole;; count = kLanes<T, A>) {
+      detail::rows_ahead<A>(
+          count,
+          [&](Index i)
+              __attribute__((always_inline)) { return F::template slope_rows<A>(simd::load<T, A>(from + i), p); },
+          [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
+            p.rows = rows;
+            simd::store(to + i, F::template backward<T, A>(simd::load<T, A>(from + i), simd::load<T, A>(up + i), p));
+          });
+      if (whole == n || from == rest) break;
+      simd::store(rest, simd::load<T, A>(saved + whole, some));
+      simd::store(rest_dy, simd::load<T, A>(dy + whole, some));
+      from = to = rest;
+      up = rest_dy;
+    }
+    if (whole < n) simd::store(dx + whole, simd::load<T, A>(rest), some);
   } else {
     const Numbers<T, A> p(numbers);
     simd::for_registers<T, A>(

@@ -186,10 +186,10 @@ template <class A>
 TILEWRIGHT_INLINE void compress(__mmask16 chosen, Vec<float, A> v, float* to) {
   _mm512_storeu_ps(to, _mm512_maskz_compress_ps(chosen, v.data));
 }
-/// v, but the chosen lanes one after the other from `from`, where there are enough for all lanes.
+/// Writes the chosen lanes of the register at `to`: what stands from `from` on, where there is enough for all lanes.
 template <class A>
-TILEWRIGHT_INLINE Vec<float, A> expand(Vec<float, A> v, __mmask16 chosen, const float* from) {
-  return _mm512_mask_expand_ps(v.data, chosen, _mm512_loadu_ps(from));
+TILEWRIGHT_INLINE void expand(const float* from, __mmask16 chosen, float* to) {
+  _mm512_mask_storeu_ps(to, chosen, _mm512_maskz_expand_ps(chosen, _mm512_loadu_ps(from)));
 }
 #endif
 
