@@ -164,6 +164,35 @@ TEST(Activations, TailsEqualBodies) {
   check_tails<double>();
 }
 
+/// Arguments that a table serves beside such that it does not, sparse and dense: as if each were alone.
+TEST(Activations, NearAndFarArguments) {
+  const Index n = test::kEmulated ? 500 : 4000;
+  for (const float most : {4.2F, 8.0F, 100.0F}) {
+    Matrix<float> x(1, n), y(1, n), dy(1, n), dx(1, n);
+    fill_uniform(x.span(), {5, 3}, -most, most);
+    fill_uniform(dy.span(), {5, 4}, -1, 1);
+    for (int kind = 0; kind < kActivationKinds; ++kind) {
+      const Activation f = static_cast<ActivationKind>(kind);
+      activation_forward(f, x, y, 1);
+      activation_backward(f, x, dy, dx, 1);
+      Matrix<float> over_x = x, over_saved = x, over_dy = dy;
+      activation_forward(f, over_x, over_x, 1);
+      activation_backward(f, over_saved, dy, over_saved, 1);
+      activation_backward(f, x, over_dy, over_dy, 1);
+      for (Index i = 0; i < n; ++i) {
+        float value, slope;
+        activation_forward(f, {&x(0, i), 1, 1}, {&value, 1, 1});
+        activation_backward(f, {&x(0, i), 1, 1}, {&dy(0, i), 1, 1}, {&slope, 1, 1});
+        ASSERT_EQ(y(0, i), value) << to_string(f.kind) << " " << x(0, i);
+        ASSERT_EQ(over_x(0, i), value) << to_string(f.kind) << " " << x(0, i);
+        ASSERT_EQ(dx(0, i), slope) << to_string(f.kind) << " " << x(0, i);
+        ASSERT_EQ(over_saved(0, i), slope) << to_string(f.kind) << " " << x(0, i);
+        ASSERT_EQ(over_dy(0, i), slope) << to_string(f.kind) << " " << x(0, i);
+      }
+    }
+  }
+}
+
 TEST(Activations, StridesThreadsAndInPlace) {
   using Order = Guarded<float>::Order;
   const Index rows = test::kEmulated ? 101 : 301, cols = 703;

@@ -104,18 +104,19 @@ TILEWRIGHT_INLINE void for_registers_of_rows(Index rows, Index n, Body body) {
 
 template <class F, class A>
 [[gnu::noinline]] void map_forward_rows(const ForwardRows<float>& r, const ActivationNumbers<float>& numbers) noexcept {
-  Numbers<float, A> p(numbers);
+  const Numbers<float, A> p(numbers);
   FarLanes<A, 1> far;
   const ForwardRows<float> t = r;  // nothing that is stored can change it
   detail::for_registers_of_rows<A>(
-      t.rows, t.n, [ =, &far, &numbers ](Index i, Index j, auto some) mutable __attribute__((always_inline)) {
+      t.rows, t.n, [ =, &far, &numbers ](Index i, Index j, auto some) __attribute__((always_inline)) {
         xsimd::batch_bool<float, A> beyond;
-        p.far = &beyond;
+        Numbers<float, A> q = p;
+        q.far = &beyond;
         Vec<float, A> v = simd::load<float, A>(t.x + i * t.x_stride + j, some);
         if (t.bias != nullptr) v = v + simd::load<float, A>(t.bias + j, some);
         if (t.pre != nullptr) simd::store(t.pre + i * t.pre_stride + j, v, some);
         float* to = t.y + i * t.y_stride + j;
-        simd::store(to, F::template forward<float, A>(v, p), some);
+        simd::store(to, F::template forward<float, A>(v, q), some);
         if (far.add(beyond.data & some.mask, to, v)) detail::finish_forward<F, A>(far, numbers);
       });
   if (far.lanes > 0) detail::finish_forward<F, A>(far, numbers);
@@ -125,16 +126,17 @@ template <class F, class A>
 [[gnu::noinline]] void map_backward_rows(const float* saved, Index saved_stride, const float* dy, Index dy_stride,
                                          float* dx, Index dx_stride, Index rows, Index n,
                                          const ActivationNumbers<float>& numbers) noexcept {
-  Numbers<float, A> p(numbers);
+  const Numbers<float, A> p(numbers);
   FarLanes<A, 2> far;
   detail::for_registers_of_rows<A>(
-      rows, n, [ =, &far, &numbers ](Index i, Index j, auto some) mutable __attribute__((always_inline)) {
+      rows, n, [ =, &far, &numbers ](Index i, Index j, auto some) __attribute__((always_inline)) {
         xsimd::batch_bool<float, A> beyond;
-        p.far = &beyond;
+        Numbers<float, A> q = p;
+        q.far = &beyond;
         const Vec<float, A> v = simd::load<float, A>(saved + i * saved_stride + j, some);
         const Vec<float, A> d = simd::load<float, A>(dy + i * dy_stride + j, some);
         float* to = dx + i * dx_stride + j;
-        simd::store(to, F::template backward<float, A>(v, d, p), some);
+        simd::store(to, F::template backward<float, A>(v, d, q), some);
         if (far.add(beyond.data & some.mask, to, v, d)) detail::finish_backward<F, A>(far, numbers);
       });
   if (far.lanes > 0) detail::finish_backward<F, A>(far, numbers);
