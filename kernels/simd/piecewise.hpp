@@ -140,7 +140,7 @@ template <class Table, class A>
 TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x, const std::int32_t* rows) {
   const Vec<float, A> whole = simd::shifted<Table, A>(x) - simd::set<float, A>(0x1.8p23F);
   const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x), rows);
-  Piece<A> p;
+  Piece<A> p;  // filled member by member: as an aggregate, GCC stores d to memory for every register
   p.d = simd::fma(whole, simd::set<float, A>(-Table::kWidth), x);  // exact
   p.centre = chosen.template column<0>();
   p.slope = chosen.template polynomial<1>(p.d);
