@@ -112,12 +112,12 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
 // Loops over several rows, or null.
 template <class F, class T, class A>
 constexpr auto forward_of_rows() -> std::remove_extent_t<decltype(MapKernels<T>::forward_rows)> {
-  if constexpr (HasTable<F, T, A> && kIsAvx512<A>) return &map_forward_rows<F, A>;
+  if constexpr (sizeof(T) == 4 && CollectsFar<F, A>) return &map_forward_rows<F, A>;
   return nullptr;
 }
 template <class F, class T, class A>
 constexpr auto backward_of_rows() -> std::remove_extent_t<decltype(MapKernels<T>::backward_rows)> {
-  if constexpr (HasSlopeTable<F, T, A> && kIsAvx512<A>) return &map_backward_rows<F, A>;
+  if constexpr (sizeof(T) == 4 && CollectsFarSlopes<F, A>) return &map_backward_rows<F, A>;
   return nullptr;
 }
 

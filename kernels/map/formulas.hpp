@@ -142,6 +142,7 @@ TILEWRIGHT_INLINE auto rows_of_exp_fall(Vec<float, A> x) {
 
 /// f' = x > 0 ? 1 : a exp(x)
 struct Elu {
+  static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
@@ -160,6 +161,7 @@ struct Elu {
 
 /// f' = scale * (x > 0 ? 1 : alpha exp(x))
 struct Selu {
+  static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {

@@ -22,6 +22,12 @@ template <class F, class T, class A>
 concept HasSlopeTable = sizeof(T) == 4 && requires(Vec<float, A> x, const Numbers<float, A>& p) {
   F::template slope_rows<A>(x, p);
 };
+template <class F, class A>
+concept CollectsFar = HasTable<F, float, A> && kIsAvx512<A> && !requires {
+  F::kFarIsRare;
+};
+template <class F, class A>
+concept CollectsFarSlopes = HasSlopeTable<F, float, A> && kIsAvx512<A>;
 
 /// y(i, j) = f(x(i, j) + bias[j]), where a table serves; on AVX-512.
 template <class F, class A>
@@ -85,20 +91,26 @@ template <class F, class A>
   far.finish([&](auto x, auto dy) __attribute__((always_inline)) { return F::template backward<float, A>(x, dy, p); });
 }
 
-/// body(i, j, lanes) for every register from column j of row i, in one loop: with one for each row constants would be
-/// loaded again and again.
-template <class A, class Body>
-TILEWRIGHT_INLINE void for_registers_of_rows(Index rows, Index n, Body body) {
+/// body(j, lanes) for every register from column j of each row, with next_row() between rows; in one loop: with one for
+/// each row constants would be loaded again and again.
+template <class A, class Body, class NextRow>
+TILEWRIGHT_INLINE void for_registers_of_rows(Index rows, Index n, Body body, NextRow next_row) {
   constexpr Index lanes = kLanes<float, A>;
-  if (n == 0) return;
+  if (rows == 0 || n == 0) return;
   const Index before_last = (n - 1) / lanes * lanes;
-  const auto all = simd::first_lanes<float, A>(lanes), some = simd::first_lanes<float, A>(n - before_last);
-  for (Index i = 0, j = 0; i < rows;) {
-    body(i, j, j == before_last ? some : all);
-    if (j == before_last)
-      ++i, j = 0;
-    else
-      j += lanes;
+  const auto all = simd::first_lanes<float, A>(lanes), last = simd::first_lanes<float, A>(n - before_last);
+  auto some = before_last == 0 ? last : all;
+  for (Index j = 0;;) {
+    body(j, some);
+    j += lanes;
+    if (j < before_last) [[likely]]
+      continue;
+    some = last;
+    if (j == before_last) continue;
+    if (--rows == 0) return;
+    next_row();
+    j = 0;
+    if (before_last > 0) some = all;
   }
 }
 
@@ -106,18 +118,25 @@ template <class F, class A>
 [[gnu::noinline]] void map_forward_rows(const ForwardRows<float>& r, const ActivationNumbers<float>& numbers) noexcept {
   const Numbers<float, A> p(numbers);
   FarLanes<A, 1> far;
-  const ForwardRows<float> t = r;  // nothing that is stored can change it
+  const float *x = r.x, *bias = r.bias;
+  float *y = r.y, *pre = r.pre;
+  const Index x_stride = r.x_stride, y_stride = r.y_stride, pre_stride = r.pre_stride;
   detail::for_registers_of_rows<A>(
-      t.rows, t.n, [ =, &far, &numbers ](Index i, Index j, auto some) __attribute__((always_inline)) {
+      r.rows, r.n,
+      [&](Index j, auto some) __attribute__((always_inline)) {
         xsimd::batch_bool<float, A> beyond;
         Numbers<float, A> q = p;
         q.far = &beyond;
-        Vec<float, A> v = simd::load<float, A>(t.x + i * t.x_stride + j, some);
-        if (t.bias != nullptr) v = v + simd::load<float, A>(t.bias + j, some);
-        if (t.pre != nullptr) simd::store(t.pre + i * t.pre_stride + j, v, some);
-        float* to = t.y + i * t.y_stride + j;
-        simd::store(to, F::template forward<float, A>(v, q), some);
-        if (far.add(beyond.data & some.mask, to, v)) detail::finish_forward<F, A>(far, numbers);
+        Vec<float, A> v = simd::load<float, A>(x + j, some);
+        if (bias != nullptr) v = v + simd::load<float, A>(bias + j, some);
+        if (pre != nullptr) simd::store(pre + j, v, some);
+        simd::store(y + j, F::template forward<float, A>(v, q), some);
+        if (far.add(beyond.data & some.mask, y + j, v)) detail::finish_forward<F, A>(far, numbers);
+      },
+      [&]() __attribute__((always_inline)) {
+        x += x_stride;
+        y += y_stride;
+        if (pre != nullptr) pre += pre_stride;
       });
   if (far.lanes > 0) detail::finish_forward<F, A>(far, numbers);
 }
@@ -129,15 +148,19 @@ template <class F, class A>
   const Numbers<float, A> p(numbers);
   FarLanes<A, 2> far;
   detail::for_registers_of_rows<A>(
-      rows, n, [ =, &far, &numbers ](Index i, Index j, auto some) __attribute__((always_inline)) {
+      rows, n,
+      [&](Index j, auto some) __attribute__((always_inline)) {
         xsimd::batch_bool<float, A> beyond;
         Numbers<float, A> q = p;
         q.far = &beyond;
-        const Vec<float, A> v = simd::load<float, A>(saved + i * saved_stride + j, some);
-        const Vec<float, A> d = simd::load<float, A>(dy + i * dy_stride + j, some);
-        float* to = dx + i * dx_stride + j;
-        simd::store(to, F::template backward<float, A>(v, d, q), some);
-        if (far.add(beyond.data & some.mask, to, v, d)) detail::finish_backward<F, A>(far, numbers);
+        const Vec<float, A> v = simd::load<float, A>(saved + j, some), d = simd::load<float, A>(dy + j, some);
+        simd::store(dx + j, F::template backward<float, A>(v, d, q), some);
+        if (far.add(beyond.data & some.mask, dx + j, v, d)) detail::finish_backward<F, A>(far, numbers);
+      },
+      [&]() __attribute__((always_inline)) {
+        saved += saved_stride;
+        dy += dy_stride;
+        dx += dx_stride;
       });
   if (far.lanes > 0) detail::finish_backward<F, A>(far, numbers);
 }
@@ -158,7 +181,7 @@ TILEWRIGHT_INLINE void rows_ahead(Index n, Found found, Body body) {
 /// y[i] = f(x[i]); y may be x.
 template <class F, class T, class A>
 void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept {
-  if constexpr (HasTable<F, T, A> && kIsAvx512<A>) {
+  if constexpr (sizeof(T) == 4 && CollectsFar<F, A>) {
     detail::map_forward_rows<F, A>({x, 0, y, 0, 1, n}, numbers);
   } else if constexpr (HasTable<F, T, A> && kIsAvx2<A>) {
     Numbers<T, A> p(numbers);
@@ -193,7 +216,7 @@ void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers)
 /// dx[i] = dy[i] * f'(saved[i]); dx may be dy or saved.
 template <class F, class T, class A>
 void map_backward(const T* saved, const T* dy, T* dx, Index n, const ActivationNumbers<T>& numbers) noexcept {
-  if constexpr (HasSlopeTable<F, T, A> && kIsAvx512<A>) {
+  if constexpr (sizeof(T) == 4 && CollectsFarSlopes<F, A>) {
     detail::map_backward_rows<F, A>(saved, 0, dy, 0, dx, 0, 1, n, numbers);
   } else if constexpr (HasSlopeTable<F, T, A> && kIsAvx2<A>) {
     Numbers<T, A> p(numbers);
