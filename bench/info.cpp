@@ -16,6 +16,8 @@ void print_roofs(const Roofs& r) {
   for (const double level : r.read) std::printf(" %7.1f", level * 1e-9);
   std::printf("   copy");
   for (const double level : r.copy) std::printf(" %7.1f", level * 1e-9);
+  std::printf("   divide");
+  for (const double rate : r.divisions) std::printf(" %5.1f", rate * 1e-9);
   std::printf("\n");
 }
 
@@ -35,7 +37,9 @@ void print() {
                                                                        : "serial");
   std::printf("isa          %s: %s; available:", std::string(to_string(active_isa())).c_str(), isa_reason().c_str());
   for (const Isa isa : available_isas()) std::printf(" %s", std::string(to_string(isa)).c_str());
-  std::printf("\nroofs        multiply-adds on registers; GB/s from L1, L2, L3 and memory\n");
+  std::printf(
+      "\nroofs        multiply-adds on registers; GB/s from L1, L2, L3 and memory; 10^9 divisions/s "
+      "with 0, 1 and 2 square roots\n");
   for (const Isa isa : available_isas()) {
     set_isa(isa);
     print_roofs(measure_roofs(1, 0.3));

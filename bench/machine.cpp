@@ -65,7 +65,9 @@ std::string bound_of(const Result& r, const std::vector<Roofs>& roofs) {
     if (roof.isa != r.of.isa || roof.threads != r.of.threads) continue;
     const double compute = roof.seconds(r.of.operations, 0, 0, r.of.element_bytes);
     const double move = roof.seconds(0, r.of.bytes_read, r.of.bytes_written, r.of.element_bytes);
-    if (r.seconds() < kTiny && std::max(compute, move) < r.seconds() / 2) return "latency";
+    const double divide = r.of.divisions / roof.divisions[r.of.roots];
+    if (r.seconds() < kTiny && std::max({compute, move, divide}) < r.seconds() / 2) return "latency";
+    if (divide >= std::max(compute, move)) return "division";
     if (compute >= move) return "compute";
     const Machine m = machine();
     const double bytes = r.of.bytes_read + r.of.bytes_written, threads = r.of.threads;

@@ -241,6 +241,18 @@ std::function<double()> compute_roof(const Case& c, double flops, int bytes) {
   };
 }
 
+std::function<double()> divide_roof(const Case& c) {
+  return [c] {
+    double best = 0;
+    for (int i = 0; i < 10; ++i) {  // some milliseconds
+      double divisions = 0;
+      const double t = seconds_of([&] { divisions = roof::divide(c.roots, c.threads); }, 1);
+      best = std::max(best, divisions / t);
+    }
+    return c.divisions / best;
+  };
+}
+
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place) {
   // Floats between the beginnings of arrays, relative to their pages: so that a store never looks like one of the
   // loads.

@@ -26,6 +26,8 @@ struct Case {
   double bytes_read = 0, bytes_written = 0;  // per call, every operand met once
   double operations = 0;                     // on the roofline: flops, or a nominal count (streaming.hpp)
   int element_bytes = 4;
+  double divisions = 0;  // of floats, where they are what counts; each with so many square roots
+  int roots = 0;
 
   /// "gemm/avx512/f32/nn/m:64/n:64/k:64/thr:1"
   std::string full_name() const;
@@ -125,6 +127,9 @@ PlantedSlowdown& planted_slowdown();
 std::function<double()> compute_roof(const Case& c, double flops, int bytes);
 /// The roof of a call that reads and writes so many arrays of n floats.
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place = false);
+
+/// The roof of so many divisions of floats with so many square roots each.
+std::function<double()> divide_roof(const Case& c);
 
 /// The instruction sets that are measured, slowest first: what the CPU has, up to TILEWRIGHT_ISA.
 std::span<const Isa> raced_isas();

@@ -123,7 +123,8 @@ json data_of(const std::vector<Result>& results, const MachineReport& measured, 
                              {"f32", r.flops_f32},
                              {"f64", r.flops_f64},
                              {"read", r.read},
-                             {"copy", r.copy}});
+                             {"copy", r.copy},
+                             {"divisions", r.divisions}});
   for (const Result& r : results) {
     json peers = json::object();
     for (const auto& [name, seconds] : r.peers) peers[name] = seconds / r.seconds();
@@ -151,16 +152,18 @@ std::string number(const char* format, double value) {
 
 std::string markdown_of(const json& data) {
   const std::string cpu = data["machine"]["cpu"], isa = data["machine"]["isa"], verdict = data["noise"]["verdict"];
-  std::string text =
-      "# Tilewright " + std::string(data["version"]) + " on " + (cpu.empty() ? "this machine" : cpu) + "\n\n" + isa +
-      ", " + std::string(data["date"]) + ", " + verdict + ". Peers: " + std::string(data["peers"]) +
-      ".\n\n| ISA | threads | f32 GFLOP/s | f64 | read L1 | L2 "
-      "| L3 | memory GB/s | copy L1 | L2 | L3 | memory |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+  std::string text = "# Tilewright " + std::string(data["version"]) + " on " + (cpu.empty() ? "this machine" : cpu) +
+                     "\n\n" + isa + ", " + std::string(data["date"]) + ", " + verdict +
+                     ". Peers: " + std::string(data["peers"]) +
+                     ".\n\n| ISA | threads | f32 GFLOP/s | f64 | read L1 | L2 "
+                     "| L3 | memory GB/s | copy L1 | L2 | L3 | memory | divisions G/s | with a root | with two |\n"
+                     "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
   for (const json& r : data["roofs"]) {
     text += "| " + std::string(r["isa"]) + " | " + std::to_string(int(r["threads"])) + " | " +
             number("%.0f", double(r["f32"]) * 1e-9) + " | " + number("%.0f", double(r["f64"]) * 1e-9);
     for (const char* kind : {"read", "copy"})
       for (const json& level : r[kind]) text += " | " + number("%.0f", double(level) * 1e-9);
+    for (const json& rate : r["divisions"]) text += " | " + number("%.1f", double(rate) * 1e-9);
     text += " |\n";
   }
   text +=

@@ -200,6 +200,7 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
       {[&] { set_num_threads(-1); }, "set_num_threads: num_threads is -1, expected 0..1024"},
       {[&] { set_num_threads(1025); }, "set_num_threads: num_threads is 1025, expected 0..1024"},
       {[&] { roof::stream(9, 9, {}, 1, 1); }, "stream: no loop reads 9 and writes 9 arrays"},
+      {[&] { roof::divide(3, 1); }, "divide: 3 roots, expected 0..2"},
       {[&] { (void)measure_roofs(-1); }, "measure_roofs: num_threads is -1, expected 0..1024"},
       {[&] { (void)nn::Linear(0, 4); }, "Linear: in_features 0 and out_features 4 must be positive"},
       {[&] { (void)nn::Linear(3, -1); }, "Linear: in_features 3 and out_features -1 must be positive"},

@@ -333,8 +333,8 @@ TEST(Roofs, AreMeasured) {
   const Roofs r = measure_roofs(1, 0.02);
   EXPECT_EQ(r.isa, active_isa());
   EXPECT_EQ(r.threads, 1);
-  for (const double speed :
-       {r.flops_f32, r.flops_f64, r.read[0], r.read[1], r.read[2], r.read[3], r.copy[0], r.copy[3]})
+  for (const double speed : {r.flops_f32, r.flops_f64, r.read[0], r.read[1], r.read[2], r.read[3], r.copy[0], r.copy[3],
+                             r.divisions[0], r.divisions[1], r.divisions[2]})
     EXPECT_GT(speed, 1e6);
   const Machine m = machine();
   EXPECT_GE(m.logical_cpus, m.physical_cores);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The machine and its roofs: what it is, and how fast bare loops run on it. A kernel cannot be faster than the loop
-// that does nothing but its multiply-adds, nor than the one that does nothing but move its arrays.
+// that does nothing but its multiply-adds, nor than the one that does nothing but move its arrays,
+// nor than the one that does nothing but its divisions and square roots.
 #pragma once
 
 #include <span>
@@ -34,6 +35,8 @@ struct Roofs {
   /// Bytes a second from L1, L2, L3 and memory: reading an array; reading one and writing another.
   double read[4] = {};
   double copy[4] = {};  ///< bytes a second: read one stream and write one
+  /// Divisions of floats a second, each with 0, 1 and 2 square roots.
+  double divisions[3] = {};
 
   /// Seconds that a call needs at least which does so many FLOPs and moves so many bytes. Its arrays are taken to be in
   /// the smallest level that holds them, as they are in a call that is repeated.
@@ -47,6 +50,10 @@ namespace roof {
 
 /// Runs some 10^6 multiply-adds of registers on each of so many threads; returns the FLOPs done.
 TILEWRIGHT_API double multiply_add(int element_bytes, int threads);
+
+/// Runs some 10^6 divisions of float registers, each with 0, 1 or 2 square roots, on each of so many threads; returns
+/// the divisions of floats done. Throws ValueError for another number of roots.
+TILEWRIGHT_API double divide(int roots, int threads);
 
 /// Reads `reads` arrays of n floats and writes `writes`, on so many threads. Which: arrays[0 .. reads) are read and the
 /// next ones written for (1,0) (2,0) (1,1) (2,1); for (3,2) and (4,3) all but the first are read and written. Arrays

@@ -334,6 +334,7 @@ inline constexpr int kFmaChains = 12;
 struct RoofKernels {
   float (*fma_f32)(Index steps, float a, float b) noexcept;
   double (*fma_f64)(Index steps, double a, double b) noexcept;
+  float (*divide[3])(Index steps, float a) noexcept;  // by square roots with each division
   using Stream = float (*)(float* const* arrays, Index n) noexcept;
   Stream stream[kStreamMixes];  // in the order of kMixes (kernels/roof/machine.cpp)
 };

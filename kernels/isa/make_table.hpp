@@ -198,6 +198,7 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           make_updates<A>(UpdateFormulas{}),
           {&fma_loop<float, A>,
            &fma_loop<double, A>,
+           {&divide_loop<0, A>, &divide_loop<1, A>, &divide_loop<2, A>},
            {&stream_loop<A, 1, 0>, &stream_loop<A, 2, 0>, &stream_loop<A, 1, 1>, &stream_loop<A, 2, 1>,
             &stream_loop<A, 3, 2>, &stream_loop<A, 4, 3>}}};
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Bare loops: multiply-adds on registers, and arrays that are moved. Nothing that does the same can be faster.
+// Bare loops: multiply-adds and divisions on registers, and arrays that are moved. Nothing that does the same can be
+// faster.
 #pragma once
 
 #include "kernels/core/table.hpp"
@@ -19,6 +20,28 @@ T fma_loop(Index steps, T a, T b) noexcept {
 #pragma GCC unroll 12
   for (int i = 1; i < kFmaChains; ++i) x[0] = x[0] + x[i];
   T lanes[kLanes<T, A>];
+  simd::store(lanes, x[0]);
+  return lanes[0];
+}
+
+/// Divisions, each with kRoots square roots: they share one slow unit on most CPUs.
+template <int kRoots, class A>
+float divide_loop(Index steps, float a) noexcept {
+  using V = Vec<float, A>;
+  const V divisor = simd::set<float, A>(a);
+  V x[kFmaChains];
+#pragma GCC unroll 12
+  for (int i = 0; i < kFmaChains; ++i) x[i] = simd::set<float, A>(a + static_cast<float>(i));
+  for (Index s = 0; s < steps; ++s)
+#pragma GCC unroll 12
+    for (int i = 0; i < kFmaChains; ++i) {
+      const V y = kRoots > 0 ? simd::sqrt(x[i]) : x[i];
+      const V quotient = simd::div(divisor, y);
+      x[i] = kRoots > 1 ? simd::sqrt(quotient) : quotient;
+    }
+#pragma GCC unroll 12
+  for (int i = 1; i < kFmaChains; ++i) x[0] = x[0] + x[i];
+  float lanes[kLanes<float, A>];
   simd::store(lanes, x[0]);
   return lanes[0];
 }

@@ -63,6 +63,14 @@ double multiply_add(int element_bytes, int threads) {
   return 2.0 * detail::kFmaChains * static_cast<double>(kBurst) * lanes * threads;
 }
 
+double divide(int roots, int threads) {
+  if (roots < 0 || roots > 2) throw ValueError("divide: " + std::to_string(roots) + " roots, expected 0..2");
+  const detail::KernelTable& table = detail::active_table();
+  constexpr Index kSteps = kBurst / 8;
+  detail::parallel(threads, [&](detail::Member) { (void)table.roof.divide[roots](kSteps, 1.5F); });
+  return static_cast<double>(detail::kFmaChains * kSteps * table.gemm<float>().lanes) * threads;
+}
+
 void stream(int reads, int writes, std::span<float* const> arrays, Index n, int threads) {
   for (int mix = 0; mix < detail::kStreamMixes; ++mix) {
     if (kMixes[mix][0] != reads || kMixes[mix][1] != writes) continue;
@@ -100,11 +108,13 @@ Roofs measure_roofs(int threads, double seconds) {
   Roofs r;
   r.isa = active_isa();
   r.threads = threads == 0 ? num_threads() : threads;
-  const double each = seconds / 10;
+  const double each = seconds / 13;
   for (const int bytes : {4, 8}) {
     const double flops = roof::multiply_add(bytes, r.threads);
     (bytes == 4 ? r.flops_f32 : r.flops_f64) = best_rate(flops, each, [&] { roof::multiply_add(bytes, r.threads); });
   }
+  for (int roots = 0; roots < 3; ++roots)
+    r.divisions[roots] = best_rate(roof::divide(roots, r.threads), each, [&] { roof::divide(roots, r.threads); });
   const detail::CacheSizes& cache = detail::cache_sizes();
   // In the middle of each level: half of a first-level cache, and half of the next ones or twice the level before.
   const Index sizes[] = {cache.l1_bytes / 2 * r.threads, std::max(cache.l2_bytes / 2, 2 * cache.l1_bytes) * r.threads,
