@@ -115,6 +115,82 @@ TEST(Executors, CallsAreCutIntoNoMorePartsThanItRuns) {
   EXPECT_EQ(ThreadPool(1).concurrency(), 1);
 }
 
+/// Calls of 4 to 10 microseconds, by the plan's reckoning.
+std::uint64_t hash_of_small_calls(int threads) {
+  Hash hash;
+  const Index lanes = active_isa() == Isa::avx512 ? 16 : active_isa() == Isa::avx2 ? 8 : 4;
+  const auto products = [&]<class T>(T, Index rows) {
+    const auto filled = [](Index r, Index c, std::uint64_t stream) {
+      Matrix<T> m(r, c);
+      std::ranges::copy(normal(r, c, stream).span(), m.data());
+      return m;
+    };
+    const Matrix<T> a = filled(rows, 64, 1), b = filled(64, 64, 2), bias = filled(1, 64, 3), more = filled(rows, 64, 4);
+    Matrix<T> c(rows, 64), pre(rows, 64), tall(5 * rows, 7), wide(7, 8 * rows);
+    gemm(a, b, c, {.num_threads = threads});
+    hash.add<T>(c);
+    gemm(a, b.t(), c, {.alpha = 2, .beta = 3, .num_threads = threads});
+    hash.add<T>(c);
+    gemm(a, b, c,
+         {.bias = bias.span(),
+          .activation = ActivationKind::gelu,
+          .pre_activation = pre,
+          .num_threads = threads,
+          .residual = more});
+    hash.template add<T>(c).template add<T>(pre);
+    gemm(filled(5 * rows, 64, 5), filled(64, 7, 6), tall, {.bias = bias.span().first(7), .num_threads = threads});
+    gemm(filled(7, 64, 7), filled(64, 8 * rows, 8), wide, {.num_threads = threads});
+    hash.template add<T>(tall).template add<T>(wide);
+  };
+  products(0.F, 5 * lanes);
+  products(0., 5 * lanes / 2);
+  const Matrix<float> x = normal(1, 30000, 3);
+  Matrix<float> y(1, 30000);
+  activation_forward(ActivationKind::gelu, x, y, threads);
+  return hash.add<float>(y).value();
+}
+
+TEST(Executors, SmallCallsAreCutWhileTheExecutorIsReady) {
+  struct Ready final : Executor {
+    bool ready = false;
+    int sections = 0, most = 0;
+    void run(int parts, Part part, void* context) noexcept override {
+      ++sections;
+      most = std::max(most, parts);
+      for (int i = parts; i-- > 0;) part(context, i);
+    }
+    bool is_ready() noexcept override { return ready; }
+  } its;
+  const ExecutorScope scope(its);
+  const std::uint64_t want = hash_of_small_calls(1);
+  EXPECT_EQ(hash_of_small_calls(5), want);
+  EXPECT_EQ(its.sections, 0);
+  its.ready = true;
+  EXPECT_EQ(hash_of_small_calls(1), want);
+  EXPECT_EQ(its.sections, 0);
+  EXPECT_EQ(hash_of_small_calls(5), want);
+  EXPECT_EQ(its.sections, 11);
+  EXPECT_GT(its.most, 2);
+}
+
+TEST(Executors, ThePoolIsReadyAfterManySmallCalls) {
+  EXPECT_FALSE(ThreadPool(1).is_ready());
+  ThreadPool pool(2);
+  EXPECT_FALSE(pool.is_ready());
+  // Asks as calls do that follow each other fast, until the pool says yes; where the machine is busy not at once.
+  const auto asked = [&] {
+    int times = 1;
+    while (!pool.is_ready() && times < 1000000) ++times;
+    return times;
+  };
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // its thread sleeps
+  EXPECT_GT(asked(), 32);
+  pool.run(
+      2, [](void*, int) {}, nullptr);  // wakes it
+  EXPECT_LT(asked(), 1000000);
+  std::thread([&] { EXPECT_FALSE(pool.is_ready()); }).join();  // somebody else's
+}
+
 TEST(Executors, OfTheProcessAndOfAScope) {
   // The suite runs on an executor of its own (main.cpp).
   Executor& of_suite = executor();

@@ -41,6 +41,9 @@ class TILEWRIGHT_API Executor {
   virtual void run(int parts, Part part, void* context) noexcept = 0;
   /// How many parts it runs at a time; calls are not cut into more. Any number, unless it says.
   virtual int concurrency() const noexcept;
+  /// Asked before a call of a few microseconds, which is cut only where handing over a part takes less than one. Never,
+  /// unless it says.
+  virtual bool is_ready() noexcept;
 };
 
 /// Threads of the library's own. The caller works, too, and takes over the parts that no other thread has begun, so a
@@ -57,6 +60,9 @@ class TILEWRIGHT_API ThreadPool final : public Executor {
   void run(int parts, Part part, void* context) noexcept override;
   /// No more than the cores that the process may use.
   int concurrency() const noexcept override;
+  /// While calls of a few microseconds follow each other by less than 20 us, and the first of its threads is awake and
+  /// was last used by this caller; after 32 such calls, also to wake it.
+  bool is_ready() noexcept override;
 
  private:
   struct Team;

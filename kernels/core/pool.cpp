@@ -31,6 +31,18 @@ constexpr std::chrono::microseconds kPatienceWhenLate{2000};
 /// Where there are more threads than cores, whoever looks for work keeps another from doing it.
 constexpr std::chrono::microseconds kNoPatience{0};
 
+/// Calls of a few microseconds that follow each other faster than this are worth a thread that spins meanwhile.
+constexpr std::chrono::microseconds kDense{20};
+/// So many of them are worth waking it.
+constexpr int kCallsToWake = 32;
+
+/// A thread's calls of a few microseconds.
+struct SmallCalls {
+  std::chrono::steady_clock::time_point last{};
+  int in_a_row = 0;
+};
+thread_local SmallCalls small_calls;
+
 void pause() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -121,7 +133,22 @@ struct ThreadPool::Team {
     keep_off(not_on, w.thread.native_handle(), [&] { w.asleep.notify_one(); });
   }
 
+  bool is_ready() noexcept {
+    SmallCalls& mine = small_calls;
+    const auto now = std::chrono::steady_clock::now();
+    const bool dense = now - mine.last < kDense;
+    mine.last = now;
+    mine.in_a_row = dense ? mine.in_a_row + 1 : 0;
+    if (workers.empty()) return false;
+    if (workers.front().asleep.load(std::memory_order_relaxed) == 0)
+      return dense && caller.load(std::memory_order_relaxed) == &mine;
+    if (mine.in_a_row < kCallsToWake) return false;
+    mine.in_a_row = 0;
+    return true;
+  }
+
   void run(int count, Part what, void* its_context) noexcept {
+    caller.store(&small_calls, std::memory_order_relaxed);
     part = what;
     context = its_context;
     left.store(count, std::memory_order_relaxed);
@@ -188,6 +215,7 @@ struct ThreadPool::Team {
   const int born = detail::fork_count();
   const int cores = detail::usable_cores();
   std::atomic<bool> busy{false}, ending{false};
+  std::atomic<const SmallCalls*> caller{nullptr};  // tells threads apart; never followed
   Part part = nullptr;
   void* context = nullptr;
   std::atomic<int> callers_cpu{-1};
@@ -234,6 +262,12 @@ void ThreadPool::run(int parts, Part part, void* context) noexcept {
   }
   team->run(parts, part, context);
   team->busy.store(false, std::memory_order_release);
+}
+
+bool ThreadPool::is_ready() noexcept {
+  const detail::KeepErrno keep;  // starting threads sets it
+  Team* const team = threads_ > 1 ? this->team() : nullptr;
+  return team != nullptr && team->is_ready();
 }
 
 int ThreadPool::concurrency() const noexcept {

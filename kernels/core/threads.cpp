@@ -79,6 +79,8 @@ Executor::~Executor() = default;
 
 int Executor::concurrency() const noexcept { return kMaxThreads; }
 
+bool Executor::is_ready() noexcept { return false; }
+
 Executor& serial_executor() noexcept {
   static Serial serial;
   return serial;
@@ -109,6 +111,15 @@ int plan_threads(int requested, double nanoseconds) noexcept {
   const int allowed = requested > 0 ? requested : num_threads();
   if (allowed <= 1 || nanoseconds < 2 * kThreadWork + kMemberCost * (allowed - 2) || in_openmp_region()) return 1;
   return static_cast<int>(std::min<double>(std::min(allowed, executor().concurrency()), nanoseconds / kThreadWork));
+}
+
+int plan_threads_if_ready(int requested, double nanoseconds) noexcept {
+  if (nanoseconds >= 2 * kThreadWork) return plan_threads(requested, nanoseconds);
+  const int allowed = requested > 0 ? requested : num_threads();
+  if (allowed <= 1 || nanoseconds < 2 * kReadyThreadWork || in_openmp_region()) return 1;
+  Executor& by = executor();
+  if (!by.is_ready()) return 1;
+  return static_cast<int>(std::min<double>(std::min(allowed, by.concurrency()), nanoseconds / kReadyThreadWork));
 }
 
 std::string threads_reason() {

@@ -75,6 +75,37 @@ template <class T>
   finish(kernels, Epilogue<T>::of(o), c.data, c.row_stride, 0, 0, c.rows, c.cols);
 }
 
+/// Threads for a product that is_small().
+template <class T>
+int small_threads(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
+                  const GemmOptions<T>& o) {
+  const Index cols = round_up(c.cols, kernels.lanes);
+  const double work = static_cast<double>(c.rows * cols * a.cols) / rate_of(kernels);
+  if (work < 2 * kReadyThreadWork || o.a_row_sums.data() != nullptr || o.b_column_sums.data() != nullptr) return 1;
+  return plan_threads_if_ready(o.num_threads, work);
+}
+
+/// A small product in parts: panels of b, or tiles of a where there are too few.
+template <class T>
+[[gnu::noinline]] void share_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
+                                   const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o,
+                                   int parts) {
+  const bool across = c.cols >= parts * kernels.tile_cols;
+  const Index rows = c.rows, cols = c.cols;
+  parallel(parts, [&](Member member) {
+    const Range all_rows{0, rows}, all_cols{0, cols};
+    const auto [i0, i1] = across ? all_rows : member.share(rows, kernels.tile_rows);
+    const auto [j0, j1] = across ? member.share(cols, kernels.tile_cols) : all_cols;
+    if (i0 == i1 || j0 == j1) return;
+    const MatrixView<const T> a_part{a.data + i0 * a.row_stride, i1 - i0, a.cols, a.row_stride, a.col_stride};
+    const MatrixView<const T> b_part{b.data + j0 * b.col_stride, b.rows, j1 - j0, b.row_stride, b.col_stride};
+    const MatrixView<T> c_part{&c(i0, j0), i1 - i0, j1 - j0, c.row_stride, c.col_stride};
+    SmallProduct<T>(kernels, a_part, b_part, c_part, o.alpha, o.beta).compute(a_part.data, b_part.data, c_part.data);
+    if (has_epilogue(o))
+      finish(kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
+  });
+}
+
 template <class T>
 void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
               const GemmOptions<T>& o) {
@@ -87,6 +118,8 @@ void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixV
   }
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   if (is_small(kernels, a, c, o) && SmallProduct<T>::fits(kernels, a, b, c)) {
+    if (const int parts = small_threads(kernels, a, c, o); parts > 1) [[unlikely]]
+      return share_small(kernels, a, b, c, o, parts);
     SmallProduct<T>(kernels, a, b, c, o.alpha, o.beta).compute(a.data, b.data, c.data);
     if (!plain) finish_small(kernels, a, b, c, o);
     return;

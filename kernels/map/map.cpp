@@ -23,7 +23,7 @@ static_assert(std::size(kFunctionNames) == kFunctionKinds);
 template <class Loop>
 void for_elements(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, Loop&& loop) {
   const int threads =
-      plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
+      plan_threads_if_ready(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
   if (contiguous) return for_pieces(rows * cols == 0 ? 0 : 1, rows * cols, threads, loop);
   for_pieces(rows, cols, threads, loop);
 }
