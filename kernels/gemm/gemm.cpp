@@ -75,12 +75,17 @@ template <class T>
   finish(kernels, Epilogue<T>::of(o), c.data, c.row_stride, 0, 0, c.rows, c.cols);
 }
 
-/// Threads for a product that is_small().
+/// work_of() a product that is_small().
+template <class T>
+double small_work(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c) {
+  return static_cast<double>(c.rows * round_up(c.cols, kernels.lanes) * a.cols) / rate_of(kernels);
+}
+
+/// Threads for it.
 template <class T>
 int small_threads(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
                   const GemmOptions<T>& o) {
-  const Index cols = round_up(c.cols, kernels.lanes);
-  const double work = static_cast<double>(c.rows * cols * a.cols) / rate_of(kernels);
+  const double work = detail::small_work(kernels, a, c);
   if (work < 2 * kReadyThreadWork || o.a_row_sums.data() != nullptr || o.b_column_sums.data() != nullptr) return 1;
   return plan_threads_if_ready(o.num_threads, work);
 }
@@ -365,7 +370,9 @@ GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T
   };
   a_reach_ = reach_of(a), b_reach_ = reach_of(b), c_reach_ = reach_of(c);
   const auto& kernels = detail::active_table().gemm<T>();
-  if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c))
+  if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c) &&
+      (options.num_threads == 1 || num_threads() == 1 ||
+       detail::small_work(kernels, a, c) < 2 * detail::kReadyThreadWork))  // others may be shared
     small_ = std::make_shared<const detail::SmallProduct<T>>(kernels, a, b, c, options.alpha, options.beta);
 }
 

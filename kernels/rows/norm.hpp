@@ -74,34 +74,50 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
   }
 }
 
-/// The rest, given those; of whole rows or of the same columns of each. What belongs to columns is loaded once for all
-/// rows. dx, gamma, dgamma and dbeta may be null.
-template <class A>
-void norm_rows_backward(const NormRow* rows, Index count) noexcept {
+/// The rest for kRows rows, given those. All rows are read before any is written: where rows are a multiple of a page
+/// apart, each store would look like what the next row loads, which took twice as long.
+template <int kRows, class A>
+TILEWRIGHT_INLINE void norm_some_rows_backward(const NormRow* rows, Index n) {
   using T = float;
   using V = Vec<T, A>;
-  const Index n = rows->n;
   const T* gamma = rows->gamma;
   T *dgamma = rows->dgamma, *dbeta = rows->dbeta;
   simd::for_registers<T, A>(
       n, [&](Index i, auto... some) __attribute__((always_inline)) {
-        V factor = simd::set<T, A>(1), dg = factor, db = factor;
+        V factor = simd::set<T, A>(1), dg = factor, db = factor, h[kRows], g[kRows];
         if (gamma != nullptr) factor = simd::load<T, A>(gamma + i, some...);
         if (dgamma != nullptr) dg = simd::load<T, A>(dgamma + i, some...);
         if (dbeta != nullptr) db = simd::load<T, A>(dbeta + i, some...);
-        for (Index k = 0; k < count; ++k) {
+#pragma GCC unroll 4
+        for (int k = 0; k < kRows; ++k) {
           const NormRow& r = rows[k];
-          const V dy = simd::load<T, A>(r.dy + i, some...), rstd = simd::set<T, A>(r.rstd);
-          const V h = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * rstd;
-          dg = simd::fma(dy, h, dg);
+          const V dy = simd::load<T, A>(r.dy + i, some...);
+          h[k] = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * simd::set<T, A>(r.rstd);
+          dg = simd::fma(dy, h[k], dg);
           db = db + dy;
-          if (r.y == nullptr) continue;
-          const V g = gamma == nullptr ? dy : dy * factor;
-          simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(r.slope), g - simd::set<T, A>(r.offset)), some...);
+          g[k] = gamma == nullptr ? dy : dy * factor;
+        }
+        if (rows->y != nullptr) {
+#pragma GCC unroll 4
+          for (int k = 0; k < kRows; ++k) {
+            const NormRow& r = rows[k];
+            const V inner = simd::fma(h[k], simd::set<T, A>(r.slope), g[k] - simd::set<T, A>(r.offset));
+            simd::store(r.y + i, simd::set<T, A>(r.rstd) * inner, some...);
+          }
         }
         if (dgamma != nullptr) simd::store(dgamma + i, dg, some...);
         if (dbeta != nullptr) simd::store(dbeta + i, db, some...);
       });
+}
+
+/// Of whole rows or of the same columns of each. What belongs to columns is loaded once for four rows. dx, gamma,
+/// dgamma and dbeta may be null.
+template <class A>
+void norm_rows_backward(const NormRow* rows, Index count) noexcept {
+  const Index n = rows->n;
+  for (; count >= 4; rows += 4, count -= 4) detail::norm_some_rows_backward<4, A>(rows, n);
+  for (; count >= 2; rows += 2, count -= 2) detail::norm_some_rows_backward<2, A>(rows, n);
+  for (; count > 0; ++rows, --count) detail::norm_some_rows_backward<1, A>(rows, n);
 }
 
 /// sums += (x - mean)^2, element by element of a row.

@@ -125,7 +125,8 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups, sums = sum_memory(x.rows, x.cols, 2);
-  const Index most = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
+  const Index fit = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
+  const Index most = fit > 4 ? fit & ~Index{3} : fit;  // norm_backward takes four at a time
   float* memory = scratch<float>(sums + 3 * x.cols + 2 * x.rows);
   float* slopes = memory + sums + 3 * x.cols;
   const float* g = spread(gamma, s.size, memory + sums);
