@@ -11,16 +11,6 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-/// For the profiler: m x n x k, each operand met once.
-template <class T>
-CallInfo product_info(const char* operation, const MatrixView<T>& c, Index k, T beta) {
-  const double m = static_cast<double>(c.rows), n = static_cast<double>(c.cols), depth = static_cast<double>(k);
-  return {operation,         "",
-          sizeof(T),         {c.rows, c.cols, k},
-          2 * m * n * depth, (m * depth + depth * n + (beta == T(0) ? 0 : m * n)) * sizeof(T),
-          m * n * sizeof(T)};
-}
-
 template <class T>
 void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, int requested) {
   check_neighbours("column_sums", "x", x);
@@ -48,20 +38,6 @@ void clear_sums(const GemmOptions<T>& o) {
     if (o.beta == T(0) && sums.data() != nullptr) std::fill(sums.begin(), sums.end(), T(0));
 }
 
-/// Whether a SmallProduct and one epilogue over all of c will do: below what a second thread would be asked for.
-template <class T>
-bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
-              const GemmOptions<T>& o) {
-  // Each extent first, so that their product does not overflow.
-  if (a.cols > kSumBlock || a.cols == 0 || c.rows > kSmallWork || c.cols > kSmallWork) return false;
-  const Index lanes = kernels.lanes, work = c.rows * c.cols * a.cols;
-  const Index padded = c.rows * ((c.cols + lanes - 1) & -lanes) * a.cols;  // as work_of() counts
-  const bool alone =
-      o.num_threads == 1 || static_cast<double>(padded) < 2 * kThreadWork * rate_of(kernels) || num_threads() == 1;
-  return work > 0 && work <= kSmallWork && alone && o.residual.col_stride == 1 && o.saved.col_stride == 1 &&
-         o.pre_activation.col_stride == 1;
-}
-
 /// What a small product is followed by.
 template <class T>
 [[gnu::noinline]] void finish_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
@@ -73,42 +49,6 @@ template <class T>
     kernels.add_column_sums(b.data, b.row_stride, b.rows, b.cols, o.b_column_sums.data());
   if (!has_epilogue(o)) return;
   finish(kernels, Epilogue<T>::of(o), c.data, c.row_stride, 0, 0, c.rows, c.cols);
-}
-
-/// work_of() a product that is_small().
-template <class T>
-double small_work(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c) {
-  return static_cast<double>(c.rows * round_up(c.cols, kernels.lanes) * a.cols) / rate_of(kernels);
-}
-
-/// Threads for it.
-template <class T>
-int small_threads(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
-                  const GemmOptions<T>& o) {
-  const double work = detail::small_work(kernels, a, c);
-  if (work < 2 * kReadyThreadWork || o.a_row_sums.data() != nullptr || o.b_column_sums.data() != nullptr) return 1;
-  return plan_threads_if_ready(o.num_threads, work);
-}
-
-/// A small product in parts: panels of b, or tiles of a where there are too few.
-template <class T>
-[[gnu::noinline]] void share_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
-                                   const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o,
-                                   int parts) {
-  const bool across = c.cols >= parts * kernels.tile_cols;
-  const Index rows = c.rows, cols = c.cols;
-  parallel(parts, [&](Member member) {
-    const Range all_rows{0, rows}, all_cols{0, cols};
-    const auto [i0, i1] = across ? all_rows : member.share(rows, kernels.tile_rows);
-    const auto [j0, j1] = across ? member.share(cols, kernels.tile_cols) : all_cols;
-    if (i0 == i1 || j0 == j1) return;
-    const MatrixView<const T> a_part{a.data + i0 * a.row_stride, i1 - i0, a.cols, a.row_stride, a.col_stride};
-    const MatrixView<const T> b_part{b.data + j0 * b.col_stride, b.rows, j1 - j0, b.row_stride, b.col_stride};
-    const MatrixView<T> c_part{&c(i0, j0), i1 - i0, j1 - j0, c.row_stride, c.col_stride};
-    SmallProduct<T>(kernels, a_part, b_part, c_part, o.alpha, o.beta).compute(a_part.data, b_part.data, c_part.data);
-    if (has_epilogue(o))
-      finish(kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
-  });
 }
 
 template <class T>
@@ -171,7 +111,6 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
   run(p, o.num_threads);
 }
 
-/// A product of a batch.
 /// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other.
 template <class T, class Make>
 void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
@@ -372,7 +311,7 @@ GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T
   const auto& kernels = detail::active_table().gemm<T>();
   if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c) &&
       (options.num_threads == 1 || num_threads() == 1 ||
-       detail::small_work(kernels, a, c) < 2 * detail::kReadyThreadWork))  // others may be shared
+       !detail::takes(kernels, a, c, 2 * detail::kReadyThreadWork)))  // others may be shared
     small_ = std::make_shared<const detail::SmallProduct<T>>(kernels, a, b, c, options.alpha, options.beta);
 }
 

@@ -10,9 +10,20 @@
 #pragma once
 
 #include "kernels/core/parallel.hpp"
+#include "kernels/core/profile.hpp"
 #include "kernels/gemm/operands.hpp"
 
 namespace tilewright::detail {
+
+/// For the profiler: m x n x k, each operand met once.
+template <class T>
+CallInfo product_info(const char* operation, const MatrixView<T>& c, Index k, T beta) {
+  const double m = static_cast<double>(c.rows), n = static_cast<double>(c.cols), depth = static_cast<double>(k);
+  return {operation,         "",
+          sizeof(T),         {c.rows, c.cols, k},
+          2 * m * n * depth, (m * depth + depth * n + (beta == T(0) ? 0 : m * n)) * sizeof(T),
+          m * n * sizeof(T)};
+}
 
 /// The k range [0, k) in the blocks of the numerics: body(first, length, factor on c, whether it is the last).
 template <class T, class Body>

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Products of a few tiles on one thread.
+// Products of a few tiles, on one thread or in parts that are such products themselves.
 #pragma once
 
-#include "kernels/gemm/blocking.hpp"
-#include "kernels/gemm/problem.hpp"
+#include "kernels/gemm/product.hpp"
 
 namespace tilewright::detail {
 
@@ -100,5 +99,60 @@ struct SmallProduct {
 
   Index b_stride_;
 };
+
+/// Multiply-adds as work_of() counts them.
+template <class T>
+double padded_work(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c) {
+  const Index lanes = kernels.lanes;
+  return static_cast<double>(c.rows * ((c.cols + lanes - 1) & -lanes) * a.cols);
+}
+/// Whether one thread needs as long; a tiny product should not wait for a division.
+template <class T>
+bool takes(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c, double nanoseconds) {
+  return padded_work(kernels, a, c) >= nanoseconds * rate_of(kernels);
+}
+
+/// Whether a SmallProduct and one epilogue over all of c will do: below what a second thread would be asked for.
+template <class T>
+bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
+              const GemmOptions<T>& o) {
+  // Each extent first, so that their product does not overflow.
+  if (a.cols > kSumBlock || a.cols == 0 || c.rows > kSmallWork || c.cols > kSmallWork) return false;
+  const Index work = c.rows * c.cols * a.cols;
+  const bool alone = o.num_threads == 1 || !takes(kernels, a, c, 2 * kThreadWork) || num_threads() == 1;
+  return work > 0 && work <= kSmallWork && alone && o.residual.col_stride == 1 && o.saved.col_stride == 1 &&
+         o.pre_activation.col_stride == 1;
+}
+
+/// Threads for a product that is_small().
+template <class T>
+int small_threads(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
+                  const GemmOptions<T>& o) {
+  if (!takes(kernels, a, c, 2 * kReadyThreadWork) || o.a_row_sums.data() != nullptr ||
+      o.b_column_sums.data() != nullptr)
+    return 1;
+  return plan_threads_if_ready(o.num_threads, padded_work(kernels, a, c) / rate_of(kernels));
+}
+
+/// A small product in parts: panels of b, or tiles of a where there are too few.
+template <class T>
+[[gnu::noinline]] void share_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
+                                   const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o,
+                                   int parts) {
+  const bool across = c.cols >= parts * kernels.tile_cols;
+  const Index rows = c.rows, cols = c.cols;
+  parallel(parts, [&](Member member) {
+    const Range all_rows{0, rows}, all_cols{0, cols};
+    const auto [i0, i1] = across ? all_rows : member.share(rows, kernels.tile_rows);
+    const auto [j0, j1] = across ? member.share(cols, kernels.tile_cols) : all_cols;
+    if (i0 == i1 || j0 == j1) return;
+    const MatrixView<const T> a_part{a.data + i0 * a.row_stride, i1 - i0, a.cols, a.row_stride, a.col_stride};
+    const MatrixView<const T> b_part{b.data + j0 * b.col_stride, b.rows, j1 - j0, b.row_stride, b.col_stride};
+    const MatrixView<T> c_part{&c(i0, j0), i1 - i0, j1 - j0, c.row_stride, c.col_stride};
+    SmallProduct<T>(kernels, a_part, b_part, c_part, o.alpha, o.beta).compute(a_part.data, b_part.data, c_part.data);
+    if (has_epilogue(o))
+      finish(kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
+  });
+}
 
 }  // namespace tilewright::detail
