@@ -229,28 +229,26 @@ PlantedSlowdown& planted_slowdown() {
   return planted;
 }
 
+namespace {
+/// Seconds of `work` at the best rate of some bursts, each of which says how much it did.
+template <class Burst>
+double seconds_at_best(double work, const Burst& burst) {
+  double best = 0;
+  for (int i = 0; i < 10; ++i) {  // some milliseconds
+    double done = 0;
+    const double t = seconds_of([&] { done = burst(); }, 1);
+    best = std::max(best, done / t);
+  }
+  return work / best;
+}
+}  // namespace
+
 std::function<double()> compute_roof(const Case& c, double flops, int bytes) {
-  return [c, flops, bytes] {
-    double best = 0;
-    for (int i = 0; i < 10; ++i) {  // some milliseconds
-      double operations = 0;
-      const double t = seconds_of([&] { operations = roof::multiply_add(bytes, c.threads); }, 1);
-      best = std::max(best, operations / t);
-    }
-    return flops / best;
-  };
+  return [c, flops, bytes] { return seconds_at_best(flops, [&] { return roof::multiply_add(bytes, c.threads); }); };
 }
 
 std::function<double()> divide_roof(const Case& c) {
-  return [c] {
-    double best = 0;
-    for (int i = 0; i < 10; ++i) {  // some milliseconds
-      double divisions = 0;
-      const double t = seconds_of([&] { divisions = roof::divide(c.roots, c.threads); }, 1);
-      best = std::max(best, divisions / t);
-    }
-    return c.divisions / best;
-  };
+  return [c] { return seconds_at_best(c.divisions, [&] { return roof::divide(c.roots, c.threads); }); };
 }
 
 std::function<double()> stream_roof(const Case& c, int reads, int writes, Index n, bool in_place) {

@@ -41,8 +41,8 @@ class TILEWRIGHT_API Executor {
   virtual void run(int parts, Part part, void* context) noexcept = 0;
   /// How many parts it runs at a time; calls are not cut into more. Any number, unless it says.
   virtual int concurrency() const noexcept;
-  /// Asked before a call of a few microseconds, which is cut only where handing over a part takes less than one. Never,
-  /// unless it says.
+  /// Whether handing over a part takes less than a microsecond now: only then are calls of 4 to 10 microseconds cut.
+  /// No, unless it says.
   virtual bool is_ready() noexcept;
 };
 
@@ -60,8 +60,8 @@ class TILEWRIGHT_API ThreadPool final : public Executor {
   void run(int parts, Part part, void* context) noexcept override;
   /// No more than the cores that the process may use.
   int concurrency() const noexcept override;
-  /// While calls of a few microseconds follow each other by less than 20 us, and the first of its threads is awake and
-  /// was last used by this caller; after 32 such calls, also to wake it.
+  /// While such calls come less than 20 us after each other, the first of its threads is awake and this caller was the
+  /// last to use it. After 32 such calls in a row also where it sleeps, which wakes it.
   bool is_ready() noexcept override;
 
  private:

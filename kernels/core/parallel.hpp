@@ -70,7 +70,8 @@ void for_pieces(Index rows, Index cols, int parts, Loop&& loop) {
 /// the host's own parallel region, and no more than have kThreadWork each.
 int plan_threads(int requested, double nanoseconds) noexcept;
 
-/// The same for work whose parts need no memory of their own: less of it is shared, too, while the executor is ready.
+/// The same, and less work is shared, too, while the executor is ready; so the number changes from call to call. For
+/// work whose parts need no memory of their own, or it would be allocated at some later call.
 int plan_threads_if_ready(int requested, double nanoseconds) noexcept;
 
 /// Waking a team and joining it takes 2 to 5 microseconds; a thread that has at least this much to do pays for itself.

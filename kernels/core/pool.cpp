@@ -33,7 +33,7 @@ constexpr std::chrono::microseconds kNoPatience{0};
 
 /// Calls of a few microseconds that follow each other faster than this are worth a thread that spins meanwhile.
 constexpr std::chrono::microseconds kDense{20};
-/// So many of them are worth waking it.
+/// So many of them are worth waking it, which takes a twentieth of their time at most.
 constexpr int kCallsToWake = 32;
 
 /// A thread's calls of a few microseconds.
@@ -133,6 +133,7 @@ struct ThreadPool::Team {
     keep_off(not_on, w.thread.native_handle(), [&] { w.asleep.notify_one(); });
   }
 
+  /// Asked before each call of a few microseconds, so that they are counted here.
   bool is_ready() noexcept {
     SmallCalls& mine = small_calls;
     const auto now = std::chrono::steady_clock::now();

@@ -311,7 +311,7 @@ GemmPlan<T>::GemmPlan(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T
   const auto& kernels = detail::active_table().gemm<T>();
   if (detail::is_small(kernels, a, c, options) && detail::SmallProduct<T>::fits(kernels, a, b, c) &&
       (options.num_threads == 1 || num_threads() == 1 ||
-       !detail::takes(kernels, a, c, 2 * detail::kReadyThreadWork)))  // others may be shared
+       !detail::takes_at_least(kernels, a, c, 2 * detail::kReadyThreadWork)))  // others may be shared
     small_ = std::make_shared<const detail::SmallProduct<T>>(kernels, a, b, c, options.alpha, options.beta);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The ways through a checked product. docs/gemm.md has the picture of the loops.
 //
-//   SmallProduct                a few tiles, one thread (small.hpp)
+//   SmallProduct                a few tiles, one thread, or more while they are awake (small.hpp)
 //   run -> long_product         few outputs, long k: threads share k
 //       -> few_rows_product     up to eight rows: b is read once, where it is
 //       -> shared_product       threads pack b together

@@ -106,9 +106,10 @@ double padded_work(const GemmKernels<T>& kernels, const MatrixView<const T>& a, 
   const Index lanes = kernels.lanes;
   return static_cast<double>(c.rows * ((c.cols + lanes - 1) & -lanes) * a.cols);
 }
-/// Whether one thread needs as long; a tiny product should not wait for a division.
+/// Whether one thread needs so long at least. Without a division, for which a tiny product would wait.
 template <class T>
-bool takes(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c, double nanoseconds) {
+bool takes_at_least(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
+                    double nanoseconds) {
   return padded_work(kernels, a, c) >= nanoseconds * rate_of(kernels);
 }
 
@@ -119,7 +120,7 @@ bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const
   // Each extent first, so that their product does not overflow.
   if (a.cols > kSumBlock || a.cols == 0 || c.rows > kSmallWork || c.cols > kSmallWork) return false;
   const Index work = c.rows * c.cols * a.cols;
-  const bool alone = o.num_threads == 1 || !takes(kernels, a, c, 2 * kThreadWork) || num_threads() == 1;
+  const bool alone = o.num_threads == 1 || !takes_at_least(kernels, a, c, 2 * kThreadWork) || num_threads() == 1;
   return work > 0 && work <= kSmallWork && alone && o.residual.col_stride == 1 && o.saved.col_stride == 1 &&
          o.pre_activation.col_stride == 1;
 }
@@ -128,7 +129,7 @@ bool is_small(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const
 template <class T>
 int small_threads(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<T>& c,
                   const GemmOptions<T>& o) {
-  if (!takes(kernels, a, c, 2 * kReadyThreadWork) || o.a_row_sums.data() != nullptr ||
+  if (!takes_at_least(kernels, a, c, 2 * kReadyThreadWork) || o.a_row_sums.data() != nullptr ||
       o.b_column_sums.data() != nullptr)
     return 1;
   return plan_threads_if_ready(o.num_threads, padded_work(kernels, a, c) / rate_of(kernels));

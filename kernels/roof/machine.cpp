@@ -66,7 +66,7 @@ double multiply_add(int element_bytes, int threads) {
 double divide(int roots, int threads) {
   if (roots < 0 || roots > 2) throw ValueError("divide: " + std::to_string(roots) + " roots, expected 0..2");
   const detail::KernelTable& table = detail::active_table();
-  constexpr Index kSteps = kBurst / 8;
+  constexpr Index kSteps = kBurst / 8;  // a division takes some eight multiply-adds
   detail::parallel(threads, [&](detail::Member) { (void)table.roof.divide[roots](kSteps, 1.5F); });
   return static_cast<double>(detail::kFmaChains * kSteps * table.gemm<float>().lanes) * threads;
 }
@@ -108,7 +108,7 @@ Roofs measure_roofs(int threads, double seconds) {
   Roofs r;
   r.isa = active_isa();
   r.threads = threads == 0 ? num_threads() : threads;
-  const double each = seconds / 13;
+  const double each = seconds / 13;  // 2 multiply-adds, 3 divisions, 8 streams
   for (const int bytes : {4, 8}) {
     const double flops = roof::multiply_add(bytes, r.threads);
     (bytes == 4 ? r.flops_f32 : r.flops_f64) = best_rate(flops, each, [&] { roof::multiply_add(bytes, r.threads); });

@@ -75,7 +75,7 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
 }
 
 /// The rest for kRows rows, given those. All rows are read before any is written: where rows are a multiple of a page
-/// apart, each store would look like what the next row loads, which took twice as long.
+/// apart, each store would look like what the next row loads, which took half as long again.
 template <int kRows, class A>
 TILEWRIGHT_INLINE void norm_some_rows_backward(const NormRow* rows, Index n) {
   using T = float;
