@@ -169,27 +169,28 @@ struct RandomKernels {
   void (*drop)(const float* x, const std::uint32_t* words, float limit, float scale, float* y, Index n) noexcept;
 };
 
-/// A row that is normalised by its own numbers; y is dx in the backward pass (norm.hpp).
-struct NormRow {
-  const float *x, *gamma, *beta, *dy;
-  float *y, *dgamma, *dbeta;
-  Index n;
-  float mean, rstd;
-  float slope, offset;  // of the backward pass
-  bool centered;
-  double eps;
-};
-inline constexpr Index kNormRows = 16;
-
-/// Rows of 1 to kNarrow elements, which are normalised like NormRow (narrow.hpp); their means and deviations are `step`
-/// apart. gamma, beta, mean and rstd may be null.
-struct NarrowNorm {
+/// Rows of n elements that are normalised by their own numbers (norm.hpp, narrow.hpp); those of mean and rstd, which
+/// may be null, are `step` apart.
+struct NormRows {
   const float *x, *gamma, *beta;
   float *y, *mean, *rstd;
   Index x_stride, y_stride, step, rows, n;
   bool centered;
   double eps;
 };
+
+/// One such row in the backward pass; y is dx.
+struct NormRow {
+  const float *x, *gamma, *dy;
+  float *y, *dgamma, *dbeta;
+  Index n;
+  float mean, rstd;
+  float slope, offset;
+  bool centered;
+};
+inline constexpr Index kNormRows = 16;
+
+/// The longest rows that narrow.hpp takes.
 inline constexpr Index kNarrow = 16;
 
 /// Rows of 1 to kNarrow elements (narrow.hpp); kernels of such may be null, all of them.
@@ -220,10 +221,11 @@ struct RowKernels {
   double (*dot)(const float* x, const float* y, Index n) noexcept;
   void (*combine)(const float* x, const float* y, float a, float b, float* to, Index n) noexcept;
   double (*squares)(const float* x, Index n, float center) noexcept;
-  void (*norm)(NormRow* rows, Index count) noexcept;
+  void (*norm)(const NormRows& rows) noexcept;
   void (*norm_slopes)(NormRow* rows, Index count) noexcept;
-  void (*norm_backward)(const NormRow* rows, Index count) noexcept;
-  void (*norm_narrow)(const NarrowNorm& rows) noexcept;
+  void (*norm_backward[2])(NormRow* rows, Index count, bool given) noexcept;  // the second with norm_sums
+  void (*norm_sums)(const NormRow* rows, Index count) noexcept;
+  void (*norm_narrow)(const NormRows& rows) noexcept;
   void (*add_squares)(const float* x, const float* mean, Index n, float* sums) noexcept;
   void (*scale_columns)(const ColumnsRow& row) noexcept;
   void (*scale_columns_backward)(const ColumnsRow& row) noexcept;

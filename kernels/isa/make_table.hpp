@@ -139,7 +139,7 @@ constexpr auto softmax_of_short_rows() -> void (*)(const NarrowRows&) noexcept {
   return nullptr;
 }
 template <class A>
-constexpr auto norm_of_short_rows() -> void (*)(const NarrowNorm&) noexcept {
+constexpr auto norm_of_short_rows() -> void (*)(const NormRows&) noexcept {
   if constexpr (kHasNarrow<A>) return &norm_narrow<A>;
   return nullptr;
 }
@@ -186,7 +186,8 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
            &row_squares<float, A>,
            &norm_rows<A>,
            &norm_slopes<A>,
-           &norm_rows_backward<A>,
+           {&norm_rows_backward<A, false>, &norm_rows_backward<A, true>},
+           &norm_sums<A>,
            norm_of_short_rows<A>(),
            &add_squares<A>,
            &scale_columns<A>,

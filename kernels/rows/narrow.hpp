@@ -132,11 +132,11 @@ void cross_entropy_narrow(const NarrowLosses& all) noexcept {
 
 /// As norm_rows(), any number of rows.
 template <class A>
-void norm_narrow(const NarrowNorm& all) noexcept {
+void norm_narrow(const NormRows& all) noexcept {
   using T = float;
   using V = Vec<T, A>;
   constexpr int lanes = kLanes<T, A>;
-  const NarrowNorm t = all;
+  const NormRows t = all;
   const Vec<double, A> elements = simd::set<double, A>(static_cast<double>(t.n)), eps = simd::set<double, A>(t.eps);
   for (Index i = 0; i < t.rows; i += lanes) {
     const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
@@ -157,16 +157,8 @@ void norm_narrow(const NarrowNorm& all) noexcept {
         squares, [&](Vec<double, A> sum) __attribute__((always_inline)) {
           return simd::div(simd::set<double, A>(1), simd::sqrt(simd::div(sum, elements) + eps));
         });
-    for (Index j = 0; j < t.n; ++j) {
-      V v = columns[j] * rstd;
-      if (t.gamma != nullptr && t.beta != nullptr)
-        v = simd::fma(v, simd::set<T, A>(t.gamma[j]), simd::set<T, A>(t.beta[j]));
-      else if (t.gamma != nullptr)
-        v = v * simd::set<T, A>(t.gamma[j]);
-      else if (t.beta != nullptr)
-        v = v + simd::set<T, A>(t.beta[j]);
-      columns[j] = v;
-    }
+    for (Index j = 0; j < t.n; ++j)
+      columns[j] = simd::fma(columns[j] * rstd, simd::set<T, A>(t.gamma[j]), simd::set<T, A>(t.beta[j]));
     store_columns<T, A>(columns, rows, t.n, t.y + i * t.y_stride, t.y_stride);
     T numbers[2][lanes];
     simd::store(numbers[0], mean);
@@ -203,8 +195,7 @@ TILEWRIGHT_INLINE void narrow_slopes(NormRow* all, Index count) {
       rstds[k] = r.rstd;
     }
     const V mean = simd::load<T, A>(means), rstd = simd::load<T, A>(rstds);
-    if (gamma != nullptr)
-      for (Index j = 0; j < n; ++j) g[j] = g[j] * simd::set<T, A>(gamma[j]);
+    for (Index j = 0; j < n; ++j) g[j] = g[j] * simd::set<T, A>(gamma[j]);
     const V along = reduce_columns<Add, T, A>(
         n, T(0), [&](Index j) __attribute__((always_inline)) { return g[j] * ((h[j] - mean) * rstd); });
     const V sum = reduce_columns<Add, T, A>(

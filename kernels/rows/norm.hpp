@@ -10,114 +10,197 @@
 
 namespace tilewright::detail {
 
-/// mean and rstd of each row, which are stored in it, and y = (x - mean) rstd gamma + beta; gamma and beta may be null.
-/// The first sum of a row comes before the last step of the one before, so that nothing waits for a division.
+/// What a row is normalised with, out of the reach of stores to y.
 template <class A>
-void norm_rows(NormRow* rows, Index count) noexcept {
+struct NormNumbers {
+  const float *x, *gamma, *beta;
+  float* y;
+  Vec<float, A> mean, rstd;
+};
+
+/// y = (x - mean) rstd gamma + beta for some elements of a row.
+template <class A, class... Some>
+TILEWRIGHT_INLINE void write_normed(const NormNumbers<A>& r, Index i, Some... some) {
+  using T = float;
+  const Vec<T, A> h = (simd::load<T, A>(r.x + i, some...) - r.mean) * r.rstd;
+  simd::store(r.y + i, simd::fma(h, simd::load<T, A>(r.gamma + i, some...), simd::load<T, A>(r.beta + i, some...)),
+              some...);
+}
+
+/// Rows that wait for each other's numbers: so many that nothing waits for a division, and so few that they stay in the
+/// first-level cache. From 1,024 elements on more than one is slower from memory.
+constexpr Index kMostWaiting = 8;
+TILEWRIGHT_INLINE Index rows_waiting(Index n) {
+  const Index fit = 2 * 1023 / (n > 0 ? n : 1);
+  return fit < 1 ? 1 : fit < kMostWaiting ? fit : kMostWaiting;
+}
+
+/// mean and rstd of each row, and y = (x - mean) rstd gamma + beta. Some later row comes from memory, for its first
+/// sum, while one is written, and each element before that store: where rows are a multiple of a page apart the store
+/// would look like what the load wants.
+template <class A>
+void norm_rows(const NormRows& all) noexcept {
   using T = float;
   using V = Vec<T, A>;
-  const Index n = rows->n;
-  const bool centered = rows->centered;
-  const double elements = static_cast<double>(n);
-  const auto find_mean = [=](NormRow* r) { r->mean = static_cast<T>(row_sum<T, A>(r->x, n) / elements); };
-  const auto find_rstd = [=](NormRow* r) {
-    r->rstd = static_cast<T>(1 / __builtin_sqrt(row_squares<T, A>(r->x, n, r->mean) / elements + r->eps));
-  };
-  centered ? find_mean(rows) : find_rstd(rows);
-  for (NormRow* r = rows; r < rows + count; ++r) {
-    if (centered) find_rstd(r);
-    if (r + 1 < rows + count) centered ? find_mean(r + 1) : find_rstd(r + 1);
-    // One by one: stores to y might change what r points at.
-    const T *x = r->x, *gamma = r->gamma, *beta = r->beta;
-    T* y = r->y;
-    const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
-    simd::for_registers<T, A>(
-        n, [=](Index i, auto... some) __attribute__((always_inline)) {
-          V v = (simd::load<T, A>(x + i, some...) - mean) * rstd;
-          if (gamma != nullptr && beta != nullptr)
-            v = simd::fma(v, simd::load<T, A>(gamma + i, some...), simd::load<T, A>(beta + i, some...));
-          else if (gamma != nullptr)
-            v = v * simd::load<T, A>(gamma + i, some...);
-          else if (beta != nullptr)
-            v = v + simd::load<T, A>(beta + i, some...);
-          simd::store(y + i, v, some...);
-        });
+  const NormRows t = all;
+  const double elements = static_cast<double>(t.n);
+  const auto mean_of = [=](double sum) { return static_cast<T>(sum / elements); };
+  const auto rstd_of = [=](double squares) { return static_cast<T>(1 / __builtin_sqrt(squares / elements + t.eps)); };
+  const Index group = rows_waiting(t.n);
+  T mean[kMostWaiting] = {}, rstd[kMostWaiting];
+  for (Index k = 0; k < group && k < t.rows; ++k) {
+    const T* x = t.x + k * t.x_stride;
+    if (t.centered)
+      mean[k] = mean_of(row_sum<T, A>(x, t.n));
+    else
+      rstd[k] = rstd_of(row_squares<T, A>(x, t.n, 0));
+  }
+  for (Index first = 0; first < t.rows; first += group) {
+    const Index count = t.rows - first < group ? t.rows - first : group;
+    if (t.centered)
+      for (Index k = 0; k < count; ++k) rstd[k] = rstd_of(row_squares<T, A>(t.x + (first + k) * t.x_stride, t.n, mean[k]));
+    for (Index k = 0; k < count; ++k) {
+      const Index i = first + k;
+      const T* x = t.x + i * t.x_stride;
+      if (t.mean != nullptr) t.mean[i * t.step] = mean[k];
+      if (t.rstd != nullptr) t.rstd[i * t.step] = rstd[k];
+      const NormNumbers<A> row{
+          x, t.gamma, t.beta, t.y + i * t.y_stride, simd::set<T, A>(mean[k]), simd::set<T, A>(rstd[k])};
+      const T* next = x + group * t.x_stride;
+      if (i + group >= t.rows) {
+        simd::for_registers<T, A>(
+            t.n, [&](Index e, auto... some) __attribute__((always_inline)) { detail::write_normed(row, e, some...); });
+      } else if (t.centered) {
+        mean[k] = mean_of(sum_in_blocks<T, A, Term::is_long>(
+            t.n, [&](Index e, auto... some) __attribute__((always_inline)) {
+              const V v = simd::load<T, A>(next + e, some...);
+              detail::write_normed(row, e, some...);
+              return v;
+            }));
+      } else {
+        rstd[k] = rstd_of(sum_in_blocks<T, A, Term::is_long>(
+            t.n, [&](Index e, auto... some) __attribute__((always_inline)) {
+              const V v = simd::load<T, A>(next + e, some...);
+              detail::write_normed(row, e, some...);
+              return v * v;
+            }));
+      }
+    }
   }
 }
 
 // With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term
 // unless `centered`; dgamma += dy h, dbeta += dy. Up to kNormRows rows of the same length, gamma, dgamma and dbeta.
 
-/// slope = -sum(g h) / n and offset = sum(g) / n or 0. gamma may be null.
+/// g h for some elements of a row.
+template <class A, class... Some>
+TILEWRIGHT_INLINE Vec<float, A> slope_term(const NormRow& r, Index i, Some... some) {
+  using T = float;
+  const Vec<T, A> g = simd::load<T, A>(r.dy + i, some...) * simd::load<T, A>(r.gamma + i, some...);
+  return g * ((simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * simd::set<T, A>(r.rstd));
+}
+
+/// slope = -sum(g h) / n, given that sum, and offset = sum(g) / n or 0.
+template <class A>
+void set_slopes(NormRow& r, double along) noexcept {
+  using T = float;
+  const T *dy = r.dy, *gamma = r.gamma;
+  const double n = static_cast<double>(r.n);
+  r.slope = static_cast<T>(-along / n);
+  r.offset = !r.centered ? 0 : static_cast<T>(row_dot<T, A>(dy, gamma, r.n) / n);
+}
+
 template <class A>
 void norm_slopes(NormRow* rows, Index count) noexcept {
-  using T = float;
-  using V = Vec<T, A>;
-  const Index n = rows->n;
-  const T* gamma = rows->gamma;
   if constexpr (kHasNarrow<A>)
-    if (n >= 1 && n <= kNarrow && count >= kLanes<T, A> / 2) return narrow_slopes<A>(rows, count);
-  for (NormRow* r = rows; r < rows + count; ++r) {
-    const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
-    const auto gradient = [&](Index i, auto... some) __attribute__((always_inline)) {
-      const V dy = simd::load<T, A>(r->dy + i, some...);
-      return gamma == nullptr ? dy : dy * simd::load<T, A>(gamma + i, some...);
-    };
-    const double along = sum_in_blocks<T, A, Term::is_long>(
-        n, [&](Index i, auto... some) __attribute__((always_inline)) {
-          return gradient(i, some...) * ((simd::load<T, A>(r->x + i, some...) - mean) * rstd);
-        });
-    r->slope = static_cast<T>(-along / static_cast<double>(n));
-    r->offset = 0;
-    if (r->centered)
-      r->offset = static_cast<T>(sum_in_blocks<T, A, Term::is_long>(n, gradient) / static_cast<double>(n));
+    if (rows->n >= 1 && rows->n <= kNarrow && count >= kLanes<float, A> / 2) return narrow_slopes<A>(rows, count);
+  for (NormRow* row = rows; row < rows + count; ++row) {
+    const NormRow r = *row;
+    set_slopes<A>(*row, sum_in_blocks<float, A, Term::is_long>(
+                            r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+                              return detail::slope_term<A>(r, i, some...);
+                            }));
   }
 }
 
-/// The rest for kRows rows, given those. All rows are read before any is written: where rows are a multiple of a page
-/// apart, each store would look like what the next row loads, which took half as long again.
-template <int kRows, class A>
-TILEWRIGHT_INLINE void norm_some_rows_backward(const NormRow* rows, Index n) {
+/// dx for some elements of a row, given its slopes, and what they add to dgamma and dbeta, if kSums.
+template <bool kSums, class A, class... Some>
+TILEWRIGHT_INLINE void write_gradient(const NormRow& r, Index i, Some... some) {
   using T = float;
   using V = Vec<T, A>;
-  const T* gamma = rows->gamma;
-  T *dgamma = rows->dgamma, *dbeta = rows->dbeta;
-  simd::for_registers<T, A>(
-      n, [&](Index i, auto... some) __attribute__((always_inline)) {
-        V factor = simd::set<T, A>(1), dg = factor, db = factor, h[kRows], g[kRows];
-        if (gamma != nullptr) factor = simd::load<T, A>(gamma + i, some...);
-        if (dgamma != nullptr) dg = simd::load<T, A>(dgamma + i, some...);
-        if (dbeta != nullptr) db = simd::load<T, A>(dbeta + i, some...);
-#pragma GCC unroll 4
-        for (int k = 0; k < kRows; ++k) {
-          const NormRow& r = rows[k];
-          const V dy = simd::load<T, A>(r.dy + i, some...);
-          h[k] = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * simd::set<T, A>(r.rstd);
-          dg = simd::fma(dy, h[k], dg);
-          db = db + dy;
-          g[k] = gamma == nullptr ? dy : dy * factor;
-        }
-        if (rows->y != nullptr) {
-#pragma GCC unroll 4
-          for (int k = 0; k < kRows; ++k) {
-            const NormRow& r = rows[k];
-            const V inner = simd::fma(h[k], simd::set<T, A>(r.slope), g[k] - simd::set<T, A>(r.offset));
-            simd::store(r.y + i, simd::set<T, A>(r.rstd) * inner, some...);
-          }
-        }
-        if (dgamma != nullptr) simd::store(dgamma + i, dg, some...);
-        if (dbeta != nullptr) simd::store(dbeta + i, db, some...);
-      });
+  const V rstd = simd::set<T, A>(r.rstd), h = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * rstd;
+  const V dy = simd::load<T, A>(r.dy + i, some...), g = dy * simd::load<T, A>(r.gamma + i, some...);
+  if constexpr (kSums) {
+    simd::store(r.dgamma + i, simd::fma(dy, h, simd::load<T, A>(r.dgamma + i, some...)), some...);
+    simd::store(r.dbeta + i, simd::load<T, A>(r.dbeta + i, some...) + dy, some...);
+  }
+  simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(r.slope), g - simd::set<T, A>(r.offset)), some...);
 }
 
-/// Of whole rows or of the same columns of each. What belongs to columns is loaded once for four rows. dx, gamma,
-/// dgamma and dbeta may be null.
+/// dx of whole rows, whose slopes are found, too, or of the same columns of each, given those. As in norm_rows(), some
+/// later row comes from memory while one is written.
+template <class A, bool kSums>
+void norm_rows_backward(NormRow* rows, Index count, bool given) noexcept {
+  const Index group = given ? count : rows_waiting(rows->n);
+  if (!given) norm_slopes<A>(rows, group < count ? group : count);
+  for (; count > 0; ++rows, --count) {
+    const NormRow row = *rows;  // out of the reach of stores
+    if (count <= group) {
+      simd::for_registers<float, A>(
+          row.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+            detail::write_gradient<kSums, A>(row, i, some...);
+          });
+    } else {
+      const NormRow next = rows[group];
+      set_slopes<A>(rows[group], sum_in_blocks<float, A, Term::is_long>(
+                                     row.n, [&](Index i, auto... some) __attribute__((always_inline)) {
+                                       const Vec<float, A> term = detail::slope_term<A>(next, i, some...);
+                                       detail::write_gradient<kSums, A>(row, i, some...);
+                                       return term;
+                                     }));
+    }
+  }
+}
+
+/// dgamma and dbeta of kRegisters registers of columns.
+template <int kRegisters, class A, class... Some>
+TILEWRIGHT_INLINE void add_column_gradients(const NormRow* rows, Index count, Index i, Some... some) {
+  using T = float;
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>;
+  T *dgamma = rows->dgamma + i, *dbeta = rows->dbeta + i;
+  V dg[kRegisters], db[kRegisters];
+#pragma GCC unroll 4
+  for (int v = 0; v < kRegisters; ++v) {
+    dg[v] = simd::load<T, A>(dgamma + v * lanes, some...);
+    db[v] = simd::load<T, A>(dbeta + v * lanes, some...);
+  }
+  for (const NormRow* r = rows; r < rows + count; ++r) {
+    const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
+#pragma GCC unroll 4
+    for (int v = 0; v < kRegisters; ++v) {
+      const V dy = simd::load<T, A>(r->dy + i + v * lanes, some...);
+      dg[v] = simd::fma(dy, (simd::load<T, A>(r->x + i + v * lanes, some...) - mean) * rstd, dg[v]);
+      db[v] = db[v] + dy;
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kRegisters; ++v) {
+    simd::store(dgamma + v * lanes, dg[v], some...);
+    simd::store(dbeta + v * lanes, db[v], some...);
+  }
+}
+
+/// dgamma += dy h and dbeta += dy, rows ascending.
 template <class A>
-void norm_rows_backward(const NormRow* rows, Index count) noexcept {
-  const Index n = rows->n;
-  for (; count >= 4; rows += 4, count -= 4) detail::norm_some_rows_backward<4, A>(rows, n);
-  for (; count >= 2; rows += 2, count -= 2) detail::norm_some_rows_backward<2, A>(rows, n);
-  for (; count > 0; ++rows, --count) detail::norm_some_rows_backward<1, A>(rows, n);
+void norm_sums(const NormRow* rows, Index count) noexcept {
+  constexpr Index wide = 4 * kLanes<float, A>;
+  const Index n = rows->n, whole = n - n % wide;
+  for (Index i = 0; i < whole; i += wide) detail::add_column_gradients<4, A>(rows, count, i);
+  simd::for_registers<float, A>(
+      n - whole, [&](Index i, auto... some) __attribute__((always_inline)) {
+        detail::add_column_gradients<1, A>(rows, count, whole + i, some...);
+      });
 }
 
 /// sums += (x - mean)^2, element by element of a row.

@@ -19,9 +19,6 @@ void check_eps(const char* operation, double eps) {
 
 // ---- layer, rms and group norm: rows of `groups` parts
 
-/// Elements of rows whose gradients are computed together: they stay in the first-level cache.
-constexpr Index kGroupElements = 4096;
-
 struct NormShape {
   Index groups = 1, size = 1;  // size: elements that share a gamma
   bool centered = true;
@@ -34,9 +31,13 @@ void check_groups(const char* operation, const View& x, const Groups& g) {
                      " groups: they must divide each other");
 }
 
-/// One number per channel, repeated for each of its elements, in `memory` unless it can stay where it is.
-const float* spread(std::span<const float> values, Index size, float* memory) {
-  if (values.empty()) return nullptr;
+/// x 1 + -0 is x to the bit.
+constexpr float kNoGamma = 1, kNoBeta = -0.0F;
+
+/// One number per channel, repeated for each of its elements, in `memory` unless it can stay where it is; `none` for
+/// each of the n elements where there are no numbers.
+const float* spread(std::span<const float> values, Index size, Index n, float none, float* memory) {
+  if (values.empty()) return std::fill_n(memory, n, none), memory;
   if (size == 1) return values.data();
   for (std::size_t c = 0; c < values.size(); ++c) std::fill_n(memory + static_cast<Index>(c) * size, size, values[c]);
   return memory;
@@ -57,53 +58,33 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   check_eps(operation, eps);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
-  float* memory = s.size == 1 ? nullptr : scratch<float>(2 * x.cols);
-  const float* g = spread(gamma, s.size, memory);
-  const float* b = spread(beta, s.size, memory + (s.size == 1 ? 0 : x.cols));
+  float* memory = scratch<float>(2 * x.cols);
+  const float* g = spread(gamma, s.size, x.cols, kNoGamma, memory);
+  const float* b = spread(beta, s.size, x.cols, kNoBeta, memory + x.cols);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
-  if (is_narrow(x.rows, n)) {
-    parallel(plan_rows(x.rows, x.cols, 0.15, requested), [&](Member member) {
-      const auto [first, end] = member.share(x.rows);
-      for (Index part = 0; part < s.groups; ++part) {
-        const auto at = static_cast<std::size_t>(first * s.groups + part);
-        NarrowNorm t{};
-        t.x = row_of(x, first) + part * n, t.x_stride = x.row_stride;
-        t.y = row_of(y, first) + part * n, t.y_stride = y.row_stride;
-        t.gamma = g == nullptr ? nullptr : g + part * n;
-        t.beta = b == nullptr ? nullptr : b + part * n;
-        t.mean = mean.empty() ? nullptr : mean.data() + at;
-        t.rstd = rstd.empty() ? nullptr : rstd.data() + at;
-        t.step = s.groups;
-        t.rows = end - first, t.n = n;
-        t.centered = s.centered, t.eps = eps;
-        kernels.norm_narrow(t);
-      }
-    });
-    return;
-  }
-  for_row_groups(x, 0.15, requested, kNormRows, [&](Index first, Index count) {
+  const auto kernel = is_narrow(x.rows, n) ? kernels.norm_narrow : kernels.norm;
+  parallel(plan_rows(x.rows, x.cols, 0.15, requested), [&](Member member) {
+    const auto [first, end] = member.share(x.rows);
     for (Index part = 0; part < s.groups; ++part) {
-      NormRow rows[kNormRows];
-      for (Index k = 0; k < count; ++k) {
-        NormRow& r = rows[k] = {};
-        r.x = row_of(x, first + k) + part * n;
-        r.y = row_of(y, first + k) + part * n;
-        r.n = n;
-        r.gamma = g == nullptr ? nullptr : g + part * n;
-        r.beta = b == nullptr ? nullptr : b + part * n;
-        r.centered = s.centered;
-        r.eps = eps;
-      }
-      kernels.norm(rows, count);
-      for (Index k = 0; k < count; ++k) {
-        const auto at = static_cast<std::size_t>((first + k) * s.groups + part);
-        if (!mean.empty()) mean[at] = rows[k].mean;
-        if (!rstd.empty()) rstd[at] = rows[k].rstd;
-      }
+      const auto at = static_cast<std::size_t>(first * s.groups + part);
+      NormRows t{};
+      t.x = row_of(x, first) + part * n, t.x_stride = x.row_stride;
+      t.y = row_of(y, first) + part * n, t.y_stride = y.row_stride;
+      t.gamma = g + part * n, t.beta = b + part * n;
+      t.mean = mean.empty() ? nullptr : mean.data() + at;
+      t.rstd = rstd.empty() ? nullptr : rstd.data() + at;
+      t.step = s.groups;
+      t.rows = end - first, t.n = n;
+      t.centered = s.centered, t.eps = eps;
+      kernel(t);
     }
   });
 }
+
+/// Whether dgamma and dbeta are better summed while dx is written than in a pass of their own: eight arrays fit the
+/// first-level cache beside each other, or two do not.
+bool fits_together(Index n) { return n <= 832 || n > 4096; }
 
 void normalise_backward(const char* operation, const NormShape& s, View x, View dy, std::span<const float> gamma,
                         std::span<const float> mean, std::span<const float> rstd, Output dx, std::span<float> dgamma,
@@ -125,12 +106,11 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups, sums = sum_memory(x.rows, x.cols, 2);
-  const Index fit = std::clamp<Index>(kGroupElements / std::max<Index>(n, 1), 1, kNormRows);
-  const Index most = fit > 4 ? fit & ~Index{3} : fit;  // norm_backward takes four at a time
   float* memory = scratch<float>(sums + 3 * x.cols + 2 * x.rows);
   float* slopes = memory + sums + 3 * x.cols;
-  const float* g = spread(gamma, s.size, memory + sums);
-  const bool spreads = s.size > 1;
+  const float* g = spread(gamma, s.size, x.cols, kNoGamma, memory + sums);
+  const bool spreads = s.size > 1, in_place = dx.data == x.data || dx.data == dy.data;
+  const bool sums_wanted = !dgamma.empty() || !dbeta.empty();
   const std::span<float> wide_dgamma{memory + sums + x.cols, static_cast<std::size_t>(dgamma.empty() ? 0 : x.cols)};
   const std::span<float> wide_dbeta{memory + sums + 2 * x.cols, static_cast<std::size_t>(dbeta.empty() ? 0 : x.cols)};
   // Columns from j on, of rows [i, i + count).
@@ -141,9 +121,9 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
       r.x = row_of(x, i + k) + columns.first;
       r.dy = row_of(dy, i + k) + columns.first;
       r.y = dx.data == nullptr ? nullptr : row_of(dx, i + k) + columns.first;
-      r.gamma = g == nullptr ? nullptr : g + columns.first;
-      r.dgamma = dgamma.empty() ? nullptr : partial + columns.first;
-      r.dbeta = dbeta.empty() ? nullptr : partial + x.cols + columns.first;
+      r.gamma = g + columns.first;
+      r.dgamma = partial + columns.first;
+      r.dbeta = partial + x.cols + columns.first;
       r.n = columns.end - columns.first;
       r.mean = s.centered ? mean[at] : 0;
       r.rstd = rstd[at];
@@ -159,7 +139,7 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
       for (Index i = first; i < end; i += kNormRows) {
         NormRow rows[kNormRows];
         const Index count = std::min(kNormRows, end - i);
-        fill(rows, i, count, 0, {0, n}, nullptr);
+        fill(rows, i, count, 0, {0, n}, memory);
         kernels.norm_slopes(rows, count);
         for (Index k = 0; k < count; ++k) slopes[2 * (i + k)] = rows[k].slope, slopes[2 * (i + k) + 1] = rows[k].offset;
       }
@@ -167,17 +147,20 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
   sum_over_rows(x.rows, x.cols, 2,
                 s.groups == 1 ? threads : static_cast<int>(std::clamp<Index>(x.rows / kRowBlock, 1, threads)), memory,
                 [&](Index start, Index end, Range columns, float* partial) {
-                  for (Index i = start; i < end; i += most)
+                  for (Index i = start; i < end; i += kNormRows)
                     for (Index part = 0; part < s.groups; ++part) {
                       NormRow rows[kNormRows];
-                      const Index count = std::min(most, end - i);
+                      const Index count = std::min(kNormRows, end - i);
                       fill(rows, i, count, part, s.groups == 1 ? columns : Range{part * n, (part + 1) * n}, partial);
                       if (before)
                         for (Index k = 0; k < count; ++k)
                           rows[k].slope = slopes[2 * (i + k)], rows[k].offset = slopes[2 * (i + k) + 1];
-                      else if (dx.data != nullptr)
-                        kernels.norm_slopes(rows, count);
-                      kernels.norm_backward(rows, count);
+                      const bool narrow = !before && is_narrow(count, n), given = before || narrow;
+                      if (narrow) kernels.norm_slopes(rows, count);
+                      const bool together = !given && dx.data != nullptr && sums_wanted && (in_place || fits_together(n));
+                      if (!together && in_place && sums_wanted) kernels.norm_sums(rows, count);
+                      if (dx.data != nullptr) kernels.norm_backward[together](rows, count, given);
+                      if (!together && !in_place && sums_wanted) kernels.norm_sums(rows, count);
                     }
                 },
                 {spreads ? wide_dgamma : dgamma, spreads ? wide_dbeta : dbeta});
@@ -375,7 +358,7 @@ void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
   check_thread_count("prelu", num_threads);
   const Call call(over_elements<float>, "prelu", "", x.rows, x.cols, 1, 1);
   const Index each = slope.size() == 1 ? x.cols : 1;
-  const float* slopes = spread(slope, each, scratch<float>(x.cols));
+  const float* slopes = spread(slope, each, x.cols, kNoGamma, scratch<float>(x.cols));
   const auto kernel = active_table().rows.prelu;
   for_rows(x, 0.1, num_threads, [&](Index i) {
     kernel({row_of(x, i), nullptr, nullptr, nullptr, nullptr, slopes, row_of(y, i), x.cols});
@@ -399,7 +382,7 @@ void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, st
   float* memory = scratch<float>(sums + 2 * n);
   float* wide = memory + sums + n;
   const bool single = slope.size() == 1 && n != 1;
-  const float* slopes = spread(slope, single ? n : 1, memory + sums);
+  const float* slopes = spread(slope, single ? n : 1, n, kNoGamma, memory + sums);
   const auto kernel = active_table().rows.prelu_backward;
   sum_over_rows(x.rows, n, 1, plan_rows(x.rows, n, 0.15, num_threads), memory,
                 [&](Index first, Index end, Range columns, float* partial) {
