@@ -200,6 +200,12 @@ struct NarrowRows {
   Index x_stride, y_stride, rows, n;
 };
 
+struct SoftmaxGradients {
+  const float *y, *dy;
+  float* dx;
+  Index y_stride, dy_stride, dx_stride, rows, n;
+};
+
 /// A row whose columns have numbers of their own; y is dx in the backward pass (norm.hpp).
 struct ColumnsRow {
   const float *x, *dy, *mean, *factor, *shift, *slope;
@@ -210,7 +216,7 @@ struct ColumnsRow {
 /// Rows of n neighbours.
 struct RowKernels {
   using Forward = float (*)(const float* x, float* y, Index n) noexcept;
-  using Backward = void (*)(const float* y, const float* dy, float* dx, Index n) noexcept;
+  using Backward = void (*)(const SoftmaxGradients& rows) noexcept;
   Forward softmax, log_softmax, logsumexp;
   void (*softmax_narrow)(const NarrowRows& rows) noexcept;
   void (*log_softmax_narrow)(const NarrowRows& rows) noexcept;

@@ -27,12 +27,12 @@ TILEWRIGHT_INLINE void write_normed(const NormNumbers<A>& r, Index i, Some... so
               some...);
 }
 
-/// Rows that wait for each other's numbers: so many that nothing waits for a division, and so few that they stay in the
-/// first-level cache. From 1,024 elements on more than one is slower from memory.
-constexpr Index kMostWaiting = 8;
-TILEWRIGHT_INLINE Index rows_waiting(Index n) {
+/// Rows whose numbers are found together, so that nothing waits for them, and so few that they stay in the first-level
+/// cache. From 1,024 elements on more than one is slower from memory.
+constexpr Index kMostTogether = 8;
+TILEWRIGHT_INLINE Index rows_together(Index n) {
   const Index fit = 2 * 1023 / (n > 0 ? n : 1);
-  return fit < 1 ? 1 : fit < kMostWaiting ? fit : kMostWaiting;
+  return fit < 1 ? 1 : fit < kMostTogether ? fit : kMostTogether;
 }
 
 /// mean and rstd of each row, and y = (x - mean) rstd gamma + beta. Some later row comes from memory, for its first
@@ -46,8 +46,8 @@ void norm_rows(const NormRows& all) noexcept {
   const double elements = static_cast<double>(t.n);
   const auto mean_of = [=](double sum) { return static_cast<T>(sum / elements); };
   const auto rstd_of = [=](double squares) { return static_cast<T>(1 / __builtin_sqrt(squares / elements + t.eps)); };
-  const Index group = rows_waiting(t.n);
-  T mean[kMostWaiting] = {}, rstd[kMostWaiting];
+  const Index group = rows_together(t.n);
+  T mean[kMostTogether] = {}, rstd[kMostTogether];
   for (Index k = 0; k < group && k < t.rows; ++k) {
     const T* x = t.x + k * t.x_stride;
     if (t.centered)
@@ -58,7 +58,8 @@ void norm_rows(const NormRows& all) noexcept {
   for (Index first = 0; first < t.rows; first += group) {
     const Index count = t.rows - first < group ? t.rows - first : group;
     if (t.centered)
-      for (Index k = 0; k < count; ++k) rstd[k] = rstd_of(row_squares<T, A>(t.x + (first + k) * t.x_stride, t.n, mean[k]));
+      for (Index k = 0; k < count; ++k)
+        rstd[k] = rstd_of(row_squares<T, A>(t.x + (first + k) * t.x_stride, t.n, mean[k]));
     for (Index k = 0; k < count; ++k) {
       const Index i = first + k;
       const T* x = t.x + i * t.x_stride;
@@ -117,9 +118,8 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
   for (NormRow* row = rows; row < rows + count; ++row) {
     const NormRow r = *row;
     set_slopes<A>(*row, sum_in_blocks<float, A, Term::is_long>(
-                            r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
-                              return detail::slope_term<A>(r, i, some...);
-                            }));
+                            r.n, [&](Index i, auto... some)
+                                     __attribute__((always_inline)) { return detail::slope_term<A>(r, i, some...); }));
   }
 }
 
@@ -137,28 +137,16 @@ TILEWRIGHT_INLINE void write_gradient(const NormRow& r, Index i, Some... some) {
   simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(r.slope), g - simd::set<T, A>(r.offset)), some...);
 }
 
-/// dx of whole rows, whose slopes are found, too, or of the same columns of each, given those. As in norm_rows(), some
-/// later row comes from memory while one is written.
+/// dx of whole rows, whose slopes are found, too, or of the same columns of each, given those.
 template <class A, bool kSums>
 void norm_rows_backward(NormRow* rows, Index count, bool given) noexcept {
-  const Index group = given ? count : rows_waiting(rows->n);
-  if (!given) norm_slopes<A>(rows, group < count ? group : count);
-  for (; count > 0; ++rows, --count) {
-    const NormRow row = *rows;  // out of the reach of stores
-    if (count <= group) {
-      simd::for_registers<float, A>(
-          row.n, [&](Index i, auto... some) __attribute__((always_inline)) {
-            detail::write_gradient<kSums, A>(row, i, some...);
-          });
-    } else {
-      const NormRow next = rows[group];
-      set_slopes<A>(rows[group], sum_in_blocks<float, A, Term::is_long>(
-                                     row.n, [&](Index i, auto... some) __attribute__((always_inline)) {
-                                       const Vec<float, A> term = detail::slope_term<A>(next, i, some...);
-                                       detail::write_gradient<kSums, A>(row, i, some...);
-                                       return term;
-                                     }));
-    }
+  const Index group = rows_together(rows->n);
+  for (Index k = 0; k < count; ++k) {
+    if (!given && k % group == 0) norm_slopes<A>(rows + k, group < count - k ? group : count - k);
+    const NormRow row = rows[k];  // out of the reach of stores
+    simd::for_registers<float, A>(
+        row.n, [&](Index i, auto... some)
+                   __attribute__((always_inline)) { detail::write_gradient<kSums, A>(row, i, some...); });
   }
 }
 

@@ -157,7 +157,8 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
                           rows[k].slope = slopes[2 * (i + k)], rows[k].offset = slopes[2 * (i + k) + 1];
                       const bool narrow = !before && is_narrow(count, n), given = before || narrow;
                       if (narrow) kernels.norm_slopes(rows, count);
-                      const bool together = !given && dx.data != nullptr && sums_wanted && (in_place || fits_together(n));
+                      const bool together =
+                          !given && dx.data != nullptr && sums_wanted && (in_place || fits_together(n));
                       if (!together && in_place && sums_wanted) kernels.norm_sums(rows, count);
                       if (dx.data != nullptr) kernels.norm_backward[together](rows, count, given);
                       if (!together && !in_place && sums_wanted) kernels.norm_sums(rows, count);

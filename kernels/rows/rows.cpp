@@ -38,7 +38,11 @@ void map_rows_backward(const char* operation, RowKernels::Backward kernel, View 
   check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", y.rows, y.cols, 2, 1);
-  for_rows(y, 0.2, requested, [&](Index i) { kernel(row_of(y, i), row_of(dy, i), row_of(dx, i), y.cols); });
+  parallel(plan_rows(y.rows, y.cols, 0.2, requested), [&](Member member) {
+    const auto [first, end] = member.share(y.rows);
+    kernel({row_of(y, first), row_of(dy, first), row_of(dx, first), y.row_stride, dy.row_stride, dx.row_stride,
+            end - first, y.cols});
+  });
 }
 
 template <class T, class Body>

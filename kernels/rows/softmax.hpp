@@ -118,31 +118,38 @@ T row_log_softmax(const T* x, T* y, Index n) noexcept {
   return log_sum;
 }
 
-/// dx = y (dy - sum y dy), y = softmax(x)
-template <class T, class A>
-void row_softmax_backward(const T* y, const T* dy, T* dx, Index n) noexcept {
-  const T sum = reduce<Add, T, A>(
-      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
-        return simd::load<T, A>(y + i, some...) * simd::load<T, A>(dy + i, some...);
-      });
-  const Vec<T, A> s = simd::set<T, A>(sum);
-  simd::for_registers<T, A>(
-      n, [=](Index i, auto... some) __attribute__((always_inline)) {
-        simd::store(dx + i, simd::load<T, A>(y + i, some...) * (simd::load<T, A>(dy + i, some...) - s), some...);
-      });
-}
-
-/// dx = dy - exp(y) sum dy, y = log_softmax(x)
-template <class T, class A>
-void row_log_softmax_backward(const T* y, const T* dy, T* dx, Index n) noexcept {
-  const T sum = reduce<Add, T, A>(
-      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) { return simd::load<T, A>(dy + i, some...); });
-  const Vec<T, A> minus = simd::set<T, A>(-sum);
-  simd::for_registers<T, A>(
-      n, [=](Index i, auto... some) __attribute__((always_inline)) {
-        const Vec<T, A> p = simd::exp(simd::load<T, A>(y + i, some...));
-        simd::store(dx + i, simd::fma(p, minus, simd::load<T, A>(dy + i, some...)), some...);
-      });
+/// The gradients of softmax, dx = y (dy - sum y dy), or of log_softmax, dx = dy - exp(y) sum dy. The sums of some short
+/// rows come first, so that no row waits for its own.
+template <class T, class A, bool kLog>
+void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index kMost = 8, kElements = 512;
+  const SoftmaxGradients t = all;
+  for (Index first = 0, count; first < t.rows; first += count) {
+    T sums[kMost];
+    for (count = 0; first + count < t.rows && count < kMost && (count == 0 || (count + 1) * t.n <= kElements);
+         ++count) {
+      const T *y = t.y + (first + count) * t.y_stride, *dy = t.dy + (first + count) * t.dy_stride;
+      sums[count] = reduce<Add, T, A>(
+          t.n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
+            const V d = simd::load<T, A>(dy + i, some...);
+            return kLog ? d : simd::load<T, A>(y + i, some...) * d;
+          });
+    }
+    for (Index k = 0; k < count; ++k) {
+      const T *y = t.y + (first + k) * t.y_stride, *dy = t.dy + (first + k) * t.dy_stride;
+      T* dx = t.dx + (first + k) * t.dx_stride;
+      const V sum = simd::set<T, A>(kLog ? -sums[k] : sums[k]);
+      simd::for_registers<T, A>(
+          t.n, [=](Index i, auto... some) __attribute__((always_inline)) {
+            const V v = simd::load<T, A>(y + i, some...), d = simd::load<T, A>(dy + i, some...);
+            if constexpr (kLog)
+              simd::store(dx + i, simd::fma(simd::exp(v), sum, d), some...);
+            else
+              simd::store(dx + i, v * (d - sum), some...);
+          });
+    }
+  }
 }
 
 }  // namespace tilewright::detail
