@@ -2,6 +2,8 @@
 // Sums, products, copies, transposes, conversions, dropout and tables of rows against loops.
 #include <array>
 
+#include "kernels/core/cpu.hpp"
+#include "kernels/core/stores.hpp"
 #include "tests/support.hpp"
 
 namespace tilewright {
@@ -50,6 +52,57 @@ TYPED_TEST(Elementwise, MatchesLoops) {
           add(x.view(), x.view(), x.view(), threads);
           expect(out, [&](Index i, Index j) { return x(i, j) * T(0.75); });
         }
+}
+
+/// Results that begin anywhere in a line, in rows with gaps, are those that the caches see, and nothing beside them.
+TYPED_TEST(Elementwise, PastTheCachesTheSame) {
+  using T = TypeParam;
+  constexpr Index kMost = 9001, kGap = 23, kRows = 2;
+  constexpr T kUntouched = T(-77);
+  const Matrix<T> x = test::random_matrix<T>(kRows, kMost, 1), y = test::random_matrix<T>(kRows, kMost, 2);
+  for (const Index n : {Index{2048}, Index{4095}, Index{4096}, Index{4101}, kMost})
+    for (const Index offset : {0, 1, 3, 8, 15, 16})
+      for (const int threads : {1, 3}) {
+        const auto left = MatrixView<const T>(x).block(0, 0, kRows, n),
+                   right = MatrixView<const T>(y).block(0, 0, kRows, n);
+        const auto run = [&](Stores stores, auto call) {
+          const StoresScope scope(stores);
+          Matrix<T> memory(1, kRows * (kMost + kGap) + 64);
+          std::ranges::fill(memory.span(), kUntouched);
+          call(MatrixView<T>(memory.data() + offset, kRows, n, n + kGap));
+          return memory;
+        };
+        const auto expect_same = [&](auto call) {
+          const Matrix<T> want = run(Stores::cached, call), got = run(Stores::streaming, call);
+          ASSERT_EQ(test::hash_of<T>(got), test::hash_of<T>(want)) << n << " " << offset;
+          ASSERT_EQ(std::ranges::count(got.span(), kUntouched), got.size() - kRows * n);
+        };
+        expect_same([&](MatrixView<T> out) { add(left, right, out, threads); });
+        expect_same([&](MatrixView<T> out) { scale(T(3), left, out, threads); });
+        expect_same([&](MatrixView<T> out) { copy(left, out, threads); });
+        expect_same([&](MatrixView<T> out) { activation_forward(ActivationKind::gelu, left, out, threads); });
+        expect_same([&](MatrixView<T> out) { activation_backward(ActivationKind::tanh, left, right, out, threads); });
+        expect_same([&](MatrixView<T> out) { function_forward(FunctionKind::exp, left, out, threads); });
+      }
+}
+
+TEST(Stores, GoPastTheCachesWhereItPays) {
+  using detail::stores_of;
+  using detail::Waits;
+  const detail::StoreKernel kernel = detail::active_table().copy_past_caches;
+  const auto cache = static_cast<double>(std::max(detail::cache_sizes().l2_bytes, detail::cache_sizes().l3_bytes));
+  EXPECT_EQ(stores_of(cache, false), kernel);
+  EXPECT_EQ(stores_of(cache - 1, false), nullptr);
+  EXPECT_EQ(stores_of(cache, true), nullptr);
+  EXPECT_EQ(stores_of(2 * cache, false, Waits::for_arithmetic), nullptr);
+  {
+    const StoresScope streaming(Stores::streaming);
+    EXPECT_EQ(stores_of(1, false, Waits::for_arithmetic), kernel);
+    EXPECT_EQ(stores_of(2 * cache, true), nullptr);
+    const StoresScope cached(Stores::cached);
+    EXPECT_EQ(stores_of(2 * cache, false), nullptr);
+  }
+  EXPECT_EQ(stores_of(1, false), nullptr);
 }
 
 TEST(Conversion, RoundsToNearest) {

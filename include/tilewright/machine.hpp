@@ -57,7 +57,7 @@ TILEWRIGHT_API double divide(int roots, int threads);
 
 /// Reads `reads` arrays of n floats and writes `writes`, on so many threads. Which: arrays[0 .. reads) are read and the
 /// next ones written for (1,0) (2,0) (1,1) (2,1); for (3,2) and (4,3) all but the first are read and written. Arrays
-/// may repeat. Throws ValueError for another mix.
+/// may repeat. A single result is stored as Stores says (memory.hpp). Throws ValueError for another mix.
 TILEWRIGHT_API void stream(int reads, int writes, std::span<float* const> arrays, Index n, int threads);
 
 }  // namespace roof

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The library's memory: where its arrays come from, and what a thread keeps for its calls.
+// The library's memory: where its arrays come from, what a thread keeps for its calls, and how results get there.
 //
 // Arrays of elements (Matrix, Tensor, PackedMatrix, the parameters, gradients and activations of models, workspaces)
 // are allocated by the allocator below. Small things (names, lists, messages of errors) are in standard containers,
@@ -40,5 +40,28 @@ TILEWRIGHT_API std::size_t workspace_bytes() noexcept;
 TILEWRIGHT_API void reserve_workspace(std::size_t bytes);
 /// Frees it. The next call that wants one allocates anew.
 TILEWRIGHT_API void release_workspace() noexcept;
+
+/// Whether what activations, functions, sums, products, copies and conversions write goes through the caches, where
+/// whoever reads it next finds it, or past them, which saves reading each line before it is overwritten and leaves in
+/// the caches what is there. The bits are the same. What is computed in place goes through the caches, and so does
+/// everything on AArch64.
+enum class Stores {
+  automatic,  ///< past them where the result is as large as the last-level cache and arithmetic takes less than memory
+  cached,     ///< through the caches
+  streaming   ///< past them, where 16 KiB are neighbours: for results that nobody reads soon
+};
+
+/// While it lives, calls of this thread store like that.
+class TILEWRIGHT_API StoresScope {
+ public:
+  /// Begins on this thread.
+  explicit StoresScope(Stores stores) noexcept;
+  ~StoresScope();
+  StoresScope(const StoresScope&) = delete;
+  StoresScope& operator=(const StoresScope&) = delete;
+
+ private:
+  Stores before_;
+};
 
 }  // namespace tilewright

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kernels/core/cpu.hpp"
+#include "kernels/core/stores.hpp"
 #include "tilewright/memory.hpp"
 
 namespace tilewright {
@@ -40,6 +41,8 @@ struct Block {
     capacity = bytes;
   }
 };
+
+thread_local Stores scope_stores = Stores::automatic;
 
 Block& workspace(detail::Scratch which) noexcept {
   thread_local Block blocks[2];
@@ -89,7 +92,19 @@ void release_workspace() noexcept {
   workspace(detail::Scratch::outer).release();
 }
 
+StoresScope::StoresScope(Stores stores) noexcept : before_(scope_stores) { scope_stores = stores; }
+
+StoresScope::~StoresScope() { scope_stores = before_; }
+
 namespace detail {
+
+StoreKernel stores_of(double bytes, bool in_place, Waits waits) noexcept {
+  if (in_place || scope_stores == Stores::cached) return nullptr;
+  const CacheSizes& cache = cache_sizes();
+  const auto last = static_cast<double>(std::max(cache.l2_bytes, cache.l3_bytes));
+  if (scope_stores == Stores::automatic && (waits == Waits::for_arithmetic || bytes < last)) return nullptr;
+  return active_table().copy_past_caches;
+}
 
 void* scratch_bytes(std::size_t bytes, Scratch which) {
   Block& block = workspace(which);

@@ -144,6 +144,9 @@ struct MapKernels {
                                           const ActivationNumbers<T>& numbers) noexcept;
 };
 
+/// Copies n floats past the caches; null where the ISA cannot.
+using StoreKernel = void (*)(const float* from, float* to, Index n) noexcept;
+
 template <class T>
 struct ElementKernels {
   using Two = void (*)(const T* x, const T* y, T* out, Index n) noexcept;
@@ -360,6 +363,7 @@ struct KernelTable {
   LossKernels loss;
   UpdateKernels update;
   RoofKernels roof;
+  StoreKernel copy_past_caches;
 
   template <class T>
   const auto& gemm() const {

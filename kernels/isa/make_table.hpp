@@ -139,6 +139,15 @@ constexpr auto softmax_of_short_rows() -> void (*)(const NarrowRows&) noexcept {
   return nullptr;
 }
 template <class A>
+constexpr StoreKernel past_caches() noexcept {
+#if defined(__x86_64__)
+  return &copy_past_caches<A>;
+#else
+  return nullptr;
+#endif
+}
+
+template <class A>
 constexpr auto norm_of_short_rows() -> void (*)(const NormRows&) noexcept {
   if constexpr (kHasNarrow<A>) return &norm_narrow<A>;
   return nullptr;
@@ -201,7 +210,8 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
            &fma_loop<double, A>,
            {&divide_loop<0, A>, &divide_loop<1, A>, &divide_loop<2, A>},
            {&stream_loop<A, 1, 0>, &stream_loop<A, 2, 0>, &stream_loop<A, 1, 1>, &stream_loop<A, 2, 1>,
-            &stream_loop<A, 3, 2>, &stream_loop<A, 4, 3>}}};
+            &stream_loop<A, 3, 2>, &stream_loop<A, 4, 3>}},
+          past_caches<A>()};
 }
 
 }  // namespace tilewright::detail

@@ -7,7 +7,7 @@
 
 #include "kernels/core/parallel.hpp"
 #include "kernels/core/profile.hpp"
-#include "kernels/core/table.hpp"
+#include "kernels/core/stores.hpp"
 
 namespace tilewright {
 namespace detail {
@@ -50,8 +50,12 @@ void two(const char* operation, typename ElementKernels<T>::Two kernel, MatrixVi
   check_thread_count(operation, requested);
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, 2, 1);
   const bool neighbours = line_up(out, x, y);
+  const StoreKernel past_caches = stores_of(bytes_of(out), out.data == x.data || out.data == y.data);
   for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), 3, requested), [&](Index i, Index j, Index n) {
-    if (neighbours) return kernel(&x(i, j), &y(i, j), &out(i, j), n);
+    if (neighbours)
+      return store_pieces(past_caches, &out(i, j), n, [&](Index first, Index count, T* to) {
+        kernel(&x(i, j + first), &y(i, j + first), to, count);
+      });
     for (Index s = j; s < j + n; ++s) kernel(&x(i, s), &y(i, s), &out(i, s), 1);
   });
 }
@@ -68,11 +72,14 @@ void scaled(const char* operation, T a, MatrixView<const T> x, const char* name,
   const Call call(over_elements<T>, operation, "", out.rows, out.cols, keep == 0 ? 1 : 2, 1);
   const bool neighbours = line_up(out, x);
   const auto kernel = active_table().gemm<T>().accumulate;
-  for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), keep == 0 ? 2 : 3, requested),
-             [&](Index i, Index j, Index n) {
-               if (neighbours) return kernel(&x(i, j), &out(i, j), n, a, keep);
-               for (Index s = j; s < j + n; ++s) kernel(&x(i, s), &out(i, s), 1, a, keep);
-             });
+  const StoreKernel past_caches = stores_of(bytes_of(out), keep != 0 || out.data == x.data);
+  for_pieces(
+      out.rows, out.cols, plan_bytes<T>(out.size(), keep == 0 ? 2 : 3, requested), [&](Index i, Index j, Index n) {
+        if (neighbours)
+          return store_pieces(past_caches, &out(i, j), n,
+                              [&](Index first, Index count, T* to) { kernel(&x(i, j + first), to, count, a, keep); });
+        for (Index s = j; s < j + n; ++s) kernel(&x(i, s), &out(i, s), 1, a, keep);
+      });
 }
 
 /// out = x where the elements of x's columns are neighbours and those of out's rows.
@@ -100,11 +107,17 @@ void move_elements(const char* operation, MatrixView<const T> x, MatrixView<U> o
   if constexpr (std::is_same_v<T, U>) {
     if (!neighbours && out.col_stride == 1 && x.row_stride == 1) return transpose(x, out, requested);
   }
+  const StoreKernel past_caches = stores_of(bytes_of(out), static_cast<const void*>(out.data) == x.data);
   for_pieces(out.rows, out.cols, plan_bytes<T>(out.size(), 2, requested), [&](Index i, Index j, Index n) {
     if (n == 0) return;
-    if constexpr (std::is_same_v<T, U>) {
-      if (neighbours) return void(std::memmove(&out(i, j), &x(i, j), static_cast<std::size_t>(n) * sizeof(T)));
-    }
+    if (neighbours)
+      return store_pieces(past_caches, &out(i, j), n, [&](Index first, Index count, U* to) {
+        const T* from = &x(i, j + first);
+        if constexpr (std::is_same_v<T, U>)
+          std::memmove(to, from, static_cast<std::size_t>(count) * sizeof(T));
+        else
+          for (Index s = 0; s < count; ++s) to[s] = static_cast<U>(from[s]);
+      });
     for (Index s = j; s < j + n; ++s) out(i, s) = static_cast<U>(x(i, s));
   });
 }

@@ -2,6 +2,8 @@
 // Loops over elements without a formula object: sums, products, transposes, random words, dropout.
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/core/table.hpp"
 #include "kernels/simd/transpose.hpp"
 #include "kernels/simd/words.hpp"
@@ -23,6 +25,29 @@ void multiply_elements(const T* x, const T* y, T* out, Index n) noexcept {
         simd::store(out + i, simd::load<T, A>(x + i, some...) * simd::load<T, A>(y + i, some...), some...);
       });
 }
+
+#if defined(__x86_64__)
+/// to = from by stores that leave the caches alone, but for lines that are not whole.
+template <class A>
+void copy_past_caches(const float* from, float* to, Index n) noexcept {
+  using T = float;
+  constexpr Index kLine = 64 / sizeof(T), lanes = kLanes<T, A>;
+  const Index ragged = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) / sizeof(T)) % kLine;
+  const Index before = ragged == 0 ? 0 : kLine - ragged, begin = before < n ? before : n;
+  const Index end = begin + (n - begin) / kLine * kLine;
+  const auto keep = [=](Index first, Index count) {
+    simd::for_registers<T, A>(
+        count, [=](Index i, auto... some) __attribute__((always_inline)) {
+          simd::store(to + first + i, simd::load<T, A>(from + first + i, some...), some...);
+        });
+  };
+  keep(0, begin);
+  for (Index i = begin; i < end; i += kLine)
+#pragma GCC unroll 4
+    for (Index v = 0; v < kLine; v += lanes) simd::store_past_caches<A>(to + i + v, simd::load<T, A>(from + i + v));
+  keep(end, n - end);
+}
+#endif
 
 /// y[j][i] = x[i][j] for i < rows, j < cols, in squares of registers.
 template <class T, class A>

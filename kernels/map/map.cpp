@@ -2,7 +2,7 @@
 // Activations: check, split over threads, call the loops of map.hpp row by row, or once when the rows are contiguous.
 #include "kernels/core/parallel.hpp"
 #include "kernels/core/profile.hpp"
-#include "kernels/core/table.hpp"
+#include "kernels/core/stores.hpp"
 #include "kernels/map/parameter.hpp"
 #include "tilewright/activations.hpp"
 #include "tilewright/functions.hpp"
@@ -19,6 +19,13 @@ static_assert(std::size(kNames) == kActivationKinds);
 constexpr std::string_view kFunctionNames[] = {"exp", "expm1", "log", "log1p", "rsqrt", "erf", "sin", "cos"};
 static_assert(std::size(kFunctionNames) == kFunctionKinds);
 
+/// A few comparisons and multiplications do not keep up memory.
+Waits waits_of(ActivationKind kind) {
+  using enum ActivationKind;
+  const bool light = kind <= leaky_relu || kind == relu6 || (kind >= hardsigmoid && kind != tanhshrink);
+  return light ? Waits::for_memory : Waits::for_arithmetic;
+}
+
 /// As rows, one where all operands are contiguous.
 template <class Loop>
 void for_elements(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, Loop&& loop) {
@@ -33,7 +40,7 @@ constexpr double kElementNanoseconds = 0.25;
 
 template <class T>
 void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop,
-                 const ActivationNumbers<T>& p, MatrixView<const T> x, MatrixView<T> y, int requested) {
+                 const ActivationNumbers<T>& p, Waits waits, MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
@@ -43,17 +50,22 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
+  const StoreKernel past_caches = stores_of(bytes_of(y), x.data == y.data, waits);
   for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
                [&](Index i, Index j, Index n) {
-                 if (neighbours) return loop(x.data + i * x.row_stride + j, y.data + i * y.row_stride + j, n, p);
+                 const T* from = x.data + i * x.row_stride + j;
+                 T* const out = y.data + i * y.row_stride + j;
+                 if (neighbours)
+                   return store_pieces(past_caches, out, n,
+                                       [&](Index first, Index count, T* to) { loop(from + first, to, count, p); });
                  for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
                });
 }
 
 template <class T>
 void backward_any(const char* operation, std::string_view name, const char* saved_name,
-                  typename MapKernels<T>::Backward loop, const ActivationNumbers<T>& p, MatrixView<const T> saved,
-                  MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+                  typename MapKernels<T>::Backward loop, const ActivationNumbers<T>& p, Waits waits,
+                  MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   check_view(operation, saved_name, saved);
   check_view(operation, "dy", dy);
   check_output(operation, "dx", dx);
@@ -67,11 +79,13 @@ void backward_any(const char* operation, std::string_view name, const char* save
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
+  const StoreKernel past_caches = stores_of(bytes_of(dx), dx.data == saved.data || dx.data == dy.data, waits);
   for_elements(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
+    const T *s = saved.data + i * saved.row_stride + j, *d = dy.data + i * dy.row_stride + j;
     if (neighbours)
-      return loop(saved.data + i * saved.row_stride + j, dy.data + i * dy.row_stride + j,
-                  dx.data + i * dx.row_stride + j, n, p);
-    for (Index s = j; s < j + n; ++s) loop(&saved(i, s), &dy(i, s), &dx(i, s), 1, p);
+      return store_pieces(past_caches, dx.data + i * dx.row_stride + j, n,
+                          [&](Index first, Index count, T* to) { loop(s + first, d + first, to, count, p); });
+    for (Index e = j; e < j + n; ++e) loop(&saved(i, e), &dy(i, e), &dx(i, e), 1, p);
   });
 }
 
@@ -79,14 +93,15 @@ template <class T>
 void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_activation("activation_forward", f);
   const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
-  forward_any<T>("activation_forward", to_string(f.kind), loop, numbers_of<T>(f), x, y, requested);
+  forward_any<T>("activation_forward", to_string(f.kind), loop, numbers_of<T>(f), waits_of(f.kind), x, y, requested);
 }
 
 template <class T>
 void derive(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   check_activation("activation_backward", f);
   const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
-  backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, numbers_of<T>(f), saved, dy, dx, requested);
+  backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, numbers_of<T>(f), waits_of(f.kind), saved,
+                  dy, dx, requested);
 }
 
 template <class T>
@@ -102,14 +117,15 @@ int checked(const char* operation, FunctionKind f) {
 template <class T>
 void apply(FunctionKind f, MatrixView<const T> x, MatrixView<T> y, int requested) {
   const int kind = checked<T>("function_forward", f);
-  forward_any<T>("function_forward", to_string(f), active_table().map<T>().function[kind], {}, x, y, requested);
+  forward_any<T>("function_forward", to_string(f), active_table().map<T>().function[kind], {}, Waits::for_arithmetic, x,
+                 y, requested);
 }
 
 template <class T>
 void derive(FunctionKind f, MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   const int kind = checked<T>("function_backward", f);
   const auto loop = active_table().map<T>().function_backward[kind];
-  backward_any<T>("function_backward", to_string(f), "x", loop, {}, x, dy, dx, requested);
+  backward_any<T>("function_backward", to_string(f), "x", loop, {}, Waits::for_arithmetic, x, dy, dx, requested);
 }
 
 }  // namespace

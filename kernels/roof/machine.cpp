@@ -8,7 +8,7 @@
 
 #include "kernels/core/cpu.hpp"
 #include "kernels/core/parallel.hpp"
-#include "kernels/core/table.hpp"
+#include "kernels/core/stores.hpp"
 #include "tilewright/threads.hpp"
 
 namespace tilewright {
@@ -78,11 +78,18 @@ void stream(int reads, int writes, std::span<float* const> arrays, Index n, int 
     const auto count = static_cast<std::size_t>(writes >= 2 ? reads : reads + writes);
     if (arrays.size() < count)
       throw ValueError("stream: " + std::to_string(arrays.size()) + " arrays, expected " + std::to_string(count));
+    const float* const written = writes == 1 ? arrays[count - 1] : nullptr;
+    const bool in_place = std::find(arrays.begin(), arrays.begin() + reads, written) != arrays.begin() + reads;
+    const auto past_caches = detail::stores_of(4.0 * static_cast<double>(n), writes != 1 || in_place);
     return detail::parallel(threads, [&](detail::Member member) {
-      const auto [first, end] = member.share(n, 64);
-      float* own[4] = {};
-      for (std::size_t i = 0; i < count; ++i) own[i] = arrays[i] + first;
-      (void)loop(own, end - first);
+      const auto [begin, end] = member.share(n, 64);
+      const auto run = [&, begin = begin](Index first, Index length, float* to) {
+        float* own[4] = {};
+        for (std::size_t i = 0; i < count; ++i) own[i] = arrays[i] + begin + first;
+        if (writes == 1) own[count - 1] = to;
+        (void)loop(own, length);
+      };
+      detail::store_pieces(past_caches, arrays[count - 1] + begin, end - begin, run);
     });
   }
   throw ValueError("stream: no loop reads " + std::to_string(reads) + " and writes " + std::to_string(writes) +
@@ -132,6 +139,7 @@ Roofs measure_roofs(int threads, double seconds) {
       const auto loop = detail::active_table().roof.stream[writes == 0 ? 0 : 2];
       (writes == 0 ? r.read : r.copy)[level] =
           best_rate(4.0 * static_cast<double>(chunk * r.threads * passes) * (1 + writes), each, [&] {
+            if (passes == 1) return roof::stream(1, writes, arrays, chunk * r.threads, r.threads);
             detail::parallel(r.threads, [&](detail::Member member) {
               float* own[2] = {arrays[0] + member.rank * chunk, arrays[1] + member.rank * chunk};
               for (Index pass = 0; pass < passes; ++pass) (void)loop(own, chunk);

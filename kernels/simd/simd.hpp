@@ -62,6 +62,20 @@ TILEWRIGHT_INLINE void store(T* p, Vec<T, A> v) {
   v.store_unaligned(p);
 }
 
+#if defined(__x86_64__)
+/// p is aligned to the register.
+template <class A>
+TILEWRIGHT_INLINE void store_past_caches(float* p, Vec<float, A> v) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) _mm512_stream_ps(p, v.data);
+#endif
+#if defined(__AVX__)
+  if constexpr (kIsAvx2<A>) _mm256_stream_ps(p, v.data);
+#endif
+  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) _mm_stream_ps(p, v.data);
+}
+#endif
+
 /// Chooses the first `count` lanes, 0 <= count <= lanes. Nothing outside them is touched in memory.
 template <class T, class A>
 struct Lanes {
