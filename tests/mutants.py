@@ -35,11 +35,12 @@ SKIPPED_LINE = re.compile(
     r"plan_(threads|rows|bytes)|anoseconds|atience|kThreadWork|kMemberCost|CallInfo|likely|\bwork\b|"  # time
     r"(for_rows|for_row_groups|for_pieces|split)\(|"  # its arguments are costs
     r"fetch|Stream<|next_[bc]\b|at_end\b|tile\.next|\bsoon\b|\bahead\b|rows_of = |"  # what is fetched ahead
+    r"asleep|\blate\b|callers_cpu|helpers|\bmine\b|any \|=|past_caches|Waits|"  # who waits how long, who runs a part, where stores go
     r"reserve\(|scratch<|Plan<T>\(p, p\.a\.cols, 1\)|\belements = |one_by_one|_memory\(|const int team|"  # room
     r"bool (turn|neighbours|contiguous|dense|usual|apart|plain|memory|ascending|shared|half|wide|ragged|single|one_line|along_row|"
     r"last_panel|rows_apart|cols_apart)\b")  # ways
 WAYS = ("few_rows_fit", "worth_turning", "way_of", "rate_of", "work_of", "next_panel_of_b", "next_rows_of_a", "stream_of_c", "is_small", "fits",
-        "spin_until", "end_of", "are_disjoint", "has_usual_extents", "micro_for", "line_up", "fetch", "restart")
+        "spin_until", "keep_off", "is_ready", "fits_together", "rows_together", "waits_of", "stores_of", "end_of", "are_disjoint", "has_usual_extents", "micro_for", "line_up", "fetch", "restart")
 
 SWAPS = {"+": "-", "-": "+", "*": "+", "/": "*", "<": "<=", ">": ">=", "<=": "<", ">=": ">", "==": "!=", "!=": "=="}
 NEGATED = {"<": ">=", ">": "<=", "<=": ">", ">=": "<"}
