@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Results that go past the caches. A kernel fills a piece of memory that stays in the first-level cache, and whole lines
-// are copied from there by stores that do not read them first: any kernel can do so. Larger pieces are slower, as reading
-// and writing overlap less.
+// Results that go past the caches. A kernel fills a piece of memory that stays in the first-level cache, and whole
+// lines are copied from there by stores that do not read them first: any kernel can do so. Larger pieces are slower, as
+// reading and writing overlap less.
 #pragma once
 
 #include <algorithm>

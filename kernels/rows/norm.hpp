@@ -31,7 +31,7 @@ TILEWRIGHT_INLINE void write_normed(const NormNumbers<A>& r, Index i, Some... so
 /// cache. From 1,024 elements on more than one is slower from memory.
 constexpr Index kMostTogether = 8;
 TILEWRIGHT_INLINE Index rows_together(Index n) {
-  const Index fit = 2 * 1023 / (n > 0 ? n : 1);
+  const Index fit = 2047 / (n > 0 ? n : 1);
   return fit < 1 ? 1 : fit < kMostTogether ? fit : kMostTogether;
 }
 
@@ -93,33 +93,24 @@ void norm_rows(const NormRows& all) noexcept {
 // With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - sum(g) / n - h sum(g h) / n), without the middle term
 // unless `centered`; dgamma += dy h, dbeta += dy. Up to kNormRows rows of the same length, gamma, dgamma and dbeta.
 
-/// g h for some elements of a row.
-template <class A, class... Some>
-TILEWRIGHT_INLINE Vec<float, A> slope_term(const NormRow& r, Index i, Some... some) {
-  using T = float;
-  const Vec<T, A> g = simd::load<T, A>(r.dy + i, some...) * simd::load<T, A>(r.gamma + i, some...);
-  return g * ((simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * simd::set<T, A>(r.rstd));
-}
-
-/// slope = -sum(g h) / n, given that sum, and offset = sum(g) / n or 0.
-template <class A>
-void set_slopes(NormRow& r, double along) noexcept {
-  using T = float;
-  const T *dy = r.dy, *gamma = r.gamma;
-  const double n = static_cast<double>(r.n);
-  r.slope = static_cast<T>(-along / n);
-  r.offset = !r.centered ? 0 : static_cast<T>(row_dot<T, A>(dy, gamma, r.n) / n);
-}
-
+/// slope = -sum(g h) / n and offset = sum(g) / n or 0.
 template <class A>
 void norm_slopes(NormRow* rows, Index count) noexcept {
+  using T = float;
+  using V = Vec<T, A>;
   if constexpr (kHasNarrow<A>)
-    if (rows->n >= 1 && rows->n <= kNarrow && count >= kLanes<float, A> / 2) return narrow_slopes<A>(rows, count);
-  for (NormRow* row = rows; row < rows + count; ++row) {
-    const NormRow r = *row;
-    set_slopes<A>(*row, sum_in_blocks<float, A, Term::is_long>(
-                            r.n, [&](Index i, auto... some)
-                                     __attribute__((always_inline)) { return detail::slope_term<A>(r, i, some...); }));
+    if (rows->n >= 1 && rows->n <= kNarrow && count >= kLanes<T, A> / 2) return narrow_slopes<A>(rows, count);
+  const double n = static_cast<double>(rows->n);
+  for (NormRow* r = rows; r < rows + count; ++r) {
+    const T *x = r->x, *dy = r->dy, *gamma = r->gamma;
+    const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
+    const double along = sum_in_blocks<T, A, Term::is_long>(
+        r->n, [=](Index i, auto... some) __attribute__((always_inline)) {
+          const V g = simd::load<T, A>(dy + i, some...) * simd::load<T, A>(gamma + i, some...);
+          return g * ((simd::load<T, A>(x + i, some...) - mean) * rstd);
+        });
+    r->slope = static_cast<T>(-along / n);
+    r->offset = r->centered ? static_cast<T>(row_dot<T, A>(dy, gamma, r->n) / n) : 0;
   }
 }
 
