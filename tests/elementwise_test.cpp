@@ -177,6 +177,11 @@ TEST(ElementwiseErrors, NameOperandsAndShapes) {
   EXPECT_EQ(message_of<ShapeError>([&] { axpy(1, x, y); }), "axpy: y is 3x2 but x is 2x3");
   EXPECT_EQ(message_of<ShapeError>([&] { copy(x, MatrixView<float>(y.data(), 2, 3, 0)); }),
             "copy: out is 2x3 with strides 0, 1: elements overlap");
+  // The same place, but not the same rows or columns.
+  Matrix<float> z(4, 3);
+  const MatrixView<float> rows(z.data(), 2, 3, 3), further(z.data(), 2, 3, 4);
+  EXPECT_EQ(message_of<ShapeError>([&] { copy(rows, further); }), "copy: out overlaps x");
+  EXPECT_EQ(message_of<ShapeError>([&] { copy(rows.t(), further.t()); }), "copy: out overlaps x");
 }
 
 }  // namespace

@@ -350,7 +350,7 @@ TYPED_TEST(GemmPaths, GerIsARankOneUpdate) {
 TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
   using T = TypeParam;
   Matrix<T> a(3, 4), b(4, 2), c(3, 2), wrong(2, 2);
-  std::vector<T> three(3), four(4);
+  std::vector<T> two(2), three(3), four(4);
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, PackedMatrix<T>(wrong), c); }), "gemm: a is 3x4 but b is 2x2");
   PackedMatrix<T> packed(b);
   const PackedMatrix<T> taken = std::move(packed);
@@ -363,6 +363,9 @@ TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
             "gemm: a_row_sums has 4 elements, expected 3 (a is 3x4)");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.a_row_sums = three}); }),
             "gemm: a_row_sums: what is summed side by side must lie side by side (stride 1)");
+  EXPECT_EQ(
+      message_of<ShapeError>([&] { gemm(MatrixView<const T>(a).block(0, 0, 2, 4), b, wrong, {.a_row_sums = two}); }),
+      "gemm: a_row_sums: what is summed side by side must lie side by side (stride 1)");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm(a, b, c, {.b_column_sums = three}); }),
             "gemm: b_column_sums has 3 elements, expected 2 (b is 4x2)");
   EXPECT_EQ(message_of<ShapeError>([&] { gemv(a, three, three); }), "gemv: x has 3 elements, expected 4 (a is 3x4)");

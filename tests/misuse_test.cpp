@@ -64,6 +64,9 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
       {[&] { gemm_strided_batched(-1, x, 12, x.t(), 12, square, 9); }, "gemm_strided_batched: count is -1"},
       {[&] { gemm_strided_batched(2, x, 12, x.t(), 12, square, 3); },
        "gemm_strided_batched: c_step is 3: the products would overlap"},
+      {[&] { gemm_strided_batched(2, x, 12, x.t(), 12, square, 9, {.b_column_sums = three}); },
+       "gemm_strided_batched: of the options only alpha, beta, bias, activation and num_threads "
+       "apply to every product"},
       {[&] { gemm_strided_batched(3, x, Index{1} << 62, x.t(), 12, square, 9); },
        "gemm_strided_batched: a_step is 4611686018427387904: no memory is so large"},
       {[&] { gemm(x, PackedMatrix<float>(x.t()), square, {.b_column_sums = three}); },

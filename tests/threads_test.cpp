@@ -111,6 +111,10 @@ TEST(Executors, CallsAreCutIntoNoMorePartsThanItRuns) {
   hash_of_calls(64);
   EXPECT_EQ(narrow.most, 5);
   EXPECT_EQ(serial_executor().concurrency(), 1);
+  std::vector<int> once;
+  serial_executor().run(
+      3, [](void* context, int i) { static_cast<std::vector<int>*>(context)->push_back(i); }, &once);
+  EXPECT_EQ(once, (std::vector<int>{0, 1, 2}));
   EXPECT_LE(thread_pool().concurrency(), 64);
   EXPECT_EQ(ThreadPool(1).concurrency(), 1);
 }

@@ -313,6 +313,8 @@ TEST(Updates, FormulaErrors) {
             "rprop_update: eta_plus is 1.000000, expected a finite number > 1");
   EXPECT_EQ(message_of<ValueError>([&] { ema_update(p, g, 1.5); }),
             "ema_update: decay is 1.500000, expected 0 <= decay <= 1");
+  EXPECT_NO_THROW(ema_update(p, g, 1));
+  EXPECT_NO_THROW(ema_update(p, g, 0));
   EXPECT_EQ(message_of<ValueError>([&] { clip_norm(p, NAN); }),
             "clip_norm: max_norm is nan, expected a finite number >= 0");
 }

@@ -32,7 +32,8 @@ struct Roofs {
   int threads = 1;       ///< measured on that many
   double flops_f32 = 0;  ///< fused multiply-adds a second, times 2
   double flops_f64 = 0;  ///< a second; a multiply-add counts as two
-  /// Bytes a second from L1, L2, L3 and memory: reading an array; reading one and writing another.
+  /// Bytes a second from L1, L2, L3 and memory: reading an array; reading one and writing another, to memory past the
+  /// caches.
   double read[4] = {};
   double copy[4] = {};  ///< bytes a second: read one stream and write one
   /// Divisions of floats a second, each with 0, 1 and 2 square roots.

@@ -68,7 +68,6 @@ template <class T, class A, int K, bool kAlong, bool kWhole>
     const Index next = left < kTinyRows ? left : kTinyRows;
     a += next * row;
     c += next * c_row;
-    left = left < kTinyRows ? kTinyRows : left;
   }
 }
 
