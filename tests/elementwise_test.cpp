@@ -147,23 +147,27 @@ TEST(Dropout, IsWhatTheStreamSays) {
 }
 
 TEST(Embedding, GathersAndScatters) {
-  const Index words = 23, width = 37, count = 400;
-  Matrix<float> table(words, width), out(count, width), dy(count, width), want(words, width);
-  fill_uniform(table.span(), {1, 1});
-  fill_uniform(dy.span(), {1, 2});
+  const Index words = 23, count = 400;
   std::vector<Index> ids(count);
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<Index>(i * i % 23);
-  embedding(table, ids, out);
-  for (Index i = 0; i < count; ++i)
-    for (Index j = 0; j < width; ++j) ASSERT_EQ(out(i, j), table(ids[static_cast<std::size_t>(i)], j));
-  for (Index i = 0; i < count; ++i)
-    for (Index j = 0; j < width; ++j)
-      if (ids[static_cast<std::size_t>(i)] != 4) want(ids[static_cast<std::size_t>(i)], j) += dy(i, j);
-  for (const int threads : test::kThreadCounts) {
-    Matrix<float> dtable(words, width);
-    embedding_backward(dy, ids, dtable, 4, threads);
-    ASSERT_EQ(test::hash_of<float>(dtable), test::hash_of<float>(want)) << threads;
+  const auto id = [&](Index i) { return ids[static_cast<std::size_t>(i)]; };
+  for (const Index width : {1, 37}) {
+    Matrix<float> table(words, width), out(count, width), dy(count, width), want(words, width);
+    fill_uniform(table.span(), {1, 1});
+    fill_uniform(dy.span(), {1, 2});
+    embedding(table, ids, out);
+    for (Index i = 0; i < count; ++i)
+      for (Index j = 0; j < width; ++j) {
+        ASSERT_EQ(out(i, j), table(id(i), j));
+        if (id(i) != 4) want(id(i), j) += dy(i, j);
+      }
+    for (const int threads : test::kThreadCounts) {
+      Matrix<float> dtable(words, width);
+      embedding_backward(dy, ids, dtable, 4, threads);
+      ASSERT_EQ(test::hash_of<float>(dtable), test::hash_of<float>(want)) << threads;
+    }
   }
+  Matrix<float> table(words, 37), out(count, 37), dy(count, 37);
   ids[7] = 23;
   EXPECT_EQ(message_of<ValueError>([&] { embedding(table, ids, out); }), "embedding: ids[7] is 23, expected 0..22");
   ids.pop_back();

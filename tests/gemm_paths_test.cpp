@@ -373,6 +373,8 @@ TYPED_TEST(GemmPaths, ErrorsNameTheOperandsAtFault) {
   const std::vector<MatrixView<const T>> as{a, a}, bs{b, wrong}, one{b};
   const std::vector<MatrixView<T>> cs{c, c};
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, one, cs); }), "gemm_batched: 2 a, 1 b and 2 c");
+  EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, bs, std::span(cs).first(1)); }),
+            "gemm_batched: 2 a, 2 b and 1 c");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_batched(as, bs, cs); }),
             "gemm_batched: product 1: a is 3x4 but b is 2x2");
   EXPECT_EQ(message_of<ShapeError>([&] { gemm_strided_batched(2, a.view(), 0, b.view(), 0, c.view(), 0); }),

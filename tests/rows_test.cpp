@@ -98,6 +98,14 @@ TEST(Rows, UnusualRowsOfSoftmax) {
   EXPECT_TRUE(std::isnan(logsumexp({1, NAN})));
 }
 
+/// A single column has no neighbours, so its stride does not matter.
+TEST(Rows, OneColumnOfAnyStride) {
+  Matrix<float> x(5, 3), y(5, 2);
+  fill_uniform(x.span(), {1, 1});
+  softmax(MatrixView<const float>(x.data(), 5, 1, 3, 7), MatrixView<float>(y.data(), 5, 1, 2, 9));
+  for (Index i = 0; i < 5; ++i) EXPECT_EQ(y(i, 0), 1) << i;
+}
+
 TEST(Rows, SumsAndExtremes) {
   for (const Index cols : {1, 5, 16, 31, 64, 1000, 4097, 20000}) {
     const Index rows = 4;

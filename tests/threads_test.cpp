@@ -89,6 +89,24 @@ TEST(Executors, SameBitsWhoeverRunsTheParts) {
   }
 }
 
+/// Two parts that wait for each other, which is more than the interface promises: one thread alone would wait in vain.
+TEST(Executors, ThePoolRunsPartsAtTheSameTimeAgainAndAgain) {
+  ThreadPool pool(2);
+  for (int call = 0; call < 3; ++call) {
+    std::atomic<int> begun{0}, met{0};
+    std::pair<std::atomic<int>*, std::atomic<int>*> both{&begun, &met};
+    const auto part = [](void* context, int) {
+      const auto [begun_, met_] = *static_cast<decltype(both)*>(context);
+      ++*begun_;
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (*begun_ < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+      if (*begun_ == 2) ++*met_;
+    };
+    pool.run(2, part, &both);
+    EXPECT_EQ(met, 2) << "call " << call;
+  }
+}
+
 /// Counts the sections it is given.
 struct Counter final : Executor {
   int sections = 0;
@@ -165,6 +183,12 @@ TEST(Executors, SmallCallsAreCutWhileTheExecutorIsReady) {
     }
     bool is_ready() noexcept override { return ready; }
   } its;
+  Counter silent;  // which does not say
+  {
+    const ExecutorScope scope(silent);
+    hash_of_small_calls(5);
+    EXPECT_EQ(silent.sections, 0);
+  }
   const ExecutorScope scope(its);
   const std::uint64_t want = hash_of_small_calls(1);
   EXPECT_EQ(hash_of_small_calls(5), want);
