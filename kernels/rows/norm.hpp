@@ -114,30 +114,62 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
   }
 }
 
-/// dx for some elements of a row, given its slopes, and what they add to dgamma and dbeta, if kSums.
-template <bool kSums, class A, class... Some>
-TILEWRIGHT_INLINE void write_gradient(const NormRow& r, Index i, Some... some) {
+/// dx for some elements of kRows rows, given their slopes, and what they add to dgamma and dbeta, if kSums, which are
+/// loaded once for them. All rows are read before any is written: where rows are a multiple of a page apart, each store
+/// would look like what the next row loads.
+template <int kRows, bool kSums, class A, class... Some>
+TILEWRIGHT_INLINE void write_gradients(const NormRow* rows, Index i, Some... some) {
   using T = float;
   using V = Vec<T, A>;
-  const V rstd = simd::set<T, A>(r.rstd), h = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * rstd;
-  const V dy = simd::load<T, A>(r.dy + i, some...), g = dy * simd::load<T, A>(r.gamma + i, some...);
+  const V gamma = simd::load<T, A>(rows->gamma + i, some...);
+  V dg = gamma, db = gamma, h[kRows], g[kRows];
   if constexpr (kSums) {
-    simd::store(r.dgamma + i, simd::fma(dy, h, simd::load<T, A>(r.dgamma + i, some...)), some...);
-    simd::store(r.dbeta + i, simd::load<T, A>(r.dbeta + i, some...) + dy, some...);
+    dg = simd::load<T, A>(rows->dgamma + i, some...);
+    db = simd::load<T, A>(rows->dbeta + i, some...);
   }
-  simd::store(r.y + i, rstd * simd::fma(h, simd::set<T, A>(r.slope), g - simd::set<T, A>(r.offset)), some...);
+#pragma GCC unroll 4
+  for (int k = 0; k < kRows; ++k) {
+    const NormRow& r = rows[k];
+    const V dy = simd::load<T, A>(r.dy + i, some...);
+    h[k] = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * simd::set<T, A>(r.rstd);
+    g[k] = dy * gamma;
+    dg = simd::fma(dy, h[k], dg);
+    db = db + dy;
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < kRows; ++k) {
+    const NormRow& r = rows[k];
+    const V inner = simd::fma(h[k], simd::set<T, A>(r.slope), g[k] - simd::set<T, A>(r.offset));
+    simd::store(r.y + i, simd::set<T, A>(r.rstd) * inner, some...);
+  }
+  if constexpr (kSums) {
+    simd::store(rows->dgamma + i, dg, some...);
+    simd::store(rows->dbeta + i, db, some...);
+  }
 }
 
-/// dx of whole rows, whose slopes are found, too, or of the same columns of each, given those.
+template <int kRows, bool kSums, class A>
+TILEWRIGHT_INLINE void write_rows_of_gradients(const NormRow* rows) {
+  NormRow own[kRows];  // out of the reach of stores
+  for (int k = 0; k < kRows; ++k) own[k] = rows[k];
+  simd::for_registers<float, A>(
+      rows->n, [&](Index i, auto... some)
+                   __attribute__((always_inline)) { detail::write_gradients<kRows, kSums, A>(own, i, some...); });
+}
+
+/// dx of whole rows, whose slopes are found, too, or of the same columns of each, given those; with what norm_sums()
+/// does, if kSums.
 template <class A, bool kSums>
 void norm_rows_backward(NormRow* rows, Index count, bool given) noexcept {
-  const Index group = rows_together(rows->n);
-  for (Index k = 0; k < count; ++k) {
-    if (!given && k % group == 0) norm_slopes<A>(rows + k, group < count - k ? group : count - k);
-    const NormRow row = rows[k];  // out of the reach of stores
-    simd::for_registers<float, A>(
-        row.n, [&](Index i, auto... some)
-                   __attribute__((always_inline)) { detail::write_gradient<kSums, A>(row, i, some...); });
+  constexpr int most = kSums ? 4 : 1;
+  const Index n = rows->n > 0 ? rows->n : 1, fit = 4096 / n < 1 ? 1 : 4096 / n < kNormRows ? 4096 / n : kNormRows;
+  const Index group = !kSums ? rows_together(n) : fit > most ? fit / most * most : fit;
+  while (count > 0) {
+    Index some = group < count ? group : count;
+    count -= some;
+    if (!given) norm_slopes<A>(rows, some);
+    for (; some >= most; rows += most, some -= most) detail::write_rows_of_gradients<most, kSums, A>(rows);
+    for (; some > 0; ++rows, --some) detail::write_rows_of_gradients<1, kSums, A>(rows);
   }
 }
 

@@ -83,8 +83,8 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
 }
 
 /// Whether dgamma and dbeta are better summed while dx is written than in a pass of their own: eight arrays fit the
-/// first-level cache beside each other, or two do not.
-bool fits_together(Index n) { return n <= 832 || n > 4096; }
+/// first-level cache beside each other, or two do not. Short rows are all in the first-level cache either way.
+bool fits_together(Index n) { return (n > 192 && n <= 832) || n > 4096; }
 
 void normalise_backward(const char* operation, const NormShape& s, View x, View dy, std::span<const float> gamma,
                         std::span<const float> mean, std::span<const float> rstd, Output dx, std::span<float> dgamma,
@@ -158,7 +158,7 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
                       const bool narrow = !before && is_narrow(count, n), given = before || narrow;
                       if (narrow) kernels.norm_slopes(rows, count);
                       const bool together =
-                          !given && dx.data != nullptr && sums_wanted && (in_place || fits_together(n));
+                          !narrow && dx.data != nullptr && sums_wanted && (in_place || fits_together(n));
                       if (!together && in_place && sums_wanted) kernels.norm_sums(rows, count);
                       if (dx.data != nullptr) kernels.norm_backward[together](rows, count, given);
                       if (!together && !in_place && sums_wanted) kernels.norm_sums(rows, count);
