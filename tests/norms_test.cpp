@@ -7,14 +7,7 @@
 namespace tilewright {
 namespace {
 
-using test::by_rows;
-using test::differences;
-using test::expect_near;
-using test::Floats;
-using test::Row;
-using test::uniform;
-using test::view;
-using test::wide;
+using namespace test;
 
 /// (x - mean) / sqrt(variance + eps) over all of x; not centered: x / sqrt(mean square + eps).
 Row normal_of(const Row& x, bool centered = true, double eps = 1e-5) {
@@ -175,23 +168,23 @@ TEST(Norms, GradientsInPlaceAndInPartsAreTheSame) {
       layer_norm(x, gamma, beta, y, mean, rstd);
       Floats dgamma(static_cast<std::size_t>(n)), dbeta = dgamma;
       layer_norm_backward(x, dy, gamma, mean, rstd, dx, dgamma, dbeta);
-      const auto expect_same = [&](auto&& call) {
+      const auto with_copies = [&](auto&& call) {
         Matrix<float> over_x = x, over_dy = dy;
         Floats other_gamma(dgamma.size()), other_beta = other_gamma;
         call(over_x, over_dy, other_gamma, other_beta);
       };
       const std::uint64_t want = test::hash_of<float>(dx);
-      expect_same([&](Matrix<float>& a, Matrix<float>& b, Floats& g, Floats& h) {
+      with_copies([&](Matrix<float>& a, Matrix<float>& b, Floats& g, Floats& h) {
         layer_norm_backward(a, b, gamma, mean, rstd, a, g, h);
         ASSERT_EQ(test::hash_of<float>(a), want) << rows << "x" << n;
         ASSERT_TRUE(g == dgamma && h == dbeta) << rows << "x" << n;
       });
-      expect_same([&](Matrix<float>& a, Matrix<float>& b, Floats& g, Floats& h) {
+      with_copies([&](Matrix<float>& a, Matrix<float>& b, Floats& g, Floats& h) {
         layer_norm_backward(a, b, gamma, mean, rstd, b, g, h);
         ASSERT_EQ(test::hash_of<float>(b), want) << rows << "x" << n;
         ASSERT_TRUE(g == dgamma && h == dbeta) << rows << "x" << n;
       });
-      expect_same([&](Matrix<float>& a, Matrix<float>& b, Floats& g, Floats& h) {
+      with_copies([&](Matrix<float>& a, Matrix<float>& b, Floats& g, Floats& h) {
         layer_norm_backward(a, b, gamma, mean, rstd, b, {}, {});
         ASSERT_EQ(test::hash_of<float>(b), want) << rows << "x" << n;
         layer_norm_backward(x, dy, gamma, mean, rstd, {}, g, {});
@@ -199,7 +192,7 @@ TEST(Norms, GradientsInPlaceAndInPartsAreTheSame) {
         ASSERT_TRUE(g == dgamma && h == dbeta) << rows << "x" << n;
       });
       layer_norm(x, gamma, beta, dx, {}, {});
-      expect_same([&](Matrix<float>& a, Matrix<float>&, Floats&, Floats&) {
+      with_copies([&](Matrix<float>& a, Matrix<float>&, Floats&, Floats&) {
         layer_norm(a, gamma, beta, a, {}, {});
         ASSERT_EQ(test::hash_of<float>(a), test::hash_of<float>(dx)) << rows << "x" << n;
       });

@@ -9,17 +9,7 @@
 namespace tilewright {
 namespace {
 
-using test::by_rows;
-using test::differences;
-using test::expect_near;
-using test::Floats;
-using test::Guarded;
-using test::Hash;
-using test::message_of;
-using test::Row;
-using test::uniform;
-using test::view;
-using test::wide;
+using namespace test;
 
 double logsumexp_of(const Row& x) {
   const double m = *std::ranges::max_element(x);

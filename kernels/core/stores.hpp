@@ -14,6 +14,11 @@ namespace tilewright::detail {
 /// From so many bytes of neighbours on.
 inline constexpr Index kLeastStreamed = Index{16} << 10;
 
+template <class T>
+double bytes_of(const MatrixView<T>& x) noexcept {
+  return static_cast<double>(x.size()) * sizeof(T);
+}
+
 /// What a call waits for when its operands are in memory.
 enum class Waits { for_memory, for_arithmetic };
 
@@ -37,11 +42,6 @@ void fill_past_caches(StoreKernel copy, T* out, Index n, Fill&& fill) noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_sfence();
 #endif
-}
-
-template <class T>
-double bytes_of(const MatrixView<T>& x) noexcept {
-  return static_cast<double>(x.size()) * sizeof(T);
 }
 
 /// The same, or all at once at its place if that is not worth it or `copy` is null.

@@ -159,6 +159,7 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
                       if (narrow) kernels.norm_slopes(rows, count);
                       const bool together =
                           !narrow && dx.data != nullptr && sums_wanted && (in_place || fits_together(n));
+                      // In place, dx overwrites what the sums are of.
                       if (!together && in_place && sums_wanted) kernels.norm_sums(rows, count);
                       if (dx.data != nullptr) kernels.norm_backward[together](rows, count, given);
                       if (!together && !in_place && sums_wanted) kernels.norm_sums(rows, count);
