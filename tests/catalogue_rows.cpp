@@ -39,6 +39,42 @@ void variances(Operands& o) {
   o.call([&] { return row_variance(x, out, correction, o.threads()), 0.0; });
 }
 
+/// Of rows of x.
+template <auto Operation>
+void number_of_rows_backward(Operands& o) {
+  const Index m = o.extent(), n = o.at_least_one(200);
+  const auto x = o.in("x", m, n, kRows);
+  const auto dy = o.in("dy", m);
+  const auto dx = o.out_or("dx", x, kRows);
+  o.call([&] { return Operation(x, dy, dx, o.threads()), 0.0; });
+}
+
+/// Of rows that it need not know.
+template <auto Operation>
+void spread_over_rows(Operands& o) {
+  const Index m = o.extent(), n = o.extent(200);
+  const auto dy = o.in("dy", m);
+  const auto dx = o.out("dx", m, n, {.layout = Layout::rows, .free_cols = true});
+  o.call([&] { return Operation(dy, dx, o.threads()), 0.0; });
+}
+
+void logsumexps_backward(Operands& o) {
+  const Index m = o.extent(), n = o.extent(200);
+  const auto x = o.in("x", m, n, kRows);
+  const auto out = o.in("out", m), dy = o.in("dy", m);
+  const auto dx = o.out_or("dx", x, kRows);
+  o.call([&] { return row_logsumexp_backward(x, out, dy, dx, o.threads()), 0.0; });
+}
+
+void variances_backward(Operands& o) {
+  const Index m = o.extent(), n = o.at_least_one(200);
+  const double correction = o.maybe() ? 1 : 0;
+  const auto x = o.in("x", m, n, kRows);
+  const auto dy = o.in("dy", m);
+  const auto dx = o.out_or("dx", x, kRows);
+  o.call([&] { return row_variance_backward(x, dy, dx, correction, o.threads()), 0.0; });
+}
+
 /// Given or empty.
 std::span<const float> maybe_in(Operands& o, const char* name, Index count) {
   return o.maybe() ? o.in(name, count) : std::span<const float>{};
@@ -297,11 +333,16 @@ constexpr CatalogueEntry kRowsAndLosses[] = {
     {"log_softmax", of_rows<log_softmax>},
     {"log_softmax_backward", of_rows_backward<log_softmax_backward>},
     {"row_logsumexp", number_of_rows<row_logsumexp>},
+    {"row_logsumexp_backward", logsumexps_backward},
     {"row_sum", number_of_rows<row_sum>},
+    {"row_sum_backward", spread_over_rows<row_sum_backward>},
     {"row_mean", number_of_rows<row_mean>},
+    {"row_mean_backward", spread_over_rows<row_mean_backward>},
     {"row_max", number_of_rows<row_max>},
+    {"row_max_backward", number_of_rows_backward<row_max_backward>},
     {"row_argmax", number_of_rows<row_argmax, Index>},
     {"row_variance", variances},
+    {"row_variance_backward", variances_backward},
     {"layer_norm", layer_norms},
     {"layer_norm_backward", layer_norms_backward},
     {"rms_norm", rms_norms},

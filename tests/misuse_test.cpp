@@ -89,6 +89,8 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
        "embedding_backward: ids[2] is 3, expected 0..2"},
       {[&] { row_argmax(Matrix<float>(2, 0), ids_out); }, "row_argmax: x is 2x0: rows must not be empty"},
       {[&] { row_variance(x, three, kNaN); }, "row_variance: correction is nan, expected a finite number >= 0"},
+      {[&] { row_variance_backward(x, three, square, kNaN); },
+       "row_variance_backward: correction is nan, expected a finite number >= 0"},
       {[&] { row_variance(x, three, -1); }, "row_variance: correction is -1.000000, expected a finite number >= 0"},
       {[&] { layer_norm(x, {}, {}, y, {}, {}, kNaN); }, "layer_norm: eps is nan, expected a finite number >= 0"},
       {[&] { layer_norm(x, {}, {}, y, {}, {}, -1); }, "layer_norm: eps is -1.000000, expected a finite number >= 0"},

@@ -140,6 +140,71 @@ TEST(Rows, SumsAndExtremes) {
   EXPECT_EQ(at[0], 0);
 }
 
+TEST(Rows, GradientsOfNumbersMatchDifferences) {
+  const auto sum = [](const Row& r) { return std::accumulate(r.begin(), r.end(), 0.0); };
+  for (const Index cols : {1, 2, 7, 16, 33, 100, 261}) {
+    const Index rows = 3;
+    const double n = static_cast<double>(cols);
+    const Floats x = uniform(rows * cols, 1, -6, 6), dy = uniform(rows, 2);
+    Floats out(rows), dx(x.size());
+    const auto expect = [&](auto f, double tolerance, const char* what) {
+      const auto all = [&](const Row& v) { return by_rows(v, rows, [&](const Row& r) { return Row{f(r)}; }); };
+      expect_near(dx, differences(all, wide(x), wide(dy)), tolerance, what);
+      std::ranges::fill(dx, NAN);
+    };
+    row_logsumexp(view(x, rows), out);
+    row_logsumexp_backward(view(x, rows), out, dy, view(dx, rows));
+    expect(logsumexp_of, 2e-6, "row_logsumexp_backward");
+    row_sum_backward(dy, view(dx, rows));
+    expect(sum, 1e-7, "row_sum_backward");
+    row_mean_backward(dy, view(dx, rows));
+    expect([&](const Row& r) { return sum(r) / n; }, 1e-7, "row_mean_backward");
+    row_max_backward(view(x, rows), dy, view(dx, rows));
+    expect([](const Row& r) { return *std::ranges::max_element(r); }, 1e-7, "row_max_backward");
+    for (const double correction : {0.0, 1.0}) {
+      if (cols == 1 && correction == 1) continue;
+      row_variance_backward(view(x, rows), dy, view(dx, rows), correction);
+      expect(
+          [&](const Row& r) {
+            double squares = 0;
+            for (const double v : r) squares += (v - sum(r) / n) * (v - sum(r) / n);
+            return squares / (n - correction);
+          },
+          1e-5, "row_variance_backward");
+    }
+  }
+}
+
+TEST(Rows, GradientsOfUnusualRows) {
+  const float inf = INFINITY;
+  const Floats dy{2};
+  const auto of_max = [&](Floats x) {
+    row_max_backward(view(x, 1), dy, view(x, 1));  // in place
+    return x;
+  };
+  EXPECT_EQ(of_max({1, 7, 7, 3}), (Floats{0, 2, 0, 0}));
+  EXPECT_EQ(of_max({1, NAN, 7, NAN}), (Floats{0, 2, 0, 0}));
+  EXPECT_EQ(of_max({-inf, -inf}), (Floats{2, 0}));
+  const auto of_logsumexp = [&](Floats x) {
+    Floats out(1);
+    row_logsumexp(view(x, 1), out);
+    row_logsumexp_backward(view(x, 1), out, dy, view(x, 1));
+    return x;
+  };
+  EXPECT_EQ(of_logsumexp({-inf, 0, 0, -inf}), (Floats{0, 1, 1, 0}));
+  const Floats with_infinity = of_logsumexp({inf, 0});
+  EXPECT_TRUE(std::isnan(with_infinity[0]));
+  EXPECT_EQ(with_infinity[1], 0);
+  for (const float v : of_logsumexp({-inf, -inf})) EXPECT_TRUE(std::isnan(v));
+  for (const float v : of_logsumexp({1, NAN})) EXPECT_TRUE(std::isnan(v));
+  Floats one{3};
+  row_variance_backward(view(one, 1), dy, view(one, 1));
+  EXPECT_TRUE(std::isnan(one[0]));
+  // Rows without elements have gradients without elements.
+  row_sum_backward(dy, MatrixView<float>(one.data(), 1, 0));
+  row_mean_backward(dy, MatrixView<float>(one.data(), 1, 0));
+}
+
 /// Everything that sums, on so many rows.
 std::uint64_t hash_of_all(Index rows, Index cols, int threads, Guarded<float>::Order order) {
   Guarded<float> x(rows, cols, order), dy(rows, cols, order), y(rows, cols, order), dx(rows, cols, order);
@@ -158,6 +223,9 @@ std::uint64_t hash_of_all(Index rows, Index cols, int threads, Guarded<float>::O
   keep();
   row_logsumexp(x, mean, threads);
   hash.add(mean);
+  row_logsumexp_backward(x, mean, mean, dx, threads);
+  row_variance_backward(x, mean, y, 1, threads);
+  keep();
   row_variance(x, mean, 1, threads);
   hash.add(mean);
   layer_norm(x, gamma, gamma, y, mean, rstd, 1e-5, threads);
@@ -184,8 +252,8 @@ TEST(Rows, BitsDoNotDependOnThreads) {
     EXPECT_EQ(hash_of_all(150, 777, threads, order), broad) << threads;
   }
   if (active_isa() != Isa::sse2) {
-    EXPECT_EQ(narrow, 14238092025818040550U);
-    EXPECT_EQ(broad, 9099608127066711091U);
+    EXPECT_EQ(narrow, 1962989486979747029U);
+    EXPECT_EQ(broad, 5152627904791118839U);
   }
 }
 
@@ -210,6 +278,12 @@ TEST(Rows, Errors) {
   EXPECT_EQ(message_of<ShapeError>([&] { row_sum(x, six); }), "row_sum: out has 6 elements, expected 2 (x is 2x6)");
   EXPECT_EQ(message_of<ShapeError>([&] { row_argmax(MatrixView<const float>(x.data(), 2, 0), at); }),
             "row_argmax: x is 2x0: rows must not be empty");
+  EXPECT_EQ(message_of<ShapeError>([&] { row_max_backward(MatrixView<const float>(x.data(), 2, 0), two, z); }),
+            "row_max_backward: x is 2x0: rows must not be empty");
+  EXPECT_EQ(message_of<ShapeError>([&] { row_sum_backward(six, z); }),
+            "row_sum_backward: dy has 6 elements, expected 2 (dx is 2x6)");
+  EXPECT_EQ(message_of<ShapeError>([&] { row_logsumexp_backward(x, six, two, z); }),
+            "row_logsumexp_backward: out has 6 elements, expected 2 (dx is 2x6)");
   EXPECT_EQ(message_of<ShapeError>([&] { layer_norm(x, two, six, z, two, two); }),
             "layer_norm: gamma has 2 elements, expected 6 (x is 2x6)");
   EXPECT_EQ(message_of<ShapeError>([&] { layer_norm_backward(x, z, six, two, none, z, six, six); }),

@@ -34,20 +34,33 @@ TILEWRIGHT_API void log_softmax_backward(MatrixView<const float> y, MatrixView<c
 /// out[i] = log(sum_j exp(x(i,j))), which does not overflow. -infinity for rows of nothing else, and for empty ones;
 /// +infinity where there is one.
 TILEWRIGHT_API void row_logsumexp(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// dx(i,j) = exp(x(i,j) - out[i]) dy[i], out = row_logsumexp(x). NaN where x is infinity, and in rows of -infinity.
+TILEWRIGHT_API void row_logsumexp_backward(MatrixView<const float> x, std::span<const float> out,
+                                           std::span<const float> dy, MatrixView<float> dx, int num_threads = 0);
 
 // ---- sums and extremes
 
 /// out[i] = sum_j x(i,j); 0 for empty rows.
 TILEWRIGHT_API void row_sum(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// dx(i,j) = dy[i].
+TILEWRIGHT_API void row_sum_backward(std::span<const float> dy, MatrixView<float> dx, int num_threads = 0);
 /// out[i] = sum_j x(i,j) / n; NaN for empty rows.
 TILEWRIGHT_API void row_mean(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// dx(i,j) = dy[i] / n.
+TILEWRIGHT_API void row_mean_backward(std::span<const float> dy, MatrixView<float> dx, int num_threads = 0);
 /// out[i] = max_j x(i,j); -infinity for empty rows, NaN where there is one.
 TILEWRIGHT_API void row_max(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
+/// dx(i,j) = dy[i] where j is what row_argmax finds, and 0 elsewhere.
+TILEWRIGHT_API void row_max_backward(MatrixView<const float> x, std::span<const float> dy, MatrixView<float> dx,
+                                     int num_threads = 0);
 /// out[i]: the first j with the largest x(i,j); the first NaN where there is one. Rows must not be empty.
 TILEWRIGHT_API void row_argmax(MatrixView<const float> x, std::span<Index> out, int num_threads = 0);
 /// out[i] = sum_j (x(i,j) - mean_i)^2 / (n - correction), in two passes; NaN when that is 0/0.
 TILEWRIGHT_API void row_variance(MatrixView<const float> x, std::span<float> out, double correction = 1,
                                  int num_threads = 0);
+/// dx(i,j) = 2 (x(i,j) - mean_i) / (n - correction) dy[i].
+TILEWRIGHT_API void row_variance_backward(MatrixView<const float> x, std::span<const float> dy, MatrixView<float> dx,
+                                          double correction = 1, int num_threads = 0);
 
 // ---- normalisation. gamma, beta and every gradient may be empty: factors of 1, offsets of 0, not wanted.
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Chooses the kernel table. CPU features come from __builtin_cpu_supports, which asks the CPU and the operating system
 // for the features themselves, never for a vendor, family or model.
-#include <atomic>
 #include <cstdlib>
 
 #include "kernels/core/table.hpp"
@@ -49,10 +48,13 @@ const Tables& tables() noexcept {
 }
 
 enum class Source { automatic, environment, capped, call };
-std::atomic<const KernelTable*> active{nullptr};
 std::atomic<Source> source{Source::automatic};
 
-const KernelTable& choose() {
+}  // namespace
+
+std::atomic<const KernelTable*> chosen_table{nullptr};
+
+const KernelTable& choose_table() {
   const Tables& t = tables();
   const KernelTable* best = t.table[t.count - 1];
   const char* wish = std::getenv("TILEWRIGHT_ISA");
@@ -68,15 +70,8 @@ const KernelTable& choose() {
   }
   // Two threads may both come here; they store the same, unless a set_isa came between, which then stays.
   const KernelTable* nobody = nullptr;
-  if (active.compare_exchange_strong(nobody, best)) source = why;
-  return *active.load();
-}
-
-}  // namespace
-
-const KernelTable& active_table() {
-  const KernelTable* table = active.load(std::memory_order_acquire);
-  return table != nullptr ? *table : choose();
+  if (chosen_table.compare_exchange_strong(nobody, best)) source = why;
+  return *chosen_table.load();
 }
 
 }  // namespace detail
@@ -112,7 +107,7 @@ void set_isa(Isa isa) {
   const auto& t = detail::tables();
   for (std::size_t i = 0; i < t.count; ++i)
     if (t.isa[i] == isa) {
-      detail::active.store(t.table[i], std::memory_order_release);
+      detail::chosen_table.store(t.table[i], std::memory_order_release);
       detail::source = detail::Source::call;
       return;
     }

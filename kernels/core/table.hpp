@@ -3,6 +3,8 @@
 // one table per ISA. Everything in a table is an inner loop: it does not allocate, throw, check or start threads.
 #pragma once
 
+#include <atomic>
+
 #include "tilewright/activations.hpp"
 #include "tilewright/export.hpp"
 #include "tilewright/functions.hpp"
@@ -44,6 +46,19 @@ struct Tile {
   bool fetches_c = true;  // before `next`
   T* panel = nullptr;     // where a kernel that packs puts its panel of b
 };
+
+/// What the kernel of all of a product that fits a few registers (tiny.hpp) needs after the first multiplications.
+template <class T>
+struct TinyEnd {
+  T* c;
+  Index c_row_stride, rows, k;
+  T alpha;
+};
+/// c = alpha * a * b. a_stride is that of a's strides that is not 1. What comes first comes in registers: a structure
+/// is copied through vector registers, whose stores wait behind the multiplications of the call before.
+template <class T>
+using TinyKernel = void (*)(const T* a, Index a_stride, const T* b, Index b_row_stride, Index cols,
+                            const TinyEnd<T>& end) noexcept;
 
 /// A block of k of a few rows of C: sums[i][j] = sum_p a[p][i] * b[p][j] for j < n and the rows of the chosen kernel.
 template <class T>
@@ -101,7 +116,7 @@ struct GemmKernels {
   /// [along][rows - 1]: tiles of at most half a register across, where the ISA has something faster for them; or null.
   Micro narrow[2][kMaxTileRows];
   /// [along][half][k - 1]: at least kTinyRows rows by at most one register across, or half of one (tiny.hpp); or null.
-  void (*tiny[2][2][kTinySteps])(const Tile<T>&, Index rows) noexcept;
+  TinyKernel<T> tiny[2][2][kTinySteps];
   /// Packing (pack.hpp).
   void (*copy_rows)(const T* source, Index stride, Index rows, Index cols, T* to, Index to_stride) noexcept;
   void (*pack_rows)(const T* source, Index stride, Index cols, Index k, T* to) noexcept;
@@ -230,6 +245,8 @@ struct RowKernels {
   double (*dot)(const float* x, const float* y, Index n) noexcept;
   void (*combine)(const float* x, const float* y, float a, float b, float* to, Index n) noexcept;
   double (*squares)(const float* x, Index n, float center) noexcept;
+  /// to = (x - center) factor, or exp(x - center) factor.
+  void (*distances[2])(const float* x, float center, float factor, float* to, Index n) noexcept;
   void (*norm)(const NormRows& rows) noexcept;
   void (*norm_slopes)(NormRow* rows, Index count) noexcept;
   void (*norm_backward[2])(NormRow* rows, Index count, bool given) noexcept;  // the second with norm_sums
@@ -394,7 +411,14 @@ extern const KernelTable kTableAvx2;
 extern const KernelTable kTableAvx512;
 extern const KernelTable kTableNeon;
 
+/// What active_table() gives; null until somebody asked.
+extern std::atomic<const KernelTable*> chosen_table;
+[[gnu::cold]] const KernelTable& choose_table();
+
 /// The table that calls use now. Throws ValueError when TILEWRIGHT_ISA is not a name.
-const KernelTable& active_table();
+inline const KernelTable& active_table() {
+  const KernelTable* table = chosen_table.load(std::memory_order_acquire);
+  return table != nullptr ? *table : choose_table();
+}
 
 }  // namespace tilewright::detail

@@ -55,32 +55,41 @@ template <class T>
               {{"a", a}, {"b", b}, {"bias", o.bias}, {"residual", o.residual}, {"saved", o.saved}}, Sharing::none);
 }
 
-/// Whether the options ask for more than alpha * a * b + beta * c: one branch, for a tiny product is a matter of 30 ns.
+/// Not 0 when the options ask for more than alpha * a * b + beta * c: a tiny product is a matter of 30 ns.
 template <class T>
-bool has_extras(const GemmOptions<T>& o) {
+[[gnu::always_inline]] inline std::uintptr_t extras_of(const GemmOptions<T>& o) {
   const auto address = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p); };
-  return (address(o.bias.data()) | address(o.pre_activation.data) | address(o.residual.data) | address(o.saved.data) |
-          address(o.a_row_sums.data()) | address(o.b_column_sums.data()) |
-          static_cast<std::uintptr_t>(o.activation.kind)) != 0;
+  return address(o.bias.data()) | address(o.pre_activation.data) | address(o.residual.data) | address(o.saved.data) |
+         address(o.a_row_sums.data()) | address(o.b_column_sums.data()) |
+         static_cast<std::uintptr_t>(o.activation.kind);
 }
 static_assert(static_cast<int>(ActivationKind::identity) == 0);
+
+/// Whether all is well at first sight: plain matrices, no extras. False says nothing.
+template <class T>
+[[gnu::always_inline]] inline bool is_plain(const MatrixView<const T>& a, const MatrixView<const T>& b,
+                                            bool b_is_packed, const MatrixView<T>& c, const GemmOptions<T>& o) {
+  // As has_usual_extents(), and no stride is negative. The extents of b and c are those of a and b where they fit.
+  const Index extents = a.rows | a.cols | b.cols | a.row_stride | a.col_stride | b.row_stride | b.col_stride |
+                        c.row_stride | c.col_stride;
+  const Index differences = (a.cols ^ b.rows) | (c.rows ^ a.rows) | (c.cols ^ b.cols);
+  const bool asks_too_much = static_cast<unsigned>(o.num_threads) > unsigned{kMaxThreads};
+  if (((static_cast<std::uint64_t>(extents) >> 28) | static_cast<std::uint64_t>(differences) | extras_of(o) |
+       std::uint64_t{asks_too_much}) != 0)
+    return false;
+  if (a.data == nullptr || (b.data == nullptr && !b_is_packed) || c.data == nullptr) return false;
+  if (!(c.col_stride == 1 && c.row_stride >= c.cols) && !(c.row_stride == 1 && c.col_stride >= c.rows)) return false;
+  return are_disjoint(c, a) && are_disjoint(c, b);
+}
 
 /// check_all, but plain matrices without extras pass by a few comparisons. Returns whether there are no extras.
 template <class T>
 bool check(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, bool b_is_packed,
            const MatrixView<T>& c, const GemmOptions<T>& o) {
-  // As has_usual_extents(), and no stride is negative. The extents of b and c are those of a and b where they fit.
-  const bool usual = (static_cast<std::uint64_t>(a.rows | a.cols | b.cols | a.row_stride | a.col_stride | b.row_stride |
-                                                 b.col_stride | c.row_stride | c.col_stride) >>
-                      28) == 0;
-  const bool shapes_fit = a.cols == b.rows && c.rows == a.rows && c.cols == b.cols;
-  const bool memory = a.data != nullptr && (b.data != nullptr || b_is_packed) && c.data != nullptr;
-  const bool apart = (c.col_stride == 1 && c.row_stride >= c.cols) || (c.row_stride == 1 && c.col_stride >= c.rows);
-  const bool plain = !has_extras(o) && static_cast<unsigned>(o.num_threads) <= unsigned{kMaxThreads};
-  if (usual && shapes_fit && memory && apart && plain && are_disjoint(c, a) && are_disjoint(c, b)) [[likely]]
+  if (is_plain(a, b, b_is_packed, c, o)) [[likely]]
     return true;
   check_all(operation, a, b, b_is_packed, c, o);
-  return !has_extras(o);
+  return extras_of(o) == 0;
 }
 
 /// Checks a request for the sums of x's columns.

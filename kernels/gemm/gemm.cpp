@@ -51,17 +51,15 @@ template <class T>
   finish(kernels, Epilogue<T>::of(o), c.data, c.row_stride, 0, 0, c.rows, c.cols);
 }
 
+/// Everything but a plain tiny product.
 template <class T>
-void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
-              const GemmOptions<T>& o) {
-  const DefaultFloatState state;
-  const bool plain = check(operation, a, b, false, c, o);
-  const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
+[[gnu::noinline]] void gemm_checked(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
+                                    const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o,
+                                    bool plain) {
   if (!plain) {
     check_sums("a_row_sums", o.a_row_sums, a.t());
     check_sums("b_column_sums", o.b_column_sums, b);
   }
-  const GemmKernels<T>& kernels = active_table().template gemm<T>();
   if (is_small(kernels, a, c, o) && SmallProduct<T>::fits(kernels, a, b, c)) {
     if (const int parts = small_threads(kernels, a, c, o); parts > 1) [[unlikely]]
       return share_small(kernels, a, b, c, o, parts);
@@ -78,6 +76,41 @@ void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixV
     return;
   }
   run(p, o.num_threads);
+}
+
+/// A plain product that one call of a tiny kernel computes, of so few rows that nobody would help: whether it was one.
+template <class T>
+[[gnu::always_inline]] inline bool tiny_product(const GemmKernels<T>& kernels, const MatrixView<const T>& a,
+                                                const MatrixView<const T>& b, const MatrixView<T>& c,
+                                                const GemmOptions<T>& o) {
+  if (c.rows > kMostTinyRows || c.cols < 2 || a.cols == 0 || b.col_stride != 1 || c.col_stride != 1 || o.beta != T(0))
+    return false;
+  const bool along = a.col_stride == 1;
+  if (!along && a.row_stride != 1) return false;
+  const TinyKernel<T> kernel = tiny_for(kernels, along, c.rows, c.cols, a.cols);
+  if (kernel == nullptr) return false;
+  kernel(a.data, along ? a.row_stride : a.col_stride, b.data, b.row_stride, c.cols,
+         {c.data, c.row_stride, c.rows, a.cols, o.alpha});
+  return true;
+}
+
+/// Inlined where users call: tiny products are a matter of 30 ns, and nothing is done for them that they do not need.
+template <class T>
+[[gnu::always_inline]] inline void gemm_at_once(const char* operation, const MatrixView<const T>& a,
+                                                const MatrixView<const T>& b, const MatrixView<T>& c,
+                                                const GemmOptions<T>& o) {
+  const DefaultFloatState state;
+  const bool plain = is_plain(a, b, false, c, o) || check(operation, a, b, false, c, o);
+  const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
+  const GemmKernels<T>& kernels = active_table().template gemm<T>();
+  if (plain && tiny_product(kernels, a, b, c, o)) return;
+  gemm_checked(kernels, a, b, c, o, plain);
+}
+
+template <class T>
+void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& c,
+              const GemmOptions<T>& o) {
+  gemm_at_once(operation, a, b, c, o);
 }
 
 template <class T>
@@ -111,42 +144,58 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
   run(p, o.num_threads);
 }
 
-/// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other.
+/// Computes item(i) for every i < count: shared among threads when there are enough, else one after the other. `alike`:
+/// all have the shapes and strides of the first, which is judged for all of them.
 template <class T, class Make>
-void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
+void batch_any(Index count, bool alike, const GemmOptions<T>& o, Make&& item) {
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
-  const auto alone = [&](const Item<T>& i) {
-    if (has_epilogue(o) || !is_small(kernels, i.a, i.c, o) || !SmallProduct<T>::fits(kernels, i.a, i.b, i.c))
-      return false;
-    SmallProduct<T>(kernels, i.a, i.b, i.c, o.alpha, o.beta).compute(i.a.data, i.b.data, i.c.data);
-    return true;
+  const auto is_alone = [&](const Item<T>& i) {
+    return !has_epilogue(o) && is_small(kernels, i.a, i.c, o) && SmallProduct<T>::fits(kernels, i.a, i.b, i.c);
   };
+  const Call call([&] {
+    CallInfo all{"gemm_batched", "", sizeof(T), {count}};
+    for (Index i = 0; i < count; ++i) {
+      const Item<T> it = item(i);
+      const CallInfo one = product_info("", it.c, it.a.cols, o.beta);
+      all.flops += one.flops;
+      all.bytes_read += one.bytes_read;
+      all.bytes_written += one.bytes_written;
+    }
+    return all;
+  });
+  const Index judged = alike ? std::min<Index>(count, 1) : count;
   double work = 0;
   Index elements = 1, one_by_one = 0;
-  CallInfo all{"gemm_batched", "", sizeof(T), {count}};
-  for (Index i = 0; i < count; ++i) {
+  for (Index i = 0; i < judged; ++i) {
     const Item<T> it = item(i);
-    const CallInfo one = product_info("", it.c, it.a.cols, o.beta);
-    all.flops += one.flops;
-    all.bytes_read += one.bytes_read;
-    all.bytes_written += one.bytes_written;
     if (it.c.empty() || it.a.cols == 0) continue;
     const Problem<T> p = orient(it.a, it.b, it.c, o);
-    work += work_of(p);
+    work += work_of(p) * static_cast<double>(count / judged);
     if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o)) {
       elements = std::max(elements, Plan<T>(p, p.a.cols, 1).elements(1));
       one_by_one = std::max(one_by_one, way_of(p, o.num_threads).elements);
     }
   }
-  const Call call([&] { return all; });
   const int threads = plan_threads(o.num_threads, work);
   const bool shared = threads > 1 && count >= 2 * threads;
   // All that any of them wants, before the first is computed: afterwards nothing fails.
   T* buffer = scratch<T>(shared ? elements * threads : one_by_one);
   const auto compute = [&](Range range, T* own) {
+    if (const Item<T> first = count > 0 && alike ? item(0) : Item<T>{}; is_alone(first)) {
+      const SmallProduct<T> product(kernels, first.a, first.b, first.c, o.alpha, o.beta);
+      for (Index i = range.first; i < range.end; ++i) {
+        const Item<T> it = item(i);
+        product(it.a.data, it.b.data, it.c.data);
+      }
+      return;
+    }
     for (Index i = range.first; i < range.end; ++i) {
       const Item<T> it = item(i);
-      if (alone(it) || it.c.empty()) continue;
+      if (it.c.empty()) continue;
+      if (is_alone(it)) {
+        SmallProduct<T>(kernels, it.a, it.b, it.c, o.alpha, o.beta).compute(it.a.data, it.b.data, it.c.data);
+        continue;
+      }
       const Problem<T> p = orient(it.a, it.b, it.c, o);
       if (p.a.cols == 0)
         empty_product(p);
@@ -158,6 +207,12 @@ void batch_any(Index count, const GemmOptions<T>& o, Make&& item) {
   };
   if (!shared) return compute({0, count}, nullptr);
   parallel(threads, [&](Member member) { compute(member.share(count), buffer + member.rank * elements); });
+}
+
+/// Whether all but the addresses is the same.
+template <class T>
+bool have_one_layout(const MatrixView<T>& x, const MatrixView<T>& y) {
+  return ((x.rows ^ y.rows) | (x.cols ^ y.cols) | (x.row_stride ^ y.row_stride) | (x.col_stride ^ y.col_stride)) == 0;
 }
 
 template <class T>
@@ -173,6 +228,7 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
   };
   const Index count = static_cast<Index>(a.size());
   Spread<T> spread;
+  bool alike = true;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const auto named = [&](const char* what) { return "gemm_batched: product " + std::to_string(i) + what; };
     try {
@@ -183,10 +239,11 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
       throw ValueError(named(e.what()));
     }
     spread.add(item(static_cast<Index>(i)));
+    alike &= have_one_layout(a[i], a[0]) && have_one_layout(b[i], b[0]) && have_one_layout(c[i], c[0]);
   }
   if (!spread.results_are_apart() || !spread.operands_are_apart())
     check_items_apart<T>("gemm_batched", count, item, spread.results_are_apart());
-  batch_any<T>(count, o, item);
+  batch_any<T>(count, alike, o, item);
 }
 
 template <class T>
@@ -217,7 +274,7 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
   Spread<T> spread;  // the first and the last bound it
   if (count > 1) spread.add(item(0)), spread.add(item(count - 1));
   if (!spread.operands_are_apart()) check_items_apart<T>(kName, count, item, true);
-  batch_any<T>(count, o, item);
+  batch_any<T>(count, true, o, item);
 }
 
 template <class T>
@@ -337,19 +394,19 @@ void GemmPlan<T>::operator()(const T* a, const T* b, T* c) const {
 template class GemmPlan<float>;
 template class GemmPlan<double>;
 
-void gemm(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+void gemm(const MatrixView<const float>& a, const MatrixView<const float>& b, const MatrixView<float>& c,
           const GemmOptions<float>& options) {
-  detail::gemm_any("gemm", a, b, c, options);
+  detail::gemm_at_once("gemm", a, b, c, options);
 }
-void gemm(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
+void gemm(const MatrixView<const double>& a, const MatrixView<const double>& b, const MatrixView<double>& c,
           const GemmOptions<double>& options) {
-  detail::gemm_any("gemm", a, b, c, options);
+  detail::gemm_at_once("gemm", a, b, c, options);
 }
-void gemm(MatrixView<const float> a, const PackedMatrix<float>& b, MatrixView<float> c,
+void gemm(const MatrixView<const float>& a, const PackedMatrix<float>& b, const MatrixView<float>& c,
           const GemmOptions<float>& options) {
   detail::gemm_any(a, b, c, options);
 }
-void gemm(MatrixView<const double> a, const PackedMatrix<double>& b, MatrixView<double> c,
+void gemm(const MatrixView<const double>& a, const PackedMatrix<double>& b, const MatrixView<double>& c,
           const GemmOptions<double>& options) {
   detail::gemm_any(a, b, c, options);
 }

@@ -12,6 +12,17 @@ inline constexpr Index kSmallWork = 100 * 100 * 100;
 /// The longest k for which SmallProduct packs b, on the stack.
 inline constexpr Index kSmallPanel = 128;
 
+/// Up to this many rows a tiny product is less than two threads would share: see small_threads().
+inline constexpr Index kMostTinyRows = 512;
+
+/// The kernel of tiny.hpp that computes all of a product without c's old values, or null.
+template <class T>
+[[gnu::always_inline]] inline TinyKernel<T> tiny_for(const GemmKernels<T>& kernels, bool along, Index rows, Index cols,
+                                                     Index k) {
+  const bool fits = k <= kTinySteps && cols <= kernels.lanes && rows >= kTinyRows;
+  return fits ? kernels.tiny[along][2 * cols <= kernels.lanes][k - 1] : nullptr;
+}
+
 /// A product for one thread that fits(): tile after tile and nothing else, because for a few tiles everything else
 /// would take longer than they do.
 template <class T>
@@ -21,8 +32,8 @@ struct SmallProduct {
   Tile<T> tile;  // everything but the addresses
   Index rows, cols;
   bool packs_b;
-  void (*tiny)(const Tile<T>&, Index rows) noexcept;  // for all of it, or null
-  bool one_column;                                    // of c, and rows of a that few_rows_along can transpose
+  TinyKernel<T> tiny;  // for all of it, or null
+  bool one_column;     // of c, and rows of a that few_rows_along can transpose
   EvenParts tiles;
   Micro whole[2], last[2];  // for a panel of full width and for the last one; for taller and other tiles
 
@@ -51,9 +62,8 @@ struct SmallProduct {
     const bool b_in_registers = k.lanes * Index{sizeof(T)} == 64;  // tiny.hpp; else one column has a better way
     one_column = cols == 1 && rows >= k.lanes && c.row_stride == 1 && along && b.row_stride == 1 && alpha == T(1) &&
                  beta == T(0);
-    if (a.cols <= kTinySteps && cols <= k.lanes && rows >= kTinyRows && beta == T(0) &&
-        (b_in_registers || !one_column)) {
-      tiny = k.tiny[along][2 * cols <= k.lanes][a.cols - 1];
+    if (beta == T(0) && (b_in_registers || !one_column)) {
+      tiny = tiny_for(k, along, rows, cols, a.cols);
       one_column &= tiny == nullptr;
     }
     if (tiny != nullptr || one_column) return;
@@ -78,6 +88,11 @@ struct SmallProduct {
   [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
     if (one_column) return kernels->few_rows_along[0]({b, a, t.a_row_stride, t.k, rows, c, rows, a});
     T panel[kSmallPanel * kMaxTileCols];
+    if (tiny != nullptr) {
+      if (packs_b) kernels->pack_columns(b, b_stride_, cols, t.k, panel);
+      const Index a_stride = t.a_k_stride == 1 ? t.a_row_stride : t.a_k_stride;
+      return tiny(a, a_stride, packs_b ? panel : b, t.b_k_stride, cols, {c, t.c_row_stride, rows, t.k, t.alpha});
+    }
     for (Index j = 0; j < cols; j += kernels->tile_cols) {
       const bool is_last = j + kernels->tile_cols >= cols;
       t.cols = is_last ? cols - j : kernels->tile_cols;
@@ -85,7 +100,6 @@ struct SmallProduct {
       if (packs_b) kernels->pack_columns(b + j * b_stride_, b_stride_, t.cols, t.k, panel);
       t.a = a;
       t.c = c + j;
-      if (tiny != nullptr) return tiny(t, rows);
       const Micro* micro = is_last ? last : whole;
       for (Index part = 0; part < tiles.parts; ++part) {
         const bool tall = part < tiles.more;

@@ -11,9 +11,10 @@ namespace tilewright::detail {
 
 /// gemm_tiny below, for rows of b that fill a register, or any.
 template <class T, class A, int K, bool kAlong, bool kWhole>
-[[gnu::always_inline]] inline void gemm_tiny_rows(const Tile<T>& t, Index rows) noexcept {
+[[gnu::always_inline]] inline void gemm_tiny_rows(const T* a, Index a_stride, const T* b_rows, Index b_row_stride,
+                                                  Index cols, const TinyEnd<T>& end) noexcept {
   using Register = typename RegisterOf<T, A>::type;
-  const auto some = simd::first_lanes<T, A>(t.cols);
+  const auto some = simd::first_lanes<T, A>(cols);
   const auto load = [&](const T* from) __attribute__((always_inline)) {
     if constexpr (kWhole)
       return simd::load<T, A>(from);
@@ -22,13 +23,12 @@ template <class T, class A, int K, bool kAlong, bool kWhole>
   };
   [[maybe_unused]] Register b[K > 0 ? K : 1];
 #pragma GCC unroll 16
-  for (int p = 0; p < K; ++p) b[p] = load(t.b + p * t.b_k_stride);
-  const T alpha = t.alpha;
-  const Index step = kAlong ? 1 : t.a_k_stride;
-  Index row = kAlong ? t.a_row_stride : 1, c_row = t.c_row_stride;
-  const T* a = t.a;
-  T* c = t.c;
-  for (Index left = rows;;) {
+  for (int p = 0; p < K; ++p) b[p] = load(b_rows + p * b_row_stride);
+  const Index step = kAlong ? 1 : a_stride;
+  Index row = kAlong ? a_stride : 1, c_row = end.c_row_stride;
+  const T alpha = end.alpha;
+  T* c = end.c;
+  for (Index left = end.rows;;) {
     // Unknown again in every pass: GCC would keep the sum of every stride and every step otherwise, in memory.
     asm volatile("" : "+r"(row), "+r"(c_row));
     const T* base[3] = {a, a + 3 * row, a + 6 * row};
@@ -48,7 +48,7 @@ template <class T, class A, int K, bool kAlong, bool kWhole>
 #pragma GCC unroll 16
       for (int p = 0; p < K; ++p) multiply(p, b[p]);
     } else {
-      for (Index p = 0; p < t.k; ++p) multiply(p, load(t.b + p * t.b_k_stride));
+      for (Index p = 0; p < end.k; ++p) multiply(p, load(b_rows + p * b_row_stride));
     }
     if (alpha != T(1)) {
       const Register factor = simd::set<T, A>(alpha);
@@ -71,13 +71,13 @@ template <class T, class A, int K, bool kAlong, bool kWhole>
   }
 }
 
-/// c[i] = alpha * a[i] * b for t.k = K, or any t.k with K = 0, and at least kTinyRows rows. The last rows are computed
+/// c[i] = alpha * a[i] * b for k = K, or any k with K = 0, and at least kTinyRows rows. The last rows are computed
 /// again where their number is not a multiple of that, so c is never read.
 template <class T, class A, int K, bool kAlong>
-void gemm_tiny(const Tile<T>& t, Index rows) noexcept {
+void gemm_tiny(const T* a, Index a_stride, const T* b, Index b_row_stride, Index cols, const TinyEnd<T>& end) noexcept {
   if constexpr (K == 0)
-    if (t.cols == kLanes<T, A>) return gemm_tiny_rows<T, A, K, kAlong, true>(t, rows);
-  gemm_tiny_rows<T, A, K, kAlong, false>(t, rows);
+    if (cols == kLanes<T, A>) return gemm_tiny_rows<T, A, K, kAlong, true>(a, a_stride, b, b_row_stride, cols, end);
+  gemm_tiny_rows<T, A, K, kAlong, false>(a, a_stride, b, b_row_stride, cols, end);
 }
 
 }  // namespace tilewright::detail

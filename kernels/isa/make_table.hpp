@@ -193,6 +193,7 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
            &row_dot<float, A>,
            &row_combine<float, A>,
            &row_squares<float, A>,
+           {&row_distances<float, A, false>, &row_distances<float, A, true>},
            &norm_rows<A>,
            &norm_slopes<A>,
            {&norm_rows_backward<A, false>, &norm_rows_backward<A, true>},

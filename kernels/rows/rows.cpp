@@ -56,6 +56,46 @@ void reduce_rows(const char* operation, View x, std::span<T> out, int requested,
   for_rows(x, 0.2, requested, [&](Index i) { out[static_cast<std::size_t>(i)] = body(row_of(x, i)); });
 }
 
+/// body(i, dy[i], row i of dx): gradients of numbers of the rows of x, which is null where they do not depend on it.
+/// `out`: the numbers themselves, or nothing.
+template <class Body>
+void reduce_rows_backward(const char* operation, const View* x, std::initializer_list<std::span<const float>> out,
+                          std::span<const float> dy, Output dx, int requested, Body&& body) {
+  check_neighbours(operation, "dx", dx);
+  check_output(operation, "dx", dx);
+  if (x != nullptr) {
+    check_neighbours(operation, "x", *x);
+    check_same(operation, "dx", dx, "x", *x);
+    check_apart(operation, "dx", dx, "x", *x, Sharing::same);
+  }
+  const Place of_dx("dx", dx);
+  for (const auto& numbers : out) {
+    check_count(operation, "out", numbers, dx.rows, &of_dx);
+    check_apart(operation, {{"dx", dx}}, {{"out", numbers}}, Sharing::none);
+  }
+  check_count(operation, "dy", dy, dx.rows, &of_dx);
+  check_apart(operation, {{"dx", dx}}, {{"dy", dy}}, Sharing::none);
+  check_thread_count(operation, requested);
+  const Call call(over_elements<float>, operation, "", dx.rows, dx.cols, x != nullptr ? 1 : 0, 1);
+  for_rows(dx, 0.2, requested, [&](Index i) { body(i, dy[static_cast<std::size_t>(i)], row_of(dx, i)); });
+}
+
+void check_correction(const char* operation, double correction) {
+  if (!(std::isfinite(correction) && correction >= 0))
+    throw ValueError(std::string(operation) + ": correction is " + std::to_string(correction) +
+                     ", expected a finite number >= 0");
+}
+
+void check_not_empty(const char* operation, const View& x) {
+  if (x.cols == 0 && x.rows > 0)
+    throw ShapeError(std::string(operation) + ": x is " + shape_of(x) + ": rows must not be empty");
+}
+
+/// As row_variance takes it.
+float mean_of(const RowKernels& kernels, const float* x, Index n) {
+  return static_cast<float>(kernels.sum(x, n) / static_cast<double>(n));
+}
+
 }  // namespace
 }  // namespace detail
 
@@ -86,28 +126,59 @@ void row_sum(View x, std::span<float> out, int num_threads) {
               [&](const float* row) { return static_cast<float>(kernel(row, x.cols)); });
 }
 void row_mean(View x, std::span<float> out, int num_threads) {
-  const auto kernel = active_table().rows.sum;
-  reduce_rows("row_mean", x, out, num_threads,
-              [&](const float* row) { return static_cast<float>(kernel(row, x.cols) / static_cast<double>(x.cols)); });
+  const RowKernels& kernels = active_table().rows;
+  reduce_rows("row_mean", x, out, num_threads, [&](const float* row) { return mean_of(kernels, row, x.cols); });
 }
 void row_max(View x, std::span<float> out, int num_threads) {
   const auto kernel = active_table().rows.max;
   reduce_rows("row_max", x, out, num_threads, [&](const float* row) { return kernel(row, x.cols); });
 }
 void row_argmax(View x, std::span<Index> out, int num_threads) {
-  if (x.cols == 0 && x.rows > 0) throw ShapeError("row_argmax: x is " + shape_of(x) + ": rows must not be empty");
+  check_not_empty("row_argmax", x);
   const RowKernels& kernels = active_table().rows;
   reduce_rows("row_argmax", x, out, num_threads,
               [&](const float* row) { return kernels.find(row, x.cols, kernels.max(row, x.cols)); });
 }
 void row_variance(View x, std::span<float> out, double correction, int num_threads) {
-  if (!(std::isfinite(correction) && correction >= 0))
-    throw ValueError("row_variance: correction is " + std::to_string(correction) + ", expected a finite number >= 0");
+  check_correction("row_variance", correction);
   const RowKernels& kernels = active_table().rows;
-  const double n = static_cast<double>(x.cols);
+  const double degrees = std::max(0.0, static_cast<double>(x.cols) - correction);
   reduce_rows("row_variance", x, out, num_threads, [&](const float* row) {
-    const double squares = kernels.squares(row, x.cols, static_cast<float>(kernels.sum(row, x.cols) / n));
-    return static_cast<float>(squares / std::max(0.0, n - correction));
+    return static_cast<float>(kernels.squares(row, x.cols, mean_of(kernels, row, x.cols)) / degrees);
+  });
+}
+
+void row_logsumexp_backward(View x, std::span<const float> out, std::span<const float> dy, Output dx, int num_threads) {
+  const auto kernel = active_table().rows.distances[1];
+  reduce_rows_backward("row_logsumexp_backward", &x, {out}, dy, dx, num_threads, [&](Index i, float d, float* to) {
+    kernel(row_of(x, i), out[static_cast<std::size_t>(i)], d, to, x.cols);
+  });
+}
+void row_sum_backward(std::span<const float> dy, Output dx, int num_threads) {
+  reduce_rows_backward("row_sum_backward", nullptr, {}, dy, dx, num_threads,
+                       [&](Index, float d, float* to) { std::fill_n(to, dx.cols, d); });
+}
+void row_mean_backward(std::span<const float> dy, Output dx, int num_threads) {
+  reduce_rows_backward("row_mean_backward", nullptr, {}, dy, dx, num_threads, [&](Index, float d, float* to) {
+    std::fill_n(to, dx.cols, static_cast<float>(static_cast<double>(d) / static_cast<double>(dx.cols)));
+  });
+}
+void row_max_backward(View x, std::span<const float> dy, Output dx, int num_threads) {
+  check_not_empty("row_max_backward", x);
+  const RowKernels& kernels = active_table().rows;
+  reduce_rows_backward("row_max_backward", &x, {}, dy, dx, num_threads, [&](Index i, float d, float* to) {
+    const Index at = kernels.find(row_of(x, i), x.cols, kernels.max(row_of(x, i), x.cols));
+    std::fill_n(to, x.cols, 0.0F);
+    to[at] = d;
+  });
+}
+void row_variance_backward(View x, std::span<const float> dy, Output dx, double correction, int num_threads) {
+  check_correction("row_variance_backward", correction);
+  const RowKernels& kernels = active_table().rows;
+  const double degrees = std::max(0.0, static_cast<double>(x.cols) - correction);
+  reduce_rows_backward("row_variance_backward", &x, {}, dy, dx, num_threads, [&](Index i, float d, float* to) {
+    kernels.distances[0](row_of(x, i), mean_of(kernels, row_of(x, i), x.cols),
+                         static_cast<float>(2 * static_cast<double>(d) / degrees), to, x.cols);
   });
 }
 

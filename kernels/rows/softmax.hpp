@@ -67,6 +67,17 @@ double row_squares(const T* x, Index n, T center) noexcept {
       });
 }
 
+/// to = (x - center) factor, or exp(x - center) factor
+template <class T, class A, bool kExp>
+void row_distances(const T* x, T center, T factor, T* to, Index n) noexcept {
+  const Vec<T, A> c = simd::set<T, A>(center), f = simd::set<T, A>(factor);
+  simd::for_registers<T, A>(
+      n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<T, A> d = simd::load<T, A>(x + i, some...) - c;
+        simd::store(to + i, (kExp ? simd::exp(d) : d) * f, some...);
+      });
+}
+
 /// sum exp(x - largest); the terms are also stored in y unless that is null.
 template <class T, class A>
 TILEWRIGHT_INLINE T sum_of_exponentials(const T* x, T* y, Index n, T largest) {
