@@ -80,18 +80,22 @@ struct SmallProduct {
   /// Uses up this object's tile.
   [[gnu::always_inline]] void compute(const T* a, const T* b, T* c) noexcept { compute(tile, a, b, c); }
   void operator()(const T* a, const T* b, T* c) const noexcept {
+    if (tiny != nullptr && !packs_b) return compute_tiny(a, b, c);
     Tile<T> t = tile;
     compute(t, a, b, c);
   }
 
  private:
+  [[gnu::always_inline]] void compute_tiny(const T* a, const T* b, T* c) const noexcept {
+    tiny(a, tile.a_k_stride == 1 ? tile.a_row_stride : tile.a_k_stride, b, tile.b_k_stride, cols,
+         {c, tile.c_row_stride, rows, tile.k, tile.alpha});
+  }
   [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
     if (one_column) return kernels->few_rows_along[0]({b, a, t.a_row_stride, t.k, rows, c, rows, a});
     T panel[kSmallPanel * kMaxTileCols];
     if (tiny != nullptr) {
       if (packs_b) kernels->pack_columns(b, b_stride_, cols, t.k, panel);
-      const Index a_stride = t.a_k_stride == 1 ? t.a_row_stride : t.a_k_stride;
-      return tiny(a, a_stride, packs_b ? panel : b, t.b_k_stride, cols, {c, t.c_row_stride, rows, t.k, t.alpha});
+      return compute_tiny(a, packs_b ? panel : b, c);
     }
     for (Index j = 0; j < cols; j += kernels->tile_cols) {
       const bool is_last = j + kernels->tile_cols >= cols;
