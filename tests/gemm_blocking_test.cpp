@@ -152,6 +152,9 @@ TEST(GemmGrid, UsesThreadsAndReadsLittle) {
   EXPECT_EQ(grid(2, 2, 128), (std::array<int, 2>{1, 2}));
   EXPECT_EQ(grid(2, 1, 80), (std::array<int, 2>{1, 2}));
   EXPECT_EQ(grid(4, 2, 80), (std::array<int, 2>{1, 4}));
+  // A tile more of a hundred is better than rows of c that are halved; of five it is not.
+  EXPECT_EQ(grid(2, 293, 2), (std::array<int, 2>{2, 1}));
+  EXPECT_EQ(grid(2, 5, 2), (std::array<int, 2>{1, 2}));
   EXPECT_EQ(grid(1, 5, 5), (std::array<int, 2>{1, 1}));
   EXPECT_EQ(grid(64, 1, 1), (std::array<int, 2>{1, 1}));
 }

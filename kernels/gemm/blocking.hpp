@@ -138,20 +138,25 @@ struct Grid {
   int rows, cols;
 };
 
-/// The grid whose busiest thread has the fewest tiles of mr x nr; among equals the one whose threads read the least,
-/// then the one with more rows, since threads of one row of the grid each pack the same part of A.
+/// The grid whose threads read the least, of those whose busiest one has hardly more tiles of mr x nr than it must: a
+/// sixteenth, because threads that share rows of c meet in its lines. Among equals the one with more rows, since
+/// threads of one row of the grid each pack the same part of A.
 inline Grid gemm_grid(int threads, Index m_tiles, Index n_tiles, Index mr, Index nr) {
   Grid best{1, 1};
-  Index least_tiles = m_tiles * n_tiles, least_read = m_tiles * mr + n_tiles * nr;
-  for (int rows = threads; rows >= 1; --rows) {
-    const Index cols = std::min<Index>(threads / rows, std::max<Index>(n_tiles, 1));
-    const Index high = (m_tiles + rows - 1) / rows, wide = (n_tiles + cols - 1) / cols;
-    const Index tiles = high * wide, read = high * mr + wide * nr;
-    if (tiles > least_tiles || (tiles == least_tiles && read >= least_read)) continue;
-    least_tiles = tiles;
+  Index least_tiles = m_tiles * n_tiles, least_read = 0;
+  const auto for_grids = [&](auto&& body) {
+    for (int rows = threads; rows >= 1; --rows) {
+      const Index cols = std::min<Index>(threads / rows, std::max<Index>(n_tiles, 1));
+      const Index high = ceil_div(m_tiles, rows), wide = ceil_div(n_tiles, cols);
+      body(Grid{rows, static_cast<int>(cols)}, high * wide, high * mr + wide * nr);
+    }
+  };
+  for_grids([&](Grid, Index tiles, Index) { least_tiles = std::min(least_tiles, tiles); });
+  for_grids([&](Grid grid, Index tiles, Index read) {
+    if (16 * tiles > 17 * least_tiles || (least_read > 0 && read >= least_read)) return;
     least_read = read;
-    best = {rows, static_cast<int>(cols)};
-  }
+    best = grid;
+  });
   return best;
 }
 

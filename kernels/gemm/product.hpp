@@ -203,33 +203,41 @@ void shared_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buff
   });
 }
 
-/// Few outputs and long k: members compute the sums of different blocks of k, each a whole matrix, and the sums are
-/// added in ascending order; `rounds_of` blocks at a time.
+/// Few outputs and long k: members compute the sums of some blocks of k each, a whole matrix for every block, and the
+/// sums are added in ascending order; `rounds_of` blocks at a time.
 template <class T>
 void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer, Index rounds_of) {
   const Index m = p.c.rows, n = p.c.cols, k = p.a.cols;
   T* sums = buffer + parts * plan.elements(1);
   const Index blocks = ceil_div(k, kSumBlock);
+  // Rows of c without gaps are one.
+  const bool dense = p.c.row_stride == n && !p.finishes;
+  const Index lines = dense ? 1 : m, length = dense ? m * n : n;
   for (Index first = 0; first < blocks; first += rounds_of) {
     const Index round = std::min(rounds_of, blocks - first);
     parallel(parts, [&](Member member) {
-      for (Index block = member.rank; block < round; block += member.size) {
-        const Index k0 = (first + block) * kSumBlock, kc = std::min(kSumBlock, k - k0);
-        Problem<T> part = p;
-        part.a = {p.a.data + k0 * p.a.col_stride, m, kc, p.a.row_stride, p.a.col_stride};
-        part.b = {p.b.data + k0 * p.b.row_stride, kc, n, p.b.row_stride, p.b.col_stride};
-        if (p.packed_b != nullptr) part.packed_b = p.packed_b + k0 * round_up(n, PackedMatrix<T>::kPanel);
-        part.c = {sums + block * m * n, m, n};
-        part.beta = 0;
-        part.finishes = false;
-        blocked_product(part, plan, Member{0, 1}, Range{0, n}, buffer + member.rank * plan.elements(1));
-      }
+      const Range own = member.share(round);
+      if (own.first == own.end) return;
+      const Index k0 = (first + own.first) * kSumBlock, kc = std::min((own.end - own.first) * kSumBlock, k - k0);
+      T* const memory = buffer + member.rank * plan.elements(1);
+      Problem<T> part = p;
+      part.a = {p.a.data + k0 * p.a.col_stride, m, kc, p.a.row_stride, p.a.col_stride};
+      part.b = {p.b.data + k0 * p.b.row_stride, kc, n, p.b.row_stride, p.b.col_stride};
+      if (p.packed_b != nullptr) part.packed_b = p.packed_b + k0 * round_up(n, PackedMatrix<T>::kPanel);
+      part.finishes = false;
+      for_blocks(part, plan, Range{0, n}, [&](Block<T> block) {
+        part.c = {sums + (own.first + block.k0 / kSumBlock) * m * n, m, n};
+        block.keep = 0;
+        multiply_share(part, plan, Member{0, 1}, Range{0, n}, block, memory, memory + plan.b_buffer, false);
+      });
     });
     parallel(parts, [&](Member member) {
-      const Range rows = member.share(m);
-      for (Index i = rows.first; i < rows.end; ++i) {
+      const Range rows = dense ? Range{0, 1} : member.share(m);
+      const Range cols = dense ? member.share(length, kLineOf<T>) : Range{0, n};
+      for (Index i = rows.first; i < rows.end && cols.first < cols.end; ++i) {
         for (Index block = 0; block < round; ++block)
-          p.kernels->accumulate(sums + (block * m + i) * n, &p.c(i, 0), n, T(1), first + block == 0 ? p.beta : T(1));
+          p.kernels->accumulate(sums + (block * lines + i) * length + cols.first, &p.c(i, 0) + cols.first,
+                                cols.end - cols.first, T(1), first + block == 0 ? p.beta : T(1));
         if (!p.finishes || first + round < blocks) continue;
         for (Index j = 0; j < n; j += kMaxTileCols)
           finish(*p.kernels, p.epilogue, &p.c(i, j), p.c.row_stride, i, j, 1, std::min<Index>(kMaxTileCols, n - j));
@@ -332,12 +340,12 @@ template <class T>
 Way<T> way_of(const Problem<T>& p, int requested) {
   const int threads = plan_threads(requested, work_of(p));
   // With fewer than 16 tiles each, what remains when the others have finished is much of a thread's time; k is shared
-  // in rounds of four blocks each, so that the sums kept meanwhile stay small.
+  // in rounds of eight blocks each, so that the sums kept meanwhile stay small.
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
   const Index blocks = ceil_div(p.a.cols, kSumBlock);
   if (threads > 1 && tiles < 16 * threads && blocks >= 4 * threads && p.c.col_stride == 1 && p.a_sums == nullptr &&
       p.b_sums == nullptr) {
-    const Index round = 4 * threads;
+    const Index round = 8 * threads;
     const Plan<T> alone(p, p.a.cols, 1);
     return {Way<T>::long_k, threads, alone, threads * alone.elements(1) + round * p.c.size(), round};
   }
