@@ -122,7 +122,7 @@ TEST(GemmBlocking, IsAsItWasMeasured) {
         }
   }
   EXPECT_EQ(blockings.value(), 12393913118289430492U);
-  EXPECT_EQ(grids.value(), 9995661977228004824U);
+  EXPECT_EQ(grids.value(), 14497872247947009361U);
 }
 
 TEST(GemmEvenParts, CoverEverythingEvenly) {

@@ -142,9 +142,12 @@ struct Grid {
 /// sixteenth, because threads that share rows of c meet in its lines. Among equals the one with more rows, since
 /// threads of one row of the grid each pack the same part of A.
 inline Grid gemm_grid(int threads, Index m_tiles, Index n_tiles, Index mr, Index nr) {
-  Grid best{1, 1};
-  Index least_tiles = m_tiles * n_tiles, least_read = 0;
+  const Grid one{1, 1};
+  Grid best = one;
+  const Index all_tiles = m_tiles * n_tiles;
+  Index least_tiles = all_tiles, least_read = -1;
   const auto for_grids = [&](auto&& body) {
+    body(one, all_tiles, m_tiles * mr + n_tiles * nr);
     for (int rows = threads; rows >= 1; --rows) {
       const Index cols = std::min<Index>(threads / rows, std::max<Index>(n_tiles, 1));
       const Index high = ceil_div(m_tiles, rows), wide = ceil_div(n_tiles, cols);
@@ -153,7 +156,7 @@ inline Grid gemm_grid(int threads, Index m_tiles, Index n_tiles, Index mr, Index
   };
   for_grids([&](Grid, Index tiles, Index) { least_tiles = std::min(least_tiles, tiles); });
   for_grids([&](Grid grid, Index tiles, Index read) {
-    if (16 * tiles > 17 * least_tiles || (least_read > 0 && read >= least_read)) return;
+    if (16 * tiles > 17 * least_tiles || (least_read >= 0 && read >= least_read)) return;
     least_read = read;
     best = grid;
   });
