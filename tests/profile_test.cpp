@@ -80,6 +80,21 @@ TEST(Profile, CountsCallsAndWhatTheyDo) {
   EXPECT_GE(lines[1].seconds, lines[2].seconds);
 }
 
+TEST(Profile, CountsAllProductsOfABatch) {
+  const Matrix<float> a = normal(4, 6), b = normal(6, 5), wide = normal(6, 8);
+  Matrix<float> c(4, 5), d(4, 8);
+  const std::vector<MatrixView<const float>> as{a, a}, bs{b, wide};
+  const std::vector<MatrixView<float>> cs{c, d};
+  profile::start();
+  gemm_batched(as, bs, cs);
+  profile::stop();
+  const auto lines = profile::table();
+  const profile::Line* batch = find(lines, "gemm_batched f32", "2");
+  ASSERT_NE(batch, nullptr);
+  EXPECT_EQ(batch->flops, 2.0 * 4 * 6 * (5 + 8));
+  EXPECT_EQ(batch->bytes, 4.0 * (2 * 4 * 6 + 6 * (5 + 8) + 4 * (5 + 8)));
+}
+
 TEST(Profile, AnEarlierRunIsForgotten) {
   const Matrix<float> x = normal(4, 4);
   Matrix<float> y(4, 4);

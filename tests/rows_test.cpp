@@ -175,6 +175,18 @@ TEST(Rows, GradientsOfNumbersMatchDifferences) {
   }
 }
 
+TEST(Rows, GradientOfLogsumexpWithinPublishedError) {
+  const Index cols = 5000;
+  const Floats x = uniform(cols, 9, -80, 5), dy{0.7F};
+  Floats out(1), dx(x.size());
+  row_logsumexp(view(x, 1), out);
+  row_logsumexp_backward(view(x, 1), out, dy, view(dx, 1));
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double distance = static_cast<double>(x[i]) - static_cast<double>(out[0]), want = std::exp(distance) * dy[0];
+    ASSERT_NEAR(dx[i], want, (std::fabs(distance) + 4) * 0x1p-24 * want) << i;
+  }
+}
+
 TEST(Rows, GradientsOfUnusualRows) {
   const float inf = INFINITY;
   const Floats dy{2};

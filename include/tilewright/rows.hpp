@@ -35,6 +35,7 @@ TILEWRIGHT_API void log_softmax_backward(MatrixView<const float> y, MatrixView<c
 /// +infinity where there is one.
 TILEWRIGHT_API void row_logsumexp(MatrixView<const float> x, std::span<float> out, int num_threads = 0);
 /// dx(i,j) = exp(x(i,j) - out[i]) dy[i], out = row_logsumexp(x). NaN where x is infinity, and in rows of -infinity.
+/// Relative error of normal results: at most (|x - out| + 4) 2^-24.
 TILEWRIGHT_API void row_logsumexp_backward(MatrixView<const float> x, std::span<const float> out,
                                            std::span<const float> dy, MatrixView<float> dx, int num_threads = 0);
 

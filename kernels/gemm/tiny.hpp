@@ -76,7 +76,8 @@ template <class T, class A, int K, bool kAlong, bool kWhole>
 template <class T, class A, int K, bool kAlong>
 void gemm_tiny(const T* a, Index a_stride, const T* b, Index b_row_stride, Index cols, const TinyEnd<T>& end) noexcept {
   if constexpr (K == 0)
-    if (cols == kLanes<T, A>) return gemm_tiny_rows<T, A, K, kAlong, true>(a, a_stride, b, b_row_stride, cols, end);
+    if (cols == RegisterOf<T, A>::type::size)
+      return gemm_tiny_rows<T, A, K, kAlong, true>(a, a_stride, b, b_row_stride, cols, end);
   gemm_tiny_rows<T, A, K, kAlong, false>(a, a_stride, b, b_row_stride, cols, end);
 }
 

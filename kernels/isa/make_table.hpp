@@ -45,10 +45,10 @@ constexpr void fill_narrow(GemmKernels<T>& k, std::index_sequence<R...>) {
    ...);
 }
 
+/// Columns of a (along 0) are rare in tiny products, and share the kernel that reads b from the cache.
 template <class T, class A, std::size_t... K>
 constexpr void fill_tiny(GemmKernels<T>& k, std::index_sequence<K...>) {
-  ((k.tiny[0][1][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, false>,
-    k.tiny[1][1][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, true>),
+  ((k.tiny[0][1][K] = &gemm_tiny<T, A, 0, false>, k.tiny[1][1][K] = &gemm_tiny<T, A, static_cast<int>(K) + 1, true>),
    ...);
   if constexpr (!kIsHalf<A>) ((k.tiny[0][0][K] = k.tiny[0][1][K], k.tiny[1][0][K] = k.tiny[1][1][K]), ...);
 }
