@@ -415,7 +415,14 @@ TEST(FloatState, OfTheHostChangesNothing) {
     activation_forward(ActivationKind::silu, tiny, y, threads);
     hash.add<float>(y);
     gemm(tiny, x.t(), z, {.num_threads = threads});
-    return hash.add<float>(z).value();
+    hash.add<float>(z);
+    // Few and small, so that one thread computes them whatever is asked for.
+    Matrix<float> batch(2 * 9, 9), scaled = tiny;
+    gemm_strided_batched(2, MatrixView<const float>(tiny).block(0, 0, 9, 9), 9, x.view().block(0, 0, 9, 9), 9,
+                         batch.row_block(0, 9), 9 * 9, {.num_threads = threads});
+    hash.add<float>(batch);
+    gemm(Matrix<float>(200, 0), PackedMatrix<float>(Matrix<float>(0, 300)), scaled, {.beta = 0.7F});
+    return hash.add<float>(scaled).value();
   };
   const std::uint64_t want = hash_of(1);
   for (const int threads : {1, 2, 3}) {

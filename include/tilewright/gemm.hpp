@@ -61,7 +61,7 @@ inline constexpr GemmOptions<T> kGemmDefaults{};
 /// the first term, and its bits are its own.
 ///
 /// Threading: uses num_threads, fewer when they would not pay. Memory: packing buffers are kept per calling thread.
-/// Views come by reference: 8 x 8 x 8 would wait a sixth of its time for copies of them.
+/// Views come by reference: 8 x 8 x 8 would wait a seventh of its time for copies of them.
 TILEWRIGHT_API void gemm(const MatrixView<const float>& a, const MatrixView<const float>& b, const MatrixView<float>& c,
                          const GemmOptions<float>& options = kGemmDefaults<float>);
 TILEWRIGHT_API void gemm(const MatrixView<const double>& a, const MatrixView<const double>& b,

@@ -115,6 +115,7 @@ void gemm_any(const char* operation, const MatrixView<const T>& a, const MatrixV
 
 template <class T>
 void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const MatrixView<T>& c, const GemmOptions<T>& o) {
+  const DefaultFloatState state;
   if (b.data() == nullptr && b.rows() > 0 && b.cols() > 0)
     throw ValueError("gemm: b is a PackedMatrix that was moved from");
   check("gemm", a, MatrixView<const T>(nullptr, b.rows(), b.cols()), true, c, o);
@@ -148,6 +149,7 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
 /// all have the shapes and strides of the first, which is judged for all of them.
 template <class T, class Make>
 void batch_any(Index count, bool alike, const GemmOptions<T>& o, Make&& item) {
+  const DefaultFloatState state;
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   const auto is_alone = [&](const Item<T>& i) {
     return !has_epilogue(o) && is_small(kernels, i.a, i.c, o) && SmallProduct<T>::fits(kernels, i.a, i.b, i.c);
