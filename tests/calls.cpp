@@ -31,7 +31,8 @@ double value_of(std::uint64_t word, Values values) {
     case Values::any:
       break;
   }
-  return word % 16 == 0 ? 0 : 4 * u - 2;
+  const double value = 4 * u - 2;
+  return word % 16 == 0 ? 0 : word % 16 == 1 ? value * 1e-38 : value;  // now and then subnormal
 }
 
 }  // namespace

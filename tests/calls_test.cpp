@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <barrier>
+#include <cfenv>
 #include <cstdlib>
 #include <map>
 #include <thread>
@@ -34,6 +35,30 @@ std::string title(std::uint64_t seed, const Operands& operands) {
   return text;
 }
 
+/// Somewhere in memory, in a floating-point state that a host may have chosen.
+class OfAnyHost : public Operands {
+ public:
+  OfAnyHost(std::uint64_t seed, Pages& pages)
+      : Operands(seed, Placement::scattered, pages), which_(seed / catalogue().size() % 8) {}
+
+ private:
+  double perform(const std::function<double()>& operation) override {
+    std::fenv_t before;
+    std::fegetenv(&before);
+    constexpr int kModes[] = {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+    std::fesetround(kModes[which_ % 4]);
+#if defined(__x86_64__)
+    constexpr unsigned kFlushes = 0x8040;  // results and operands
+    if (which_ >= 4) __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | kFlushes);
+#endif
+    const double result = operation();
+    std::fesetenv(&before);
+    return result;
+  }
+
+  std::uint64_t which_;
+};
+
 TEST(Calls, TouchOnlyTheirOperandsAndDependOnNothingElse) {
   Pages pages;
   const std::uint64_t count = calls(20000);
@@ -41,11 +66,11 @@ TEST(Calls, TouchOnlyTheirOperandsAndDependOnNothingElse) {
     Operands plain(seed, Operands::Placement::tight, pages);
     entry_of(seed).make(plain);
     const std::uint64_t want = plain.hash();
-    Operands scattered(seed, Operands::Placement::scattered, pages);
+    OfAnyHost scattered(seed, pages);
     scattered.set_threads(seed % 3 == 0 ? 3 : 1);
     entry_of(seed).make(scattered);
     ASSERT_EQ(scattered.damage(), "") << title(seed, scattered);
-    ASSERT_EQ(scattered.hash(), want) << title(seed, scattered);
+    EXPECT_EQ(scattered.hash(), want) << title(seed, scattered);
   }
 }
 

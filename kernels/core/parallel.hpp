@@ -31,10 +31,10 @@ struct Member {
 /// Calls part(context, i) for i < parts by the current executor.
 void run_parts(int parts, void (*part)(void* context, int index), void* context) noexcept;
 
-/// Calls body(Member) for each of `parts` members and waits for all. body must not throw.
+/// Calls body(Member) for each of `parts` members and waits for all. body must not throw, and runs in the default
+/// floating-point state: the caller is in it already, for the sake of what it computes itself.
 template <class Body>
 void parallel(int parts, Body&& body) noexcept {
-  const DefaultFloatState state;
   if (parts <= 1) return body(Member{0, 1});
   struct Section {
     std::remove_reference_t<Body>* body;

@@ -122,7 +122,7 @@ double roof_seconds_of(const CallInfo& info, int threads) noexcept {
   return roofs.flops_f32 == 0 ? 0 : roofs.seconds(info.flops, info.bytes_read, info.bytes_written, info.element_bytes);
 }
 
-void Call::begin(const CallInfo& info) {
+void Record::begin(const CallInfo& info) {
   if (!profile::is_on()) return;
   ProfileLog& log = own_log();
   open(log, info);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// What an operation does for the profiler: a Call on the stack of its driver, after the checks. Baseline code only.
+// What every operation does beside its work: a Call on the stack of its driver, after the checks. Baseline code only.
 #pragma once
 
 #include <atomic>
 
+#include "kernels/core/float_state.hpp"
 #include "tilewright/export.hpp"
 
 namespace tilewright::detail {
@@ -34,25 +35,37 @@ extern std::atomic<int> profile_state;
 /// Closes what was opened last on this thread's log.
 [[gnu::cold]] void end_call(ProfileLog& log) noexcept;
 
-/// An operation while it lives.
-class Call {
+/// An operation while it lives, for the profiler.
+class Record {
  public:
   /// Of make(arguments...), which is only asked when somebody listens.
   template <class Make, class... Arguments>
-  explicit Call(Make&& make, const Arguments&... arguments) {
+  explicit Record(Make&& make, const Arguments&... arguments) {
     if (profile_state.load(std::memory_order_relaxed) != kProfileOff) [[unlikely]]
       begin(make(arguments...));
   }
-  ~Call() {
+  ~Record() {
     if (log_ != nullptr) [[unlikely]]
       end_call(*log_);
   }
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
+  Record(const Record&) = delete;
+  Record& operator=(const Record&) = delete;
 
  private:
   [[gnu::cold, gnu::noinline]] void begin(const CallInfo& info);
   ProfileLog* log_ = nullptr;
+};
+
+/// The same, which computes in the default floating-point state, whatever the host's is. What depends on the state is
+/// computed while it lives; drivers that compute before their record have a DefaultFloatState of their own.
+class Call {
+ public:
+  template <class Make, class... Arguments>
+  explicit Call(Make&& make, const Arguments&... arguments) : record_(make, arguments...) {}
+
+ private:
+  DefaultFloatState state_;
+  Record record_;
 };
 
 /// run_parts while something is recorded.

@@ -101,7 +101,7 @@ template <class T>
                                                 const GemmOptions<T>& o) {
   const DefaultFloatState state;
   const bool plain = is_plain(a, b, false, c, o) || check(operation, a, b, false, c, o);
-  const Call call(product_info<T>, "gemm", c, a.cols, o.beta);
+  const Record record(product_info<T>, "gemm", c, a.cols, o.beta);
   const GemmKernels<T>& kernels = active_table().template gemm<T>();
   if (plain && tiny_product(kernels, a, b, c, o)) return;
   gemm_checked(kernels, a, b, c, o, plain);
@@ -120,7 +120,7 @@ void gemm_any(const MatrixView<const T>& a, const PackedMatrix<T>& b, const Matr
     throw ValueError("gemm: b is a PackedMatrix that was moved from");
   check("gemm", a, MatrixView<const T>(nullptr, b.rows(), b.cols()), true, c, o);
   if (o.b_column_sums.data() != nullptr) throw ValueError("gemm: b_column_sums needs b itself, not a PackedMatrix");
-  const Call call(product_info<T>, "gemm_packed", c, a.cols, o.beta);
+  const Record record(product_info<T>, "gemm_packed", c, a.cols, o.beta);
   check_sums("a_row_sums", o.a_row_sums, a.t());
   if (c.empty() || a.cols == 0) clear_sums(o);
   if (c.empty()) {
@@ -154,7 +154,7 @@ void batch_any(Index count, bool alike, const GemmOptions<T>& o, Make&& item) {
   const auto is_alone = [&](const Item<T>& i) {
     return !has_epilogue(o) && is_small(kernels, i.a, i.c, o) && SmallProduct<T>::fits(kernels, i.a, i.b, i.c);
   };
-  const Call call([&] {
+  const Record record([&] {
     CallInfo all{"gemm_batched", "", sizeof(T), {count}};
     for (Index i = 0; i < count; ++i) {
       const Item<T> it = item(i);
@@ -382,7 +382,7 @@ void GemmPlan<T>::operator()(const T* a, const T* b, T* c) const {
   if (small_ != nullptr && a != nullptr && b != nullptr && c != nullptr && (apart(a, a_reach_) & apart(b, b_reach_)))
       [[likely]] {
     const detail::DefaultFloatState state;
-    const detail::Call call(detail::product_info<T>, "GemmPlan", c_, a_.cols, options_.beta);
+    const detail::Record record(detail::product_info<T>, "GemmPlan", c_, a_.cols, options_.beta);
     return (*small_)(a, b, c);
   }
   MatrixView<const T> av = a_, bv = b_;

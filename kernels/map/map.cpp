@@ -46,7 +46,7 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   check_same(operation, "x", x, "y", y);
   check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>, operation, name.data(), x.rows, x.cols, 1, 1);
+  const Record record(over_elements<T>, operation, name.data(), x.rows, x.cols, 1, 1);
   const bool turn = y.col_stride != 1 && y.row_stride == 1;
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
@@ -74,7 +74,7 @@ void backward_any(const char* operation, std::string_view name, const char* save
   check_apart(operation, "dx", dx, saved_name, saved, Sharing::same);
   check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
-  const Call call(over_elements<T>, operation, name.data(), dx.rows, dx.cols, 2, 1);
+  const Record record(over_elements<T>, operation, name.data(), dx.rows, dx.cols, 2, 1);
   const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
   if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
@@ -91,6 +91,7 @@ void backward_any(const char* operation, std::string_view name, const char* save
 
 template <class T>
 void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
+  const DefaultFloatState state;
   check_activation("activation_forward", f);
   const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
   forward_any<T>("activation_forward", to_string(f.kind), loop, numbers_of<T>(f), waits_of(f.kind), x, y, requested);
@@ -98,6 +99,7 @@ void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requeste
 
 template <class T>
 void derive(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+  const DefaultFloatState state;
   check_activation("activation_backward", f);
   const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
   backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, numbers_of<T>(f), waits_of(f.kind), saved,
@@ -116,6 +118,7 @@ int checked(const char* operation, FunctionKind f) {
 
 template <class T>
 void apply(FunctionKind f, MatrixView<const T> x, MatrixView<T> y, int requested) {
+  const DefaultFloatState state;
   const int kind = checked<T>("function_forward", f);
   forward_any<T>("function_forward", to_string(f), active_table().map<T>().function[kind], {}, Waits::for_arithmetic, x,
                  y, requested);
@@ -123,6 +126,7 @@ void apply(FunctionKind f, MatrixView<const T> x, MatrixView<T> y, int requested
 
 template <class T>
 void derive(FunctionKind f, MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+  const DefaultFloatState state;
   const int kind = checked<T>("function_backward", f);
   const auto loop = active_table().map<T>().function_backward[kind];
   backward_any<T>("function_backward", to_string(f), "x", loop, {}, Waits::for_arithmetic, x, dy, dx, requested);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Optimizer updates: check, round the options once, split the block over threads.
+// Optimizer updates: check, round the options once, split the block over threads. All in the default floating-point
+// state, the numbers of the options, too.
 #include "tilewright/updates.hpp"
 
 #include <array>
@@ -58,7 +59,7 @@ template <class Loop>
 void split(const char* operation, std::size_t n, int arrays, int only_read, double nanoseconds_per_element,
            int requested, Loop&& loop) {
   const auto count = static_cast<Index>(n);
-  const Call call(over_elements<float>, operation, "", count, 1, arrays, arrays - only_read);
+  const Record record(over_elements<float>, operation, "", count, 1, arrays, arrays - only_read);
   parallel(plan_threads_if_ready(requested, static_cast<double>(count) * nanoseconds_per_element), [&](Member member) {
     const auto [first, end] = member.share(count, 1024);
     if (end > first) loop(first, end - first);
@@ -129,6 +130,7 @@ void run(const char* operation, UpdateKind kind, std::span<float> parameters, st
 void sgd_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> buffer,
                 const SgdStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "sgd_update";
   const Block p{"parameters", parameters}, g{"gradients", gradients};
   if (step.momentum != 0 || !buffer.empty())
@@ -159,6 +161,7 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
 void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                  const AdamStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   check_blocks<4>("adam_update", {{{"parameters", parameters}, {"gradients", gradients}, {"m", m}, {"v", v}}});
   check_adam(step, num_threads);
   AdamNumbers numbers{};
@@ -179,6 +182,7 @@ void adam_update(std::span<float> parameters, std::span<const float> gradients, 
 void adam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                  std::span<float> max_v, const AdamStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   check_adam(step, num_threads);
   run<3>("adam_update", UpdateKind::amsgrad, parameters, gradients, {{{"m", m}, {"v", v}, {"max_v", max_v}}},
          decay_of(step.lr, step.weight_decay, step.decoupled),
@@ -190,6 +194,7 @@ void adam_update(std::span<float> parameters, std::span<const float> gradients, 
 void adamax_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
                    std::span<float> u, const AdamaxStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "adamax_update";
   check_betas(kName, step.beta1, step.beta2);
   check_common(kName, step.lr, step.eps, step.weight_decay);
@@ -202,6 +207,7 @@ void adamax_update(std::span<float> parameters, std::span<const float> gradients
 void nadam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                   const NAdamStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "nadam_update";
   check_betas(kName, step.beta1, step.beta2);
   check_common(kName, step.lr, step.eps, step.weight_decay);
@@ -218,6 +224,7 @@ void nadam_update(std::span<float> parameters, std::span<const float> gradients,
 }
 
 double radam_rectification(double beta2, double beta2_power, double t) {
+  const detail::DefaultFloatState state;
   const double rho = 2 / (1 - beta2) - 1, rho_t = rho - 2 * t * beta2_power / (1 - beta2_power);
   return rho_t > 5 ? std::sqrt((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)) : 0;
 }
@@ -225,6 +232,7 @@ double radam_rectification(double beta2, double beta2_power, double t) {
 void radam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
                   const RAdamStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "radam_update";
   check_betas(kName, step.beta1, step.beta2);
   check_common(kName, step.lr, step.eps, step.weight_decay);
@@ -243,6 +251,7 @@ void radam_update(std::span<float> parameters, std::span<const float> gradients,
 void rmsprop_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> v,
                     std::span<float> average, std::span<float> buffer, const RMSpropStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "rmsprop_update";
   check_common(kName, step.lr, step.eps, step.weight_decay);
   check_number(kName, "alpha", step.alpha, 0, 1, "0 <= alpha < 1");
@@ -266,6 +275,7 @@ void rmsprop_update(std::span<float> parameters, std::span<const float> gradient
 void adagrad_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> sum,
                     const AdagradStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "adagrad_update";
   check_common(kName, step.lr, step.eps, step.weight_decay);
   run<1>(kName, UpdateKind::adagrad, parameters, gradients, {{{"sum", sum}}},
@@ -275,6 +285,7 @@ void adagrad_update(std::span<float> parameters, std::span<const float> gradient
 void adadelta_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> v,
                      std::span<float> u, const AdadeltaStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "adadelta_update";
   check_common(kName, step.lr, step.eps, step.weight_decay);
   check_number(kName, "rho", step.rho, 0, 1, "0 <= rho < 1");
@@ -285,6 +296,7 @@ void adadelta_update(std::span<float> parameters, std::span<const float> gradien
 void rprop_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> previous,
                   std::span<float> step_size, const RpropStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "rprop_update";
   check_number(kName, "eta_minus", step.eta_minus, std::nextafter(0.0, 1.0), 1, "0 < eta_minus < 1");
   check_number(kName, "eta_plus", step.eta_plus, std::nextafter(1.0, 2.0), kInfinity, "a finite number > 1");
@@ -297,6 +309,7 @@ void rprop_update(std::span<float> parameters, std::span<const float> gradients,
 void lion_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m,
                  const LionStep& step, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   constexpr const char* kName = "lion_update";
   check_betas(kName, step.beta1, step.beta2);
   check_common(kName, step.lr, 0, step.weight_decay);
@@ -306,6 +319,7 @@ void lion_update(std::span<float> parameters, std::span<const float> gradients, 
 
 void ema_update(std::span<float> average, std::span<const float> values, double decay, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   if (!(decay >= 0 && decay <= 1))
     throw ValueError("ema_update: decay is " + std::to_string(decay) + ", expected 0 <= decay <= 1");
   run<0>("ema_update", UpdateKind::average, average, values, {}, {}, {1 - decay}, num_threads, "average", "values");
@@ -313,6 +327,7 @@ void ema_update(std::span<float> average, std::span<const float> values, double 
 
 void add_penalty(std::span<float> gradients, std::span<const float> parameters, double l1, double l2, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   check_number("add_penalty", "l1", l1, 0, kInfinity, "a finite number >= 0");
   check_number("add_penalty", "l2", l2, 0, kInfinity, "a finite number >= 0");
   run<0>("add_penalty", UpdateKind::penalty, gradients, parameters, {}, {}, {l1, l2}, num_threads, "gradients",
@@ -321,6 +336,7 @@ void add_penalty(std::span<float> gradients, std::span<const float> parameters, 
 
 void clip_value(std::span<float> gradients, double limit, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   if (!(limit >= 0)) throw ValueError("clip_value: limit is " + std::to_string(limit) + ", expected >= 0");
   run<0>("clip_value", UpdateKind::clip, gradients, gradients, {}, {}, {1, limit}, num_threads, "gradients",
          "gradients", true);
@@ -328,10 +344,11 @@ void clip_value(std::span<float> gradients, double limit, int num_threads) {
 
 double norm(std::span<const float> x, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   check_count("norm", "x", x, static_cast<Index>(x.size()));
   check_thread_count("norm", num_threads);
   const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
-  const Call call(over_elements<float>, "norm", "", n, 1, 1, 0);
+  const Record record(over_elements<float>, "norm", "", n, 1, 1, 0);
   const auto dot = active_table().rows.dot;
   return std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
     const Index first = block * kSumBlockElements;
@@ -341,6 +358,7 @@ double norm(std::span<const float> x, int num_threads) {
 
 double clip_norm(std::span<float> gradients, double max_norm, int num_threads) {
   using namespace detail;
+  const DefaultFloatState state;
   check_number("clip_norm", "max_norm", max_norm, 0, kInfinity, "a finite number >= 0");
   check_count("clip_norm", "gradients", gradients, static_cast<Index>(gradients.size()));
   check_thread_count("clip_norm", num_threads);
