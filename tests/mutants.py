@@ -76,7 +76,7 @@ def without_ways(lines):
     """The lines, empty where a function of WAYS is defined."""
     depth, reports = None, False
     for line in lines:
-        reports = reports or "const Call call(" in line  # to the profiler, over several lines
+        reports = reports or re.search(r"\b(Call call|Record record)\(", line)  # to the profiler, over several lines
         if reports:
             reports = not line.rstrip().endswith(";")
             yield ""
