@@ -224,12 +224,13 @@ TEST(Errors, OfNormsOfColumns) {
       const std::string name = "batch_norm " + std::to_string(rows) + "x" + std::to_string(cols);
       Bound mean_bound(name + " mean"), rstd_bound(name + " rstd"), y_bound(name), inference_bound(name + " inference"),
           dx_bound(name + " dx"), dgamma_bound(name + " dgamma"), dbeta_bound(name + " dbeta"), prelu_bound("prelu"),
-          prelu_dx_bound("prelu dx"), dslope_bound("prelu dslope");
+          total_bound("column_sums"), prelu_dx_bound("prelu dx"), dslope_bound("prelu dslope");
       const Floats x = numbers(rows * cols, 1, data), dy = numbers(rows * cols, 2, Data::plain);
       const Floats gamma = numbers(cols, 3, Data::plain), beta = numbers(cols, 4, Data::plain);
-      Floats y(x.size()), dx(x.size()), inferred(x.size()), mean(gamma.size()), rstd(gamma.size()),
-          variance(gamma.size()), dgamma(gamma.size()), dbeta(gamma.size()), bent(x.size()), bent_dx(x.size()),
-          dslope(gamma.size()), single(1);
+      Floats totals(gamma.size()), y(x.size()), dx(x.size()), inferred(x.size()), mean(gamma.size()),
+          rstd(gamma.size()), variance(gamma.size()), dgamma(gamma.size()), dbeta(gamma.size()), bent(x.size()),
+          bent_dx(x.size()), dslope(gamma.size()), single(1);
+      column_sums(view(x, rows), totals);
       batch_norm(view(x, rows), gamma, beta, view(y, rows), mean, rstd);
       batch_norm_backward(view(x, rows), view(dy, rows), gamma, mean, rstd, view(dx, rows), dgamma, dbeta);
       for (std::size_t j = 0; j < variance.size(); ++j) variance[j] = 1 / (rstd[j] * rstd[j]);
@@ -248,6 +249,7 @@ TEST(Errors, OfNormsOfColumns) {
         const double v = sum(rows, [&](std::size_t i) { return (X(i) - center) * (X(i) - center); }) / m;
         const double r = 1 / std::sqrt(v + 1e-5), d = k * r * size, g = gamma[j], r_given = rstd[j];
         const double inverse = 1 / std::sqrt(static_cast<double>(variance[j]) + 1e-5);
+        total_bound.check(totals[j], center * m, (k - 2 * kU) * size * m);
         mean_bound.check(mean[j], center, k * size);
         rstd_bound.check(r_given, r, (c / 2 + 3 * kU + d * d) * r);
         const double along = sum(rows, [&](std::size_t i) { return D(i) * H(i); }),

@@ -47,7 +47,7 @@ struct Reference {
 /// The header's bound; without FMA (sse2) every product is rounded, too, which doubles the first term.
 template <class T>
 Wide<T> bound(Index k, Wide<T> magnitude) {
-  const Wide<T> eps = std::numeric_limits<T>::epsilon();
+  const Wide<T> eps = std::numeric_limits<T>::epsilon() / 2;
   const Index chain = std::min(k, kSumBlock) * (active_isa() == Isa::sse2 ? 2 : 1);
   return static_cast<Wide<T>>(chain + k / kSumBlock + 3) * eps * magnitude + std::numeric_limits<T>::min();
 }

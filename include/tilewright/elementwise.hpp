@@ -3,7 +3,8 @@
 //
 // Operands have the same shape and any strides (columns that are not neighbours cost more); outputs may be inputs
 // unless it is said, otherwise they must not overlap them. ShapeError for shapes that do not fit; num_threads 0 means
-// num_threads(). Every element is computed by itself: the bits depend on nothing else.
+// num_threads(). Every element is computed by itself, and rounded once where it is not said: the bits depend on nothing
+// else.
 #pragma once
 
 #include <span>
@@ -39,7 +40,8 @@ TILEWRIGHT_API void convert(MatrixView<const float> x, MatrixView<double> out, i
 TILEWRIGHT_API void convert(MatrixView<const double> x, MatrixView<float> out, int num_threads = 0);
 
 /// y(i,j) = x(i,j) / (1 - p) where stream.uniform(i * cols + j) >= p, and x(i,j) * 0 elsewhere: on average x. No mask
-/// is stored: the backward pass is the same call on dy with the same stream. 0 <= p <= 1 (ValueError).
+/// is stored: the backward pass is the same call on dy with the same stream. 0 <= p <= 1 (ValueError). 1 / (1 - p) is
+/// rounded, and the product.
 TILEWRIGHT_API void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStream stream,
                             int num_threads = 0);
 

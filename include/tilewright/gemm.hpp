@@ -55,7 +55,8 @@ inline constexpr GemmOptions<T> kGemmDefaults{};
 ///
 /// Numerics: for each element, every 512 consecutive k are one chain s of fused multiply-adds from zero in ascending k;
 /// r = alpha s_0 (fused with beta c), r = r + alpha s_1, and so on; then bias and residual are added; then f. Before f
-///     |error| <= (min(k, 512) + k / 512 + 4) eps (|alpha| |a| |b| + |beta c| + |bias| + |residual|),
+///     |error| <= (min(k, 512) + k / 512 + 4) eps (|alpha| |a| |b| + |beta c| + |bias| + |residual|)
+/// with eps = 2^-24 for float and 2^-53 for double,
 /// and the bits depend on the values only: not on the number of threads, the strides, or how many other rows and
 /// columns there are. NaN and infinity propagate as in the formula. sse2 has no fused multiply-add: its bound has twice
 /// the first term, and its bits are its own.
@@ -167,7 +168,8 @@ TILEWRIGHT_API void ger(std::span<const double> x, std::span<const double> y, Ma
                         int num_threads = 0);
 
 /// sums(j) = sum over i of x(i, j), added to sums(j) when accumulate. Each 512 rows are one ascending chain from zero,
-/// the chains are added in ascending order. Throws ShapeError unless sums.size() == x.cols.
+/// the chains are added in ascending order: |error| <= (min(m, 512) + m / 512 + 2) eps times the sum of the sizes, for
+/// m rows and eps as of gemm(). Throws ShapeError unless sums.size() == x.cols.
 TILEWRIGHT_API void column_sums(MatrixView<const float> x, std::span<float> sums, bool accumulate = false,
                                 int num_threads = 0);
 TILEWRIGHT_API void column_sums(MatrixView<const double> x, std::span<double> sums, bool accumulate = false,
