@@ -217,6 +217,16 @@ TEST(Activations, StridesThreadsAndInPlace) {
   }
 }
 
+TEST(Activations, SaveTheirInputOrOutput) {
+  using enum ActivationKind;
+  for (int kind = 0; kind < kActivationKinds; ++kind) {
+    const auto f = static_cast<ActivationKind>(kind);
+    const bool from_output = f == identity || f == relu || f == leaky_relu || f == sigmoid ||
+                             f == ActivationKind::tanh || f == relu6 || f == hardtanh;
+    EXPECT_EQ(saves_input(f), !from_output) << to_string(f);
+  }
+}
+
 TEST(Activations, NamesAndErrors) {
   EXPECT_EQ(to_string(ActivationKind::gelu_tanh), "gelu_tanh");
   Matrix<float> x(2, 3), y(3, 2);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
+#include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "kernels/core/table.hpp"
 #include "tests/support.hpp"
@@ -27,6 +29,19 @@ TEST(Isa, ForcedOneRuns) {
   x(0, 0) = -1, x(0, 1) = a, y(0, 0) = 1, y(1, 0) = a;
   gemm(x, y, z);
   EXPECT_EQ(z(0, 0), expected == Isa::sse2 ? 0x1p-22F : 0x1p-22F + 0x1p-46F);
+}
+
+/// As the suite itself says where it is asked for such an ISA (main.cpp).
+TEST(Isa, OneThatIsMissingIsSaid) {
+  if (test::kEmulated) GTEST_SKIP() << "starts this program again";
+  const std::string missing = available_isas().back() == Isa::neon ? "avx2" : "neon";
+  const std::string program = std::filesystem::read_symlink("/proc/self/exe");
+  std::FILE* said = popen(("TILEWRIGHT_ISA=" + missing + " '" + program + "'").c_str(), "r");
+  ASSERT_NE(said, nullptr);
+  char line[200] = "";
+  EXPECT_NE(std::fgets(line, sizeof line, said), nullptr);
+  pclose(said);
+  EXPECT_EQ(line, "TILEWRIGHT_ISA=" + missing + " is not available here: skipped\n");
 }
 
 /// Run by ./dev test on emulated CPUs, whose best ISA is known.

@@ -278,6 +278,12 @@ TEST(Losses, LinearCrossEntropyIsTheCrossEntropyOfAProduct) {
     for (Index i = 0; i < dw.size(); ++i) ASSERT_NEAR(dw.data()[i], want_dw.data()[i], 1e-7) << rows;
     const double alone = linear_cross_entropy_loss(x, w, c, {}, {}, {}, 1);
     EXPECT_TRUE(alone == got || std::isnan(got));
+    // One gradient without the other.
+    Matrix<float> only_dx(rows, features), only_dw(classes, features);
+    linear_cross_entropy_loss(x, w, c, only_dx, {});
+    linear_cross_entropy_loss(x, w, c, {}, only_dw);
+    EXPECT_EQ(Hash().add<float>(only_dx).value(), Hash().add<float>(dx).value());
+    EXPECT_EQ(Hash().add<float>(only_dw).value(), Hash().add<float>(dw).value());
   }
 }
 

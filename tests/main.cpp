@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     const auto isa = tilewright::isa_from_string(wish);
     const auto have = tilewright::available_isas();
     if (isa && std::find(have.begin(), have.end(), *isa) == have.end()) {
-      std::printf("%s is not available here: skipped\n", wish);
+      std::printf("%s: skipped\n", tilewright::isa_reason().c_str());
       return 77;
     }
   }

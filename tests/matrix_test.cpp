@@ -106,6 +106,7 @@ TEST(Memory, WorkspacesCanBeAskedFor) {
       EXPECT_EQ(workspace_bytes(), gemm_workspace(a, b, c, options)) << m << "x" << n << "x" << k;
       EXPECT_EQ(gemm_workspace({nullptr, m, k}, {nullptr, k, n}, {nullptr, m, n}, options), workspace_bytes());
     }
+  EXPECT_EQ(gemm_workspace({nullptr, 300, 0}, {nullptr, 0, 200}, MatrixView<float>(nullptr, 300, 200)), 0U);
   release_workspace();
   reserve_workspace(1000);
   EXPECT_EQ(workspace_bytes(), 1000U);
