@@ -91,6 +91,9 @@ int main(void) {
   expect(tilewright_gemm_f64(1, square, square, 0, result, NULL, TILEWRIGHT_IDENTITY, 1) == TILEWRIGHT_OK &&
              e[0] == 7 && e[3] == 22,
          "double");
+  expect(tilewright_gemm_f64(2, square, square, 3, result, NULL, TILEWRIGHT_IDENTITY, 1) == TILEWRIGHT_OK &&
+             e[0] == 2 * 7 + 3 * 7 && e[3] == 2 * 22 + 3 * 22,
+         "alpha and beta");
   expect(tilewright_gemm_f32(1, in(a, 2, 3), in(a, 2, 3), 0, out(c, 2, 3), NULL, TILEWRIGHT_RELU, 0) ==
              TILEWRIGHT_SHAPE_ERROR,
          "shapes that do not fit");

@@ -52,6 +52,12 @@ TEST(Misuse, OfNumbersNamesAndOrder) {
       {[&] { activation_forward(Activation::hardtanh(1, 1), x, y); },
        "activation_forward: hardtanh with a = 1.000000, b = 1.000000: not in the ranges of "
        "tilewright/activations.hpp"},
+      {[&] { activation_forward(Activation::threshold(kNaN, 1), x, y); },
+       "activation_forward: threshold with a = nan, b = 1.000000: not in the ranges of tilewright/activations.hpp"},
+      {[&] { activation_forward(Activation::threshold(1, kNaN), x, y); },
+       "activation_forward: threshold with a = 1.000000, b = nan: not in the ranges of tilewright/activations.hpp"},
+      {[&] { activation_forward(Activation::softplus(1, kNaN), x, y); },
+       "activation_forward: softplus with a = 1.000000, b = nan: not in the ranges of tilewright/activations.hpp"},
       {[&] { activation_forward(Activation::softshrink(-1), x, y); },
        "activation_forward: softshrink with a = -1.000000, b = 0.000000: not in the ranges of "
        "tilewright/activations.hpp"},

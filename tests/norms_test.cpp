@@ -199,5 +199,21 @@ TEST(Norms, GradientsInPlaceAndInPartsAreTheSame) {
     }
 }
 
+/// Few rows of several groups, which threads would share by columns if they were one.
+TEST(Norms, GroupsHaveTheBitsOfOneThread) {
+  const Index rows = 30, channels = 12, size = 500, cols = channels * size;
+  const Floats x = uniform(rows * cols, 1), dy = uniform(rows * cols, 2), gamma = uniform(channels, 3);
+  const auto hash = [&](int threads) {
+    Floats y(x.size()), dx(x.size()), mean(static_cast<std::size_t>(rows * 3)), rstd = mean, dgamma(gamma.size()),
+                                                                                dbeta(gamma.size());
+    group_norm(view(x, rows), {channels, 3}, gamma, gamma, view(y, rows), mean, rstd, 1e-5, threads);
+    group_norm_backward(view(x, rows), view(dy, rows), {channels, 3}, gamma, mean, rstd, view(dx, rows), dgamma, dbeta,
+                        threads);
+    return Hash().add(y).add(dx).add(dgamma).add(dbeta).value();
+  };
+  const std::uint64_t want = hash(1);
+  for (const int threads : kThreadCounts) EXPECT_EQ(hash(threads), want) << threads;
+}
+
 }  // namespace
 }  // namespace tilewright
