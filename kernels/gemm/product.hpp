@@ -73,11 +73,10 @@ bool packing_tile(const Problem<T>& p, const Plan<T>& plan, Index rows, Index co
 
 /// The member's share of a block: the inner three of five loops. Members form a grid over its rows and its panels, and
 /// each packs its rows of a for itself, when they are first met; so it does with the panels of b, when they are its own
-/// (otherwise they have been packed). `columns` of c are computed in all. `sums_a`: sums of a's rows are made with this
-/// block.
+/// (otherwise they have been packed). Of c the columns up to `columns_end` are computed in all.
 template <class T>
-void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, const Block<T>& block,
-                    T* packed_b, T* a, bool sums_a) {
+void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Index columns_end, const Block<T>& block,
+                    T* packed_b, T* a) {
   const auto& [j0, nc, k0, kc, keep, last] = block;
   const GemmKernels<T>& kernels = *p.kernels;
   const Index mr = kernels.tile_rows, nr = kernels.tile_cols;
@@ -89,7 +88,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
   if (p.b_sums != nullptr && member.rank / grid.cols == 0 && cols.first < cols.end)
     kernels.add_column_sums(p.b.data + k0 * p.b.row_stride + j0 + cols.first, p.b.row_stride, kc, cols.end - cols.first,
                             p.b_sums + j0 + cols.first);
-  if (p.a_sums != nullptr && sums_a && member.rank % grid.cols == 0 && rows.first < rows.end)
+  if (p.a_sums != nullptr && j0 == 0 && member.rank % grid.cols == 0 && rows.first < rows.end)
     kernels.add_column_sums(p.a.data + rows.first + k0 * p.a.col_stride, p.a.col_stride, kc, rows.end - rows.first,
                             p.a_sums + rows.first);
 
@@ -111,7 +110,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ran
       Stream<T> next_b;
       if (last_panel && last_block) {
         const Index j_after = last ? j0 + nc : j0 + cols.first;
-        if ((plan.own_b || !plan.pack_b) && j_after < columns.end)
+        if ((plan.own_b || !plan.pack_b) && j_after < columns_end)
           next_b = next_panel_of_b(p, plan, j_after, last ? 0 : k0 + kc);
       } else if (plan.pack_b && (i > 0 || last_panel || !plan.own_b)) {
         next_b = {b.at(last_panel ? cols.first : j + nr, kc), nr, kc, 0};
@@ -185,20 +184,17 @@ void for_blocks(const Problem<T>& p, const Plan<T>& plan, Range columns, Body&& 
 template <class T>
 void blocked_product(const Problem<T>& p, const Plan<T>& plan, Member member, Range columns, T* buffer) {
   for_blocks(p, plan, columns, [&](const Block<T>& block) {
-    multiply_share(p, plan, member, columns, block, buffer, buffer + plan.b_buffer,
-                   block.j0 == columns.first && columns.first == 0);
+    multiply_share(p, plan, member, columns.end, block, buffer, buffer + plan.b_buffer);
   });
 }
 
 /// The whole product: each block of b is packed by all members for all of them.
 template <class T>
 void shared_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer) {
-  const Range columns{0, p.c.cols};
-  for_blocks(p, plan, columns, [&](const Block<T>& block) {
+  for_blocks(p, plan, Range{0, p.c.cols}, [&](const Block<T>& block) {
     parallel(parts, [&](Member member) { pack_share(p, plan, member, block, buffer); });
     parallel(parts, [&](Member member) {
-      multiply_share(p, plan, member, columns, block, buffer, buffer + plan.b_buffer + member.rank * plan.a_buffer,
-                     block.j0 == 0);
+      multiply_share(p, plan, member, p.c.cols, block, buffer, buffer + plan.b_buffer + member.rank * plan.a_buffer);
     });
   });
 }
@@ -228,7 +224,7 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer
       for_blocks(part, plan, Range{0, n}, [&](Block<T> block) {
         part.c = {sums + (own.first + block.k0 / kSumBlock) * m * n, m, n};
         block.keep = 0;
-        multiply_share(part, plan, Member{0, 1}, Range{0, n}, block, memory, memory + plan.b_buffer, false);
+        multiply_share(part, plan, Member{0, 1}, n, block, memory, memory + plan.b_buffer);
       });
     });
     parallel(parts, [&](Member member) {

@@ -40,19 +40,13 @@ inline int plan_rows(Index rows, Index cols, double nanoseconds_per_element, int
                       static_cast<double>(rows) * (30 + nanoseconds_per_element * static_cast<double>(cols)));
 }
 
-/// body(first, count) for all rows, at most `most` at a time.
-template <class Body>
-void for_row_groups(const View& x, double nanoseconds_per_element, int requested, Index most, Body&& body) {
-  parallel(plan_rows(x.rows, x.cols, nanoseconds_per_element, requested), [&](Member member) {
-    const auto [first, end] = member.share(x.rows);
-    for (Index i = first; i < end; i += most) body(i, std::min(most, end - i));
-  });
-}
-
 /// body(i) for every row.
 template <class Body>
 void for_rows(const View& x, double nanoseconds_per_element, int requested, Body&& body) {
-  for_row_groups(x, nanoseconds_per_element, requested, 1, [&](Index i, Index) { body(i); });
+  parallel(plan_rows(x.rows, x.cols, nanoseconds_per_element, requested), [&](Member member) {
+    const auto [first, end] = member.share(x.rows);
+    for (Index i = first; i < end; ++i) body(i);
+  });
 }
 
 /// Whether rows are so short and so many that the kernels of narrow.hpp pay, and there are such kernels.
