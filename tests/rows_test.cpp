@@ -339,9 +339,20 @@ TEST(Rows, NarrowRowsAreThoseOfEachRowAlone) {
         }
         const Matrix<float> scale = test::random_matrix<float>(2, n, 3);
         Matrix<float> y(rows, n + 5), want(rows, n + 5), numbers(2, 2 * rows), wanted(2, 2 * rows);
-        detail::NormRows t{
-            x.data(), &scale(0, 0), &scale(1, 0), y.data(), &numbers(0, 0), &numbers(1, 0), n + 3, n + 5, 2, rows,
-            n,        centered,     1e-5};
+        detail::NormRows t{.x = x.data(),
+                           .gamma = &scale(0, 0),
+                           .beta = &scale(1, 0),
+                           .y = y.data(),
+                           .mean = &numbers(0, 0),
+                           .rstd = &numbers(1, 0),
+                           .x_stride = n + 3,
+                           .y_stride = n + 5,
+                           .step = 2,
+                           .rows = rows,
+                           .n = n,
+                           .centered = centered,
+                           .eps = 1e-5,
+                           .ahead = {}};
         kernels.norm_narrow(t);
         t.y = want.data(), t.mean = &wanted(0, 0), t.rstd = &wanted(1, 0);
         kernels.norm(t);
@@ -356,6 +367,38 @@ TEST(Rows, NarrowRowsAreThoseOfEachRowAlone) {
         kernels.log_softmax_narrow({x.data(), y.data(), n + 3, n + 5, rows, n});
         for (Index i = 0; i < rows; ++i) kernels.log_softmax(&x(i, 0), &want(i, 0), n);
         ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows;
+      }
+}
+
+/// Whenever the next row is read.
+TEST(Rows, NormsHaveTheSameBitsAheadOrNot) {
+  for (const Index n : {1, 15, 16, 17, 63, 64, 65, 80, 200, 1000, 1639, 4095, 4096, 4097, 9000})
+    for (const Index rows : {1, 2, 5})
+      for (const bool centered : {false, true}) {
+        const Matrix<float> x = test::random_matrix<float>(rows, n + 1, static_cast<std::uint64_t>(n + rows));
+        const Matrix<float> scale = test::random_matrix<float>(2, n, 3);
+        const auto hash_of = [&](detail::Ahead ahead) {
+          Matrix<float> y(rows, n + 2), numbers(2, rows);
+          detail::active_table().rows.norm({.x = x.data(),
+                                            .gamma = &scale(0, 0),
+                                            .beta = &scale(1, 0),
+                                            .y = y.data(),
+                                            .mean = &numbers(0, 0),
+                                            .rstd = &numbers(1, 0),
+                                            .x_stride = n + 1,
+                                            .y_stride = n + 2,
+                                            .step = 1,
+                                            .rows = rows,
+                                            .n = n,
+                                            .centered = centered,
+                                            .eps = 1e-5,
+                                            .ahead = ahead});
+          return Hash().add<float>(y).add<float>(numbers).value();
+        };
+        const std::uint64_t want = hash_of(detail::Ahead::no);
+        EXPECT_EQ(hash_of(detail::Ahead::with_stores), want) << rows << "x" << n;
+        if (!centered || n > detail::kSumBlockElements) continue;
+        EXPECT_EQ(hash_of(detail::Ahead::with_squares), want) << rows << "x" << n;
       }
 }
 

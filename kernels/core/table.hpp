@@ -187,6 +187,10 @@ struct RandomKernels {
   void (*drop)(const float* x, const std::uint32_t* words, float limit, float scale, float* y, Index n) noexcept;
 };
 
+/// When the next row is read for its first sum: by itself, with this row's squares (of centered rows of at most
+/// kSumBlockElements), or while this row is written.
+enum class Ahead { no, with_squares, with_stores };
+
 /// Rows of n elements that are normalised by their own numbers (norm.hpp, narrow.hpp); those of mean and rstd, which
 /// may be null, are `step` apart.
 struct NormRows {
@@ -195,6 +199,7 @@ struct NormRows {
   Index x_stride, y_stride, step, rows, n;
   bool centered;
   double eps;
+  Ahead ahead;
 };
 
 /// One such row in the backward pass; y is dx.

@@ -35,9 +35,70 @@ TILEWRIGHT_INLINE Index rows_together(Index n) {
   return fit < 1 ? 1 : fit < kMostTogether ? fit : kMostTogether;
 }
 
-/// mean and rstd of each row, and y = (x - mean) rstd gamma + beta. Some later row comes from memory, for its first
-/// sum, while one is written, and each element before that store: where rows are a multiple of a page apart the store
-/// would look like what the load wants.
+/// The sum of (x - center)^2 and the sum of `next`, both in the order of reduce(), of at most kSumBlockElements. Four
+/// registers of lanes at a time, which is all of them on AVX-512.
+template <class A>
+TILEWRIGHT_INLINE void squares_and_sum(const float* x, float center, const float* next, Index n, double& squares,
+                                       double& sum) {
+  using T = float;
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes, kTogether = 4;
+  const V c = simd::set<T, A>(center), zero = simd::set<T, A>(0);
+  const auto square = [=](Index i, auto... some) __attribute__((always_inline)) {
+    const V d = simd::load<T, A>(x + i, some...) - c;
+    return d * d;
+  };
+  const Index whole = n - n % kSumLanes;
+  V q[kWide], s[kWide];
+#pragma GCC unroll 1
+  for (int first = 0; first < kWide; first += kTogether) {
+    V its_q[kTogether], its_s[kTogether];
+#pragma GCC unroll 4
+    for (int v = 0; v < kTogether; ++v) its_q[v] = its_s[v] = zero;
+    for (Index i = first * lanes; i < whole; i += kSumLanes)
+#pragma GCC unroll 4
+      for (int v = 0; v < kTogether; ++v) {
+        its_q[v] = its_q[v] + square(i + v * lanes);
+        its_s[v] = its_s[v] + simd::load<T, A>(next + i + v * lanes);
+      }
+#pragma GCC unroll 4
+    for (int v = 0; v < kTogether; ++v) q[first + v] = its_q[v], s[first + v] = its_s[v];
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kFold; ++v) {
+    q[v] = (q[v] + q[v + 2 * kFold]) + (q[v + kFold] + q[v + 3 * kFold]);
+    s[v] = (s[v] + s[v + 2 * kFold]) + (s[v + kFold] + s[v + 3 * kFold]);
+  }
+  for (Index i = whole; i < n; i += kFoldLanes)
+#pragma GCC unroll 4
+    for (int v = 0; v < kFold; ++v) {
+      const Index at = i + v * lanes, left = n - at;
+      if (left >= lanes) {
+        q[v] = q[v] + square(at);
+        s[v] = s[v] + simd::load<T, A>(next + at);
+      } else if (left > 0) {
+        const auto some = simd::first_lanes<T, A>(left);
+        q[v] = q[v] + simd::keep(square(at, some), zero, left);
+        s[v] = s[v] + simd::keep(simd::load<T, A>(next + at, some), zero, left);
+      }
+    }
+  squares = static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(q)));
+  sum = static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(s)));
+}
+
+/// Writes a row, and returns the sum of term(element) over `next`, each element of which is read before that store:
+/// where rows are a multiple of a page apart the store would look like what the load wants.
+template <class A, class F>
+TILEWRIGHT_INLINE double write_normed_and_sum(const NormNumbers<A>& row, const float* next, Index n, F term) {
+  return sum_in_blocks<float, A, Term::is_long>(
+      n, [&](Index i, auto... some) __attribute__((always_inline)) {
+        const Vec<float, A> v = simd::load<float, A>(next + i, some...);
+        detail::write_normed(row, i, some...);
+        return term(v);
+      });
+}
+
+/// mean and rstd of each row, and y = (x - mean) rstd gamma + beta.
 template <class A>
 void norm_rows(const NormRows& all) noexcept {
   using T = float;
@@ -46,47 +107,34 @@ void norm_rows(const NormRows& all) noexcept {
   const double elements = static_cast<double>(t.n);
   const auto mean_of = [=](double sum) { return static_cast<T>(sum / elements); };
   const auto rstd_of = [=](double squares) { return static_cast<T>(1 / __builtin_sqrt(squares / elements + t.eps)); };
-  const Index group = rows_together(t.n);
-  T mean[kMostTogether] = {}, rstd[kMostTogether];
-  for (Index k = 0; k < group && k < t.rows; ++k) {
-    const T* x = t.x + k * t.x_stride;
-    if (t.centered)
-      mean[k] = mean_of(row_sum<T, A>(x, t.n));
-    else
-      rstd[k] = rstd_of(row_squares<T, A>(x, t.n, 0));
-  }
-  for (Index first = 0; first < t.rows; first += group) {
-    const Index count = t.rows - first < group ? t.rows - first : group;
-    if (t.centered)
-      for (Index k = 0; k < count; ++k)
-        rstd[k] = rstd_of(row_squares<T, A>(t.x + (first + k) * t.x_stride, t.n, mean[k]));
-    for (Index k = 0; k < count; ++k) {
-      const Index i = first + k;
-      const T* x = t.x + i * t.x_stride;
-      if (t.mean != nullptr) t.mean[i * t.step] = mean[k];
-      if (t.rstd != nullptr) t.rstd[i * t.step] = rstd[k];
-      const NormNumbers<A> row{
-          x, t.gamma, t.beta, t.y + i * t.y_stride, simd::set<T, A>(mean[k]), simd::set<T, A>(rstd[k])};
-      const T* next = x + group * t.x_stride;
-      if (i + group >= t.rows) {
-        simd::for_registers<T, A>(
-            t.n, [&](Index e, auto... some) __attribute__((always_inline)) { detail::write_normed(row, e, some...); });
-      } else if (t.centered) {
-        mean[k] = mean_of(sum_in_blocks<T, A, Term::is_long>(
-            t.n, [&](Index e, auto... some) __attribute__((always_inline)) {
-              const V v = simd::load<T, A>(next + e, some...);
-              detail::write_normed(row, e, some...);
-              return v;
-            }));
-      } else {
-        rstd[k] = rstd_of(sum_in_blocks<T, A, Term::is_long>(
-            t.n, [&](Index e, auto... some) __attribute__((always_inline)) {
-              const V v = simd::load<T, A>(next + e, some...);
-              detail::write_normed(row, e, some...);
-              return v * v;
-            }));
-      }
+  const auto first_sum = [=](const T* x) { return t.centered ? row_sum<T, A>(x, t.n) : row_squares<T, A>(x, t.n, 0); };
+  // Of the row that comes: its sum, or what is its only one, the sum of its squares.
+  double sum = t.rows > 0 ? first_sum(t.x) : 0;
+  for (Index i = 0; i < t.rows; ++i) {
+    const T *x = t.x + i * t.x_stride, *next = i + 1 < t.rows ? x + t.x_stride : nullptr;
+    const T mean = t.centered ? mean_of(sum) : 0;
+    double squares = sum;
+    if (t.ahead == Ahead::with_squares && next != nullptr) {
+      detail::squares_and_sum<A>(x, mean, next, t.n, squares, sum);
+    } else if (t.centered) {
+      squares = row_squares<T, A>(x, t.n, mean);
     }
+    const T rstd = rstd_of(squares);
+    if (t.mean != nullptr) t.mean[i * t.step] = mean;
+    if (t.rstd != nullptr) t.rstd[i * t.step] = rstd;
+    const NormNumbers<A> row{x, t.gamma, t.beta, t.y + i * t.y_stride, simd::set<T, A>(mean), simd::set<T, A>(rstd)};
+    if (t.ahead == Ahead::with_stores && next != nullptr) {
+      if (t.centered)
+        sum = detail::write_normed_and_sum(
+            row, next, t.n, [](V v) __attribute__((always_inline)) { return v; });
+      else
+        sum = detail::write_normed_and_sum(
+            row, next, t.n, [](V v) __attribute__((always_inline)) { return v * v; });
+      continue;
+    }
+    simd::for_registers<T, A>(
+        t.n, [&](Index e, auto... some) __attribute__((always_inline)) { detail::write_normed(row, e, some...); });
+    if (t.ahead == Ahead::no && next != nullptr) sum = first_sum(next);
   }
 }
 

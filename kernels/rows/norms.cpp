@@ -2,6 +2,7 @@
 // Norms and prelu: check, share the rows among threads, call the kernels of norm.hpp.
 #include <cmath>
 
+#include "kernels/core/cpu.hpp"
 #include "kernels/core/memory.hpp"
 #include "kernels/core/profile.hpp"
 #include "kernels/rows/share.hpp"
@@ -43,6 +44,18 @@ const float* spread(std::span<const float> values, Index size, Index n, float no
   return memory;
 }
 
+/// How rows of n elements are normalised, of calls that read and write so many bytes. Reading ahead pays where five
+/// rows stay in the first-level cache, with the squares if those are read, too; but not where operands fill the
+/// last-level cache, which then serves stores and loads in turn better than both together. Longer rows are the other
+/// way round.
+Ahead ahead_of(Index n, double bytes, bool centered) {
+  const CacheSizes& caches = cache_sizes();
+  const bool stays = 5 * n * Index{sizeof(float)} <= caches.l1_bytes,
+             fits = bytes <= static_cast<double>(std::max(caches.l2_bytes, caches.l3_bytes)) / 2;
+  if (stays != fits) return Ahead::no;
+  return stays && centered && n <= kSumBlockElements ? Ahead::with_squares : Ahead::with_stores;
+}
+
 void normalise(const char* operation, const NormShape& s, View x, std::span<const float> gamma,
                std::span<const float> beta, Output y, std::span<float> mean, std::span<float> rstd, double eps,
                int requested) {
@@ -64,6 +77,7 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
   const RowKernels& kernels = active_table().rows;
   const Index n = x.cols / s.groups;
   const auto kernel = is_narrow(x.rows, n) ? kernels.norm_narrow : kernels.norm;
+  const Ahead ahead = ahead_of(n, 2.0 * static_cast<double>(x.size()) * sizeof(float), s.centered);
   parallel(plan_rows(x.rows, x.cols, 0.15, requested), [&](Member member) {
     const auto [first, end] = member.share(x.rows);
     for (Index part = 0; part < s.groups; ++part) {
@@ -77,6 +91,7 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
       t.step = s.groups;
       t.rows = end - first, t.n = n;
       t.centered = s.centered, t.eps = eps;
+      t.ahead = ahead;
       kernel(t);
     }
   });
