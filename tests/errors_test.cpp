@@ -414,8 +414,9 @@ TEST(Errors, OfCrossEntropies) {
   Bound loss_bound("cross_entropy_loss values"), dx_bound("cross_entropy_loss dx"), mean_bound("cross_entropy_loss"),
       mix_bound("cross_entropy_loss of probabilities values"), mix_dx_bound("cross_entropy_loss of probabilities dx"),
       smooth_bound("cross_entropy_loss with smoothing values"), smooth_dx_bound("cross_entropy_loss with smoothing dx");
-  for (const auto [rows, cols] : kShapes)
+  for (const Shape shape : kShapes)
     for (const Data data : {Data::plain, Data::positive, Data::far}) {
+      const Index rows = shape.rows, cols = shape.cols;
       Floats x = numbers(rows * cols, 1, data);
       for (float& v : x) v = data == Data::positive ? v * 8 : v;
       const Floats shares = uniform(rows * cols, 2, 0, 2 / static_cast<float>(cols));

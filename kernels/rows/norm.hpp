@@ -35,57 +35,6 @@ TILEWRIGHT_INLINE Index rows_together(Index n) {
   return fit < 1 ? 1 : fit < kMostTogether ? fit : kMostTogether;
 }
 
-/// The sum of (x - center)^2 and the sum of `next`, both in the order of reduce(), of at most kSumBlockElements. Four
-/// registers of lanes at a time, which is all of them on AVX-512.
-template <class A>
-TILEWRIGHT_INLINE void squares_and_sum(const float* x, float center, const float* next, Index n, double& squares,
-                                       double& sum) {
-  using T = float;
-  using V = Vec<T, A>;
-  constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes, kTogether = 4;
-  const V c = simd::set<T, A>(center), zero = simd::set<T, A>(0);
-  const auto square = [=](Index i, auto... some) __attribute__((always_inline)) {
-    const V d = simd::load<T, A>(x + i, some...) - c;
-    return d * d;
-  };
-  const Index whole = n - n % kSumLanes;
-  V q[kWide], s[kWide];
-#pragma GCC unroll 1
-  for (int first = 0; first < kWide; first += kTogether) {
-    V its_q[kTogether], its_s[kTogether];
-#pragma GCC unroll 4
-    for (int v = 0; v < kTogether; ++v) its_q[v] = its_s[v] = zero;
-    for (Index i = first * lanes; i < whole; i += kSumLanes)
-#pragma GCC unroll 4
-      for (int v = 0; v < kTogether; ++v) {
-        its_q[v] = its_q[v] + square(i + v * lanes);
-        its_s[v] = its_s[v] + simd::load<T, A>(next + i + v * lanes);
-      }
-#pragma GCC unroll 4
-    for (int v = 0; v < kTogether; ++v) q[first + v] = its_q[v], s[first + v] = its_s[v];
-  }
-#pragma GCC unroll 4
-  for (int v = 0; v < kFold; ++v) {
-    q[v] = (q[v] + q[v + 2 * kFold]) + (q[v + kFold] + q[v + 3 * kFold]);
-    s[v] = (s[v] + s[v + 2 * kFold]) + (s[v + kFold] + s[v + 3 * kFold]);
-  }
-  for (Index i = whole; i < n; i += kFoldLanes)
-#pragma GCC unroll 4
-    for (int v = 0; v < kFold; ++v) {
-      const Index at = i + v * lanes, left = n - at;
-      if (left >= lanes) {
-        q[v] = q[v] + square(at);
-        s[v] = s[v] + simd::load<T, A>(next + at);
-      } else if (left > 0) {
-        const auto some = simd::first_lanes<T, A>(left);
-        q[v] = q[v] + simd::keep(square(at, some), zero, left);
-        s[v] = s[v] + simd::keep(simd::load<T, A>(next + at, some), zero, left);
-      }
-    }
-  squares = static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(q)));
-  sum = static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(s)));
-}
-
 /// Writes a row, and returns the sum of term(element) over `next`, each element of which is read before that store:
 /// where rows are a multiple of a page apart the store would look like what the load wants.
 template <class A, class F>
@@ -115,7 +64,13 @@ void norm_rows(const NormRows& all) noexcept {
     const T mean = t.centered ? mean_of(sum) : 0;
     double squares = sum;
     if (t.ahead == Ahead::with_squares && next != nullptr) {
-      detail::squares_and_sum<A>(x, mean, next, t.n, squares, sum);
+      const V center = simd::set<T, A>(mean);
+      const Sums sums = add_two<T, A>(
+          t.n, [=](Index e, auto... some) __attribute__((always_inline)) {
+            const V d = simd::load<T, A>(x + e, some...) - center;
+            return Terms<T, A>{d * d, simd::load<T, A>(next + e, some...)};
+          });
+      squares = sums.first, sum = sums.second;
     } else if (t.centered) {
       squares = row_squares<T, A>(x, t.n, mean);
     }
@@ -152,13 +107,24 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
   for (NormRow* r = rows; r < rows + count; ++r) {
     const T *x = r->x, *dy = r->dy, *gamma = r->gamma;
     const V mean = simd::set<T, A>(r->mean), rstd = simd::set<T, A>(r->rstd);
-    const double along = sum_in_blocks<T, A, Term::is_long>(
-        r->n, [=](Index i, auto... some) __attribute__((always_inline)) {
-          const V g = simd::load<T, A>(dy + i, some...) * simd::load<T, A>(gamma + i, some...);
-          return g * ((simd::load<T, A>(x + i, some...) - mean) * rstd);
-        });
-    r->slope = static_cast<T>(-along / n);
-    r->offset = r->centered ? static_cast<T>(row_dot<T, A>(dy, gamma, r->n) / n) : 0;
+    const auto h = [=](Index i, auto... some) __attribute__((always_inline)) {
+      return (simd::load<T, A>(x + i, some...) - mean) * rstd;
+    };
+    const auto g = [=](Index i, auto... some) __attribute__((always_inline)) {
+      return simd::load<T, A>(dy + i, some...) * simd::load<T, A>(gamma + i, some...);
+    };
+    Sums sums{0, 0};
+    if (r->centered)
+      sums = two_sums_in_blocks<T, A>(
+          r->n, [=](Index i, auto... some) __attribute__((always_inline)) {
+            const V own = g(i, some...);
+            return Terms<T, A>{own * h(i, some...), own};
+          });
+    else
+      sums.first = sum_in_blocks<T, A, Term::is_long>(
+          r->n, [=](Index i, auto... some) __attribute__((always_inline)) { return g(i, some...) * h(i, some...); });
+    r->slope = static_cast<T>(-sums.first / n);
+    r->offset = static_cast<T>(sums.second / n);
   }
 }
 

@@ -115,4 +115,73 @@ TILEWRIGHT_INLINE double sum_in_blocks(Index n, F term) {
   return sum;
 }
 
+template <class T, class A>
+struct Terms {
+  Vec<T, A> first, second;
+};
+struct Sums {
+  double first, second;
+};
+
+/// The sums of both terms that term(i) makes, each in the order above, of a block. Four registers of lanes at a time,
+/// which is all of them on AVX-512.
+template <class T, class A, class F>
+TILEWRIGHT_INLINE Sums add_two(Index n, F term) {
+  using V = Vec<T, A>;
+  constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes, kTogether = 4;
+  const V zero = simd::set<T, A>(0);
+  const Index whole = n - n % kSumLanes;
+  V a[kWide], b[kWide];
+#pragma GCC unroll 1
+  for (int first = 0; first < kWide; first += kTogether) {
+    V own_a[kTogether], own_b[kTogether];
+#pragma GCC unroll 4
+    for (int v = 0; v < kTogether; ++v) own_a[v] = own_b[v] = zero;
+    for (Index i = first * lanes; i < whole; i += kSumLanes)
+#pragma GCC unroll 4
+      for (int v = 0; v < kTogether; ++v) {
+        const Terms<T, A> t = term(i + v * lanes);
+        own_a[v] = own_a[v] + t.first;
+        own_b[v] = own_b[v] + t.second;
+      }
+#pragma GCC unroll 4
+    for (int v = 0; v < kTogether; ++v) a[first + v] = own_a[v], b[first + v] = own_b[v];
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kFold; ++v) {
+    a[v] = (a[v] + a[v + 2 * kFold]) + (a[v + kFold] + a[v + 3 * kFold]);
+    b[v] = (b[v] + b[v + 2 * kFold]) + (b[v + kFold] + b[v + 3 * kFold]);
+  }
+  for (Index i = whole; i < n; i += kFoldLanes)
+#pragma GCC unroll 4
+    for (int v = 0; v < kFold; ++v) {
+      const Index at = i + v * lanes, left = n - at;
+      if (left >= lanes) {
+        const Terms<T, A> t = term(at);
+        a[v] = a[v] + t.first;
+        b[v] = b[v] + t.second;
+      } else if (left > 0) {
+        const Terms<T, A> t = term(at, simd::first_lanes<T, A>(left));
+        a[v] = a[v] + simd::keep(t.first, zero, left);
+        b[v] = b[v] + simd::keep(t.second, zero, left);
+      }
+    }
+  return {static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(a))),
+          static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(b)))};
+}
+
+/// The same in blocks, which are added in double: sum_in_blocks() of each.
+template <class T, class A, class F>
+TILEWRIGHT_INLINE Sums two_sums_in_blocks(Index n, F term) {
+  Sums all{0, 0};
+  for (Index first = 0; first < n; first += kSumBlockElements) {
+    const Index count = n - first < kSumBlockElements ? n - first : kSumBlockElements;
+    const Sums block = add_two<T, A>(
+        count, [&](Index i, auto... some) __attribute__((always_inline)) { return term(first + i, some...); });
+    all.first += block.first;
+    all.second += block.second;
+  }
+  return all;
+}
+
 }  // namespace tilewright::detail
