@@ -422,6 +422,7 @@ TEST(FloatState, OfTheHostChangesNothing) {
                          batch.row_block(0, 9), 9 * 9, {.num_threads = threads});
     hash.add<float>(batch);
     gemm(Matrix<float>(200, 0), PackedMatrix<float>(Matrix<float>(0, 300)), scaled, {.beta = 0.7F});
+    hash.add(radam_rectification(0.999, 0.9, 105));
     return hash.add<float>(scaled).value();
   };
   const std::uint64_t want = hash_of(1);

@@ -41,4 +41,15 @@ class DefaultFloatState {
   DefaultFloatState& operator=(const DefaultFloatState&) = delete;
 };
 
+/// A number that is computed by now, and what depends on it is computed later: for arguments and results in registers,
+/// because compilers do not know that arithmetic depends on the control register (clang divides after it is put back).
+inline double settled(double value) noexcept {
+#if defined(__x86_64__)
+  asm volatile("" : "+x"(value));
+#elif defined(__aarch64__)
+  asm volatile("" : "+w"(value));
+#endif
+  return value;
+}
+
 }  // namespace tilewright::detail

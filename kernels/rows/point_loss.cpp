@@ -82,7 +82,7 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
                   (o.dx.data != nullptr) + (options.values.data != nullptr));
   const Index n = o.x.size();
   const double count = divisor(options.reduction, static_cast<double>(n), o.x.rows);
-  if (n == 0) return 0 / count;
+  if (n == 0) return settled(0 / count);
   const LossKernels::Point kernel = active_table().loss.point[static_cast<int>(o.kind)];
   const float scale = static_cast<float>(1.0 / count);
   const auto fits = [](const auto& view) { return view.data == nullptr || view.contiguous(); };
@@ -94,7 +94,7 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
     return static_cast<double>(
         run_block(kernel, o, options, contiguous, first, std::min(kSumBlockElements, n - first), scale));
   });
-  return sum / count;
+  return settled(sum / count);
 }
 
 }  // namespace

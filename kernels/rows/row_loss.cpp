@@ -156,9 +156,9 @@ double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> clas
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 1, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, counted(classes, options), x.rows);
-  if (x.rows == 0) return 0 / count;
+  if (x.rows == 0) return settled(0 / count);
   const float scale = static_cast<float>(1.0 / count);
-  return sum_of_rows(x, classes, {}, dx, options, scale, num_threads) / count;
+  return settled(sum_of_rows(x, classes, {}, dx, options, scale, num_threads) / count);
 }
 
 double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
@@ -175,9 +175,9 @@ double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> tar
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
-  if (x.rows == 0) return 0 / count;
+  if (x.rows == 0) return settled(0 / count);
   const float scale = static_cast<float>(1.0 / count);
-  return sum_of_rows(x, {}, target, dx, options, scale, num_threads) / count;
+  return settled(sum_of_rows(x, {}, target, dx, options, scale, num_threads) / count);
 }
 
 double nll_loss(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
@@ -205,7 +205,7 @@ double nll_loss(MatrixView<const float> x, std::span<const Index> classes, Matri
     if (options.values.data() != nullptr) options.values[static_cast<std::size_t>(i)] = loss;
     sum += static_cast<double>(loss);
   }
-  return sum / count;
+  return settled(sum / count);
 }
 
 double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> w, std::span<const Index> classes,
@@ -257,7 +257,7 @@ double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const flo
       gemm(MatrixView<const float>(logits).t(), part, dw, {.beta = i == 0 ? 0.0F : 1.0F, .num_threads = num_threads});
     if (dx.data != nullptr) gemm(logits, w, dx.row_block(i, rows), {.num_threads = num_threads});
   }
-  return sum / count;
+  return settled(sum / count);
 }
 
 double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> y, std::span<const float> target,
@@ -284,7 +284,7 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
   check_thread_count(kName, num_threads);
   const Call call(over_elements<float>, kName, "", x.rows, x.cols, 2, dx.data == nullptr ? 0 : 1);
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
-  if (x.rows == 0) return 0 / count;
+  if (x.rows == 0) return settled(0 / count);
   const RowKernels& kernels = active_table().rows;
   const int threads = plan_threads(num_threads, static_cast<double>(x.rows) * (50 + 0.5 * static_cast<double>(x.cols)));
   const double sum = ordered_sum(x.rows, threads, [&](Index i) {
@@ -302,7 +302,7 @@ double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> 
     if (options.values.data() != nullptr) options.values[static_cast<std::size_t>(i)] = static_cast<float>(loss);
     return loss;
   });
-  return sum / count;
+  return settled(sum / count);
 }
 
 }  // namespace tilewright

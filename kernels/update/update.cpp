@@ -225,8 +225,9 @@ void nadam_update(std::span<float> parameters, std::span<const float> gradients,
 
 double radam_rectification(double beta2, double beta2_power, double t) {
   const detail::DefaultFloatState state;
+  beta2 = detail::settled(beta2), beta2_power = detail::settled(beta2_power), t = detail::settled(t);
   const double rho = 2 / (1 - beta2) - 1, rho_t = rho - 2 * t * beta2_power / (1 - beta2_power);
-  return rho_t > 5 ? std::sqrt((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)) : 0;
+  return detail::settled(rho_t > 5 ? std::sqrt((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t)) : 0);
 }
 
 void radam_update(std::span<float> parameters, std::span<const float> gradients, std::span<float> m, std::span<float> v,
@@ -350,10 +351,11 @@ double norm(std::span<const float> x, int num_threads) {
   const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
   const Record record(over_elements<float>, "norm", "", n, 1, 1, 0);
   const auto dot = active_table().rows.dot;
-  return std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
-    const Index first = block * kSumBlockElements;
-    return dot(x.data() + first, x.data() + first, std::min(kSumBlockElements, n - first));
-  }));
+  return settled(
+      std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
+        const Index first = block * kSumBlockElements;
+        return dot(x.data() + first, x.data() + first, std::min(kSumBlockElements, n - first));
+      })));
 }
 
 double clip_norm(std::span<float> gradients, double max_norm, int num_threads) {
