@@ -625,6 +625,34 @@ TEST(Errors, OfUpdates) {
         moved(p_bound, u, i, by, kLr * (std::fabs(direct) + (moves ? std::fabs(0.8 * u.old_states[1][i]) : 0)), false);
       }
     }
+    if (data == Data::plain || data == Data::positive) {  // else nothing is left of v - average^2
+      UpdateCase u(2, data, true);
+      for (std::size_t i = 0; i < n; ++i)
+        u.old_states[0][i] = u.states[0][i] = u.states[1][i] * u.states[1][i] * 1.5F + 1;
+      rmsprop_update(u.after, u.g, u.states[0], u.states[1], {}, {.lr = kLr});
+      Bound average_bound("rmsprop average"), p_bound("centered rmsprop p");
+      for (std::size_t i = 0; i < n; ++i) {
+        const double v = u.states[0][i], average = u.states[1][i], variance = v - average * average;
+        average_bound.check(average, mean_after(u.old_states[1][i], u.g[i], 0.01),
+                            mean_bound(u.old_states[1][i], u.g[i], 0.01));
+        const double by = kLr * u.g[i] / (std::sqrt(variance) + 1e-8);
+        moved(p_bound, u, i, by, std::fabs(by) * (1 + 3 * v / variance / 16), false);  // 3 u v, halved by the root
+      }
+    }
+    {
+      UpdateCase u(2, data, true);
+      u.old_states[0] = u.states[0] = numbers(UpdateCase::kCount, 9, data);  // the gradient before
+      rprop_update(u.after, u.g, u.states[0], u.states[1], {});
+      Bound size_bound("rprop step_size"), p_bound("rprop p");
+      for (std::size_t i = 0; i < n; ++i) {
+        const double same = static_cast<double>(u.g[i]) * u.old_states[0][i], factor = same > 0   ? 1.2
+                                                                                       : same < 0 ? 0.5
+                                                                                                  : 1;
+        const double size = std::clamp(u.old_states[1][i] * factor, 1e-6, 50.0);
+        size_bound.check(u.states[1][i], size, 4 * kU * size);
+        moved(p_bound, u, i, same < 0 ? 0 : sign(u.g[i]) * u.states[1][i], u.states[1][i], false);
+      }
+    }
     {
       UpdateCase u(1, data, true);
       adagrad_update(u.after, u.g, u.states[0], {.lr = kLr});
