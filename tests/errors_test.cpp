@@ -636,7 +636,7 @@ TEST(Errors, OfUpdates) {
         average_bound.check(average, mean_after(u.old_states[1][i], u.g[i], 0.01),
                             mean_bound(u.old_states[1][i], u.g[i], 0.01));
         const double by = kLr * u.g[i] / (std::sqrt(variance) + 1e-8);
-        moved(p_bound, u, i, by, std::fabs(by) * (1 + 3 * v / variance / 16), false);  // 3 u v, halved by the root
+        moved(p_bound, u, i, by, std::fabs(by) * (1 + v / variance / 8), false);  // 2 u v, halved by the root
       }
     }
     {
