@@ -10,7 +10,7 @@
 // and its derivative before the division by n (D), which adds 2 u |D|. A weight adds u of each. The value that is
 // returned adds (min(n, 4096) / 64 + 12) u times the sum of the sizes of n elements' losses; rows' losses are added in
 // double. Where a slope jumps (l1_loss, margins), an argument that is nearer to the jump than its rounding may get the
-// slope of the other side. tests/errors_test.cpp holds every loss to its bounds.
+// slope of the other side. tests/loss_errors_test.cpp holds every loss to its bounds.
 #pragma once
 
 #include <span>

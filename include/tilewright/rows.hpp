@@ -12,8 +12,8 @@
 //     s = (min(n, 4096) / 64 + 12) u    of a sum over a row, times the sum of its terms' sizes,
 //     c = (min(m, 64) + min(m / 64, 512) + m / 32768 + 6) u    of a sum over a column,
 // n / 64 without the limit where sums are of exponentials. The gradients' bounds take what they are given (y, out,
-// mean, rstd) for exact. tests/errors_test.cpp holds every function to its bound; roundings mostly cancel, so errors
-// are far smaller as a rule.
+// mean, rstd) for exact. tests/row_errors_test.cpp holds every function to its bound; roundings mostly cancel, so
+// errors are far smaller as a rule.
 #pragma once
 
 #include <span>

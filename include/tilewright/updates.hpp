@@ -10,7 +10,8 @@
 // so is g = gradient + weight_decay p. Means m + w (g - m) have errors of u |m| + 3 u w |g - m|, mean squares, sums
 // of squares and step sizes 4 u of them, SGD's buffer 4 u of the sizes of its terms. Parameters, given the new states:
 // 8 u of the sizes of the terms that they move by, u |p| for the sum, and 2 u |p| for decoupled weight decay. Of
-// RMSprop's v - average^2 the error is 2 u v, whatever is left of it. tests/errors_test.cpp holds every update to this.
+// RMSprop's v - average^2 the error is 2 u v, whatever is left of it. tests/update_errors_test.cpp holds every update
+// to this.
 #pragma once
 
 #include <span>
