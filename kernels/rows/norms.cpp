@@ -45,8 +45,8 @@ const float* spread(std::span<const float> values, Index size, Index n, float no
 }
 
 /// How rows of n elements are normalised, of calls that read and write so many bytes. Measured on Zen 4: reading ahead
-/// pays where five rows stay in the first-level cache, with the squares if those are read, too; but costs a quarter
-/// where operands take more than half of the last-level cache. Longer rows are the other way round.
+/// pays where five rows stay in the first-level cache, with the squares if those are read, too; but costs up to a
+/// quarter where operands take more than half of the last-level cache. Longer rows are the other way round.
 Ahead ahead_of(Index n, double bytes, bool centered) {
   const CacheSizes& caches = cache_sizes();
   const bool stays = 5 * n * Index{sizeof(float)} <= caches.l1_bytes,
