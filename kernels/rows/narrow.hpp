@@ -151,7 +151,7 @@ void norm_narrow(const NormRows& all) noexcept {
     const V squares = reduce_columns<Add, T, A>(
         t.n, T(0), [&](Index j) __attribute__((always_inline)) {
           columns[j] = columns[j] - mean;
-          return columns[j] * columns[j];
+          return Product<T, A>{columns[j], columns[j]};
         });
     const V rstd = simd::in_double<A>(
         squares, [&](Vec<double, A> sum) __attribute__((always_inline)) {
@@ -197,7 +197,9 @@ TILEWRIGHT_INLINE void narrow_slopes(NormRow* all, Index count) {
     const V mean = simd::load<T, A>(means), rstd = simd::load<T, A>(rstds);
     for (Index j = 0; j < n; ++j) g[j] = g[j] * simd::set<T, A>(gamma[j]);
     const V along = reduce_columns<Add, T, A>(
-        n, T(0), [&](Index j) __attribute__((always_inline)) { return g[j] * ((h[j] - mean) * rstd); });
+        n, T(0), [&](Index j) __attribute__((always_inline)) {
+          return Product<T, A>{g[j], (h[j] - mean) * rstd};
+        });
     const V sum = reduce_columns<Add, T, A>(
         n, T(0), [&](Index j) __attribute__((always_inline)) { return g[j]; });
     T numbers[2][lanes];

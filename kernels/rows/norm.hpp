@@ -27,12 +27,11 @@ TILEWRIGHT_INLINE void write_normed(const NormNumbers<A>& r, Index i, Some... so
               some...);
 }
 
-/// Rows whose numbers are found together, so that nothing waits for them, and so few that they stay in the first-level
-/// cache. From 1,024 elements on more than one is slower from memory.
-constexpr Index kMostTogether = 8;
-TILEWRIGHT_INLINE Index rows_together(Index n) {
-  const Index fit = 2047 / (n > 0 ? n : 1);
-  return fit < 1 ? 1 : fit < kMostTogether ? fit : kMostTogether;
+/// How many rows of n elements are read before any is written, so that nothing waits for their numbers: those that hold
+/// `elements`, 1 to `most`.
+TILEWRIGHT_INLINE Index rows_together(Index n, Index elements, Index most) {
+  const Index fit = elements / (n > 0 ? n : 1);
+  return fit < 1 ? 1 : fit < most ? fit : most;
 }
 
 /// Writes a row, and returns the sum of term(element) over `next`, each element of which is read before that store:
@@ -54,42 +53,65 @@ void norm_rows(const NormRows& all) noexcept {
   using V = Vec<T, A>;
   const NormRows t = all;
   const double elements = static_cast<double>(t.n);
-  const auto mean_of = [=](double sum) { return static_cast<T>(sum / elements); };
-  const auto rstd_of = [=](double squares) { return static_cast<T>(1 / __builtin_sqrt(squares / elements + t.eps)); };
+  const auto mean_of = [=](double sum) { return t.centered ? static_cast<T>(sum / elements) : 0; };
   const auto first_sum = [=](const T* x) { return t.centered ? row_sum<T, A>(x, t.n) : row_squares<T, A>(x, t.n, 0); };
+  const auto numbers_of = [=](Index i, T mean, double squares) {
+    const T rstd = static_cast<T>(1 / __builtin_sqrt(squares / elements + t.eps));
+    if (t.mean != nullptr) t.mean[i * t.step] = mean;
+    if (t.rstd != nullptr) t.rstd[i * t.step] = rstd;
+    return NormNumbers<A>{t.x + i * t.x_stride, t.gamma, t.beta, t.y + i * t.y_stride, simd::set<T, A>(mean),
+                          simd::set<T, A>(rstd)};
+  };
+  const auto write = [=](const NormNumbers<A> row) __attribute__((always_inline)) {
+    simd::for_registers<T, A>(
+        t.n, [&](Index e, auto... some) __attribute__((always_inline)) { detail::write_normed(row, e, some...); });
+  };
+
+  if (t.ahead == Ahead::no) {  // one row at a time, or several where they are short
+    constexpr Index kMost = 4;
+    const Index together = rows_together(t.n, 512, kMost);
+    for (Index i = 0; i < t.rows;) {
+      NormNumbers<A> rows[kMost];
+      Index count = 0;
+      for (; count < together && i < t.rows; ++count, ++i) {
+        const T* x = t.x + i * t.x_stride;
+        const double sum = first_sum(x);
+        const T mean = mean_of(sum);
+        rows[count] = numbers_of(i, mean, t.centered ? row_squares<T, A>(x, t.n, mean) : sum);
+      }
+      for (Index k = 0; k < count; ++k) write(rows[k]);
+    }
+    return;
+  }
+
   // Of the row that comes: its sum, or what is its only one, the sum of its squares.
   double sum = t.rows > 0 ? first_sum(t.x) : 0;
   for (Index i = 0; i < t.rows; ++i) {
     const T *x = t.x + i * t.x_stride, *next = i + 1 < t.rows ? x + t.x_stride : nullptr;
-    const T mean = t.centered ? mean_of(sum) : 0;
+    const T mean = mean_of(sum);
     double squares = sum;
     if (t.ahead == Ahead::with_squares && next != nullptr) {
       const V center = simd::set<T, A>(mean);
       const Sums sums = add_two<T, A>(
           t.n, [=](Index e, auto... some) __attribute__((always_inline)) {
             const V d = simd::load<T, A>(x + e, some...) - center;
-            return Terms<T, A>{d * d, simd::load<T, A>(next + e, some...)};
+            return Terms<T, A>{{d, d}, simd::load<T, A>(next + e, some...)};
           });
       squares = sums.first, sum = sums.second;
     } else if (t.centered) {
       squares = row_squares<T, A>(x, t.n, mean);
     }
-    const T rstd = rstd_of(squares);
-    if (t.mean != nullptr) t.mean[i * t.step] = mean;
-    if (t.rstd != nullptr) t.rstd[i * t.step] = rstd;
-    const NormNumbers<A> row{x, t.gamma, t.beta, t.y + i * t.y_stride, simd::set<T, A>(mean), simd::set<T, A>(rstd)};
-    if (t.ahead == Ahead::with_stores && next != nullptr) {
-      if (t.centered)
-        sum = detail::write_normed_and_sum(
-            row, next, t.n, [](V v) __attribute__((always_inline)) { return v; });
-      else
-        sum = detail::write_normed_and_sum(
-            row, next, t.n, [](V v) __attribute__((always_inline)) { return v * v; });
-      continue;
-    }
-    simd::for_registers<T, A>(
-        t.n, [&](Index e, auto... some) __attribute__((always_inline)) { detail::write_normed(row, e, some...); });
-    if (t.ahead == Ahead::no && next != nullptr) sum = first_sum(next);
+    const NormNumbers<A> row = numbers_of(i, mean, squares);
+    if (t.ahead == Ahead::with_squares || next == nullptr)
+      write(row);
+    else if (t.centered)
+      sum = detail::write_normed_and_sum(
+          row, next, t.n, [](V v) __attribute__((always_inline)) { return v; });
+    else
+      sum = detail::write_normed_and_sum(
+          row, next, t.n, [](V v) __attribute__((always_inline)) {
+            return Product<T, A>{v, v};
+          });
   }
 }
 
@@ -118,11 +140,13 @@ void norm_slopes(NormRow* rows, Index count) noexcept {
       sums = two_sums_in_blocks<T, A>(
           r->n, [=](Index i, auto... some) __attribute__((always_inline)) {
             const V own = g(i, some...);
-            return Terms<T, A>{own * h(i, some...), own};
+            return Terms<T, A>{{own, h(i, some...)}, own};
           });
     else
       sums.first = sum_in_blocks<T, A, Term::is_long>(
-          r->n, [=](Index i, auto... some) __attribute__((always_inline)) { return g(i, some...) * h(i, some...); });
+          r->n, [=](Index i, auto... some) __attribute__((always_inline)) {
+            return Product<T, A>{g(i, some...), h(i, some...)};
+          });
     r->slope = static_cast<T>(-sums.first / n);
     r->offset = static_cast<T>(sums.second / n);
   }
@@ -176,8 +200,8 @@ TILEWRIGHT_INLINE void write_rows_of_gradients(const NormRow* rows) {
 template <class A, bool kSums>
 void norm_rows_backward(NormRow* rows, Index count, bool given) noexcept {
   constexpr int most = kSums ? 4 : 1;
-  const Index n = rows->n > 0 ? rows->n : 1, fit = 4096 / n < 1 ? 1 : 4096 / n < kNormRows ? 4096 / n : kNormRows;
-  const Index group = !kSums ? rows_together(n) : fit > most ? fit / most * most : fit;
+  const Index fit = rows_together(rows->n, 4096, kNormRows);
+  const Index group = !kSums ? rows_together(rows->n, 2047, 8) : fit > most ? fit / most * most : fit;
   while (count > 0) {
     Index some = group < count ? group : count;
     count -= some;
@@ -216,16 +240,20 @@ TILEWRIGHT_INLINE void add_column_gradients(const NormRow* rows, Index count, In
   }
 }
 
-/// dgamma += dy h and dbeta += dy, rows ascending.
+/// dgamma += dy h and dbeta += dy, rows ascending. Columns are taken by whole lines of dy: rows that are a multiple of
+/// a page apart push each other out of the first-level cache, so a line is not met twice.
 template <class A>
 void norm_sums(const NormRow* rows, Index count) noexcept {
-  constexpr Index wide = 4 * kLanes<float, A>;
-  const Index n = rows->n, whole = n - n % wide;
-  for (Index i = 0; i < whole; i += wide) detail::add_column_gradients<4, A>(rows, count, i);
-  simd::for_registers<float, A>(
-      n - whole, [&](Index i, auto... some) __attribute__((always_inline)) {
-        detail::add_column_gradients<1, A>(rows, count, whole + i, some...);
-      });
+  constexpr Index lanes = kLanes<float, A>, wide = 4 * lanes;
+  const Index n = rows->n, beyond = static_cast<Index>(reinterpret_cast<std::uintptr_t>(rows->dy) / sizeof(float)) % 16;
+  Index i = 0;
+  const auto narrow = [&](Index end) {
+    for (; i + lanes <= end; i += lanes) detail::add_column_gradients<1, A>(rows, count, i);
+    if (i < end) detail::add_column_gradients<1, A>(rows, count, i, simd::first_lanes<float, A>(end - i)), i = end;
+  };
+  if (beyond != 0) narrow(n < 16 - beyond ? n : 16 - beyond);
+  for (; i + wide <= n; i += wide) detail::add_column_gradients<4, A>(rows, count, i);
+  narrow(n);
 }
 
 /// sums += (x - mean)^2, element by element of a row.

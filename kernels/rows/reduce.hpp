@@ -4,7 +4,7 @@
 // The numerics: 64 virtual lanes. Of the first n - n % 64 elements, element i is added to lane i % 64 in ascending i,
 // from zero; lanes l and l + 32, then l and l + 16, are added; the remaining n % 64 elements are added to lanes i % 16
 // in ascending i; then lanes l and l + 8, l + 4, l + 2, l + 1 are added. On AVX-512 16 floats are one register, on NEON
-// four: the additions are the same.
+// four: the additions are the same. Terms that are products are added by fused multiply-adds.
 #pragma once
 
 #include "kernels/simd/simd.hpp"
@@ -14,10 +14,20 @@ namespace tilewright::detail {
 inline constexpr int kFoldLanes = 16;
 inline constexpr int kSumLanes = 64;
 
+/// A term that is a b, which a fused multiply-add adds.
+template <class T, class A>
+struct Product {
+  Vec<T, A> a, b;
+};
+
 struct Add {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> a, Vec<T, A> b) {
-    return a + b;
+  TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> sum, Vec<T, A> term) {
+    return sum + term;
+  }
+  template <class T, class A>
+  TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> sum, Product<T, A> term) {
+    return simd::fma(term.a, term.b, sum);
   }
 };
 
@@ -57,7 +67,8 @@ struct MaxOfNumbers {
 enum class Term { is_short, is_long };
 
 /// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. It is called with an offset and either
-/// nothing or the lanes to take; it returns a register whose lanes outside the choice do not matter.
+/// nothing or the lanes to take; it returns a register, or a Product of two, whose lanes outside the choice do not
+/// matter.
 template <class Op, class T, class A, Term kTerm = Term::is_short, class F>
 TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
   constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes;
@@ -89,7 +100,7 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
     if (at + lanes <= n)
       to = Op::template of<T, A>(to, term(at));
     else if (at < n)
-      to = Op::template of<T, A>(to, simd::keep(term(at, simd::first_lanes<T, A>(n - at)), neutral, n - at));
+      to = simd::keep(Op::template of<T, A>(to, term(at, simd::first_lanes<T, A>(n - at))), to, n - at);
   };
   for (; i < n; i += kFoldLanes) {
     if constexpr (kUnrolled) {
@@ -117,7 +128,8 @@ TILEWRIGHT_INLINE double sum_in_blocks(Index n, F term) {
 
 template <class T, class A>
 struct Terms {
-  Vec<T, A> first, second;
+  Product<T, A> first;
+  Vec<T, A> second;
 };
 struct Sums {
   double first, second;
@@ -141,8 +153,8 @@ TILEWRIGHT_INLINE Sums add_two(Index n, F term) {
 #pragma GCC unroll 4
       for (int v = 0; v < kTogether; ++v) {
         const Terms<T, A> t = term(i + v * lanes);
-        own_a[v] = own_a[v] + t.first;
-        own_b[v] = own_b[v] + t.second;
+        own_a[v] = Add::of<T, A>(own_a[v], t.first);
+        own_b[v] = Add::of<T, A>(own_b[v], t.second);
       }
 #pragma GCC unroll 4
     for (int v = 0; v < kTogether; ++v) a[first + v] = own_a[v], b[first + v] = own_b[v];
@@ -158,12 +170,12 @@ TILEWRIGHT_INLINE Sums add_two(Index n, F term) {
       const Index at = i + v * lanes, left = n - at;
       if (left >= lanes) {
         const Terms<T, A> t = term(at);
-        a[v] = a[v] + t.first;
-        b[v] = b[v] + t.second;
+        a[v] = Add::of<T, A>(a[v], t.first);
+        b[v] = Add::of<T, A>(b[v], t.second);
       } else if (left > 0) {
         const Terms<T, A> t = term(at, simd::first_lanes<T, A>(left));
-        a[v] = a[v] + simd::keep(t.first, zero, left);
-        b[v] = b[v] + simd::keep(t.second, zero, left);
+        a[v] = simd::keep(Add::of<T, A>(a[v], t.first), a[v], left);
+        b[v] = simd::keep(Add::of<T, A>(b[v], t.second), b[v], left);
       }
     }
   return {static_cast<double>(simd::first_lane<T, A>(fold_lanes<Add, kFoldLanes / 2, T, A>(a))),

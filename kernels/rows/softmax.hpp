@@ -41,7 +41,7 @@ template <class T, class A>
 double row_dot(const T* x, const T* y, Index n) noexcept {
   return sum_in_blocks<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
-        return simd::load<T, A>(x + i, some...) * simd::load<T, A>(y + i, some...);
+        return Product<T, A>{simd::load<T, A>(x + i, some...), simd::load<T, A>(y + i, some...)};
       });
 }
 
@@ -63,7 +63,7 @@ double row_squares(const T* x, Index n, T center) noexcept {
   return sum_in_blocks<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> d = simd::load<T, A>(x + i, some...) - c;
-        return d * d;
+        return Product<T, A>{d, d};
       });
 }
 
@@ -144,7 +144,10 @@ void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
       sums[count] = reduce<Add, T, A>(
           t.n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
             const V d = simd::load<T, A>(dy + i, some...);
-            return kLog ? d : simd::load<T, A>(y + i, some...) * d;
+            if constexpr (kLog)
+              return d;
+            else
+              return Product<T, A>{simd::load<T, A>(y + i, some...), d};
           });
     }
     for (Index k = 0; k < count; ++k) {
