@@ -71,7 +71,7 @@ bool packing_tile(const Problem<T>& p, const Plan<T>& plan, Index rows, Index co
          rows == p.kernels->tile_rows && cols > p.kernels->lanes;
 }
 
-/// As many rows multiply a panel of b on AVX-512 while memory delivers the next one.
+/// Up to so many rows are multiplied by a panel of b on AVX-512 in less time than memory takes for the next one.
 inline constexpr Index kRowsBelowMemory = 5;
 
 /// The member's share of a block: the inner three of five loops. Members form a grid over its rows and its panels, and
@@ -97,8 +97,8 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
 
   const BlockOfB<T> b = block_of_b(p, plan, block, packed_b);
   // Panels that follow each other in memory come faster when nobody asks for them, while memory is what few rows wait
-  // for (1 to 5 rows x 4096 x 4096 on Zen 4: 24 to 31 and 33 to 40 GB/s).
-  const bool fetches_itself = p.packed_b != nullptr && b.step == nr && p.c.rows <= kRowsBelowMemory;
+  // for (Zen 4: 1 x 4096 x 4096 25 and 42 GB/s, 5 rows 31 and 33).
+  const bool by_hardware = p.packed_b != nullptr && b.step == nr && p.c.rows <= kRowsBelowMemory;
   const EvenParts tiles(rows.end - rows.first, plan.height), blocks(tiles.parts, ceil_div(plan.mc, plan.height));
   const auto rows_of = [&](Index i) {
     return Range{rows.first + tiles.first(blocks.first(i)), rows.first + tiles.first(blocks.first(i + 1))};
@@ -114,9 +114,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
       // While the tiles of this panel are computed, what is needed next is fetched: by the first tile the next panel,
       // by the others, on the last panel, the next rows of a.
       Stream<T> next_b;
-      if (fetches_itself) {
-        // nothing
-      } else if (last_panel && last_block) {
+      if (last_panel && last_block) {
         const Index j_after = last ? j0 + nc : j0 + cols.first;
         if ((plan.own_b || !plan.pack_b) && j_after < columns_end)
           next_b = next_panel_of_b(p, plan, j_after, last ? 0 : k0 + kc);
@@ -125,6 +123,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
       } else {
         next_b = next_panel_of_b(p, plan, j0 + (last_panel ? cols.first : j + nr), k0);
       }
+      if (by_hardware) next_b = {};
       const Index first_tile = blocks.first(i), count = blocks.size(i),
                   first_row = rows.first + tiles.first(first_tile);
       const bool packs_a = plan.pack_a && j == cols.first, fetches_a = last_panel && !(last && last_block);
