@@ -30,7 +30,7 @@ StoreKernel stores_of(double bytes, bool in_place, Waits waits = Waits::for_memo
 /// out. Ordered before what this thread stores next.
 template <class T, class Fill>
 void fill_past_caches(StoreKernel copy, T* out, Index n, Fill&& fill) noexcept {
-  constexpr Index kLine = 64, kPiece = 2048 / Index{sizeof(T)}, kFloats = sizeof(T) / sizeof(float);
+  constexpr Index kLine = 64, kPiece = 2048 / Index{sizeof(T)}, kFloats = Index{sizeof(T)} / Index{sizeof(float)};
   alignas(kLine) T piece[kPiece];
   // The first piece ends where a line does, and so do the others.
   const auto ragged = static_cast<Index>(reinterpret_cast<std::uintptr_t>(out) % kLine / sizeof(T));
