@@ -166,14 +166,14 @@ void batch_any(Index count, bool alike, const GemmOptions<T>& o, Make&& item) {
     return all;
   });
   const Index judged = alike ? std::min<Index>(count, 1) : count;
-  const Index each_for = judged > 0 ? count / judged : 0;  // 1, or all of them
   double work = 0;
   Index elements = 1, one_by_one = 0;
   for (Index i = 0; i < judged; ++i) {
     const Item<T> it = item(i);
     if (it.c.empty() || it.a.cols == 0) continue;
     const Problem<T> p = orient(it.a, it.b, it.c, o);
-    work += work_of(p) * static_cast<double>(each_for);
+    const Index stands_for = count / judged;
+    work += work_of(p) * static_cast<double>(stands_for);
     if (has_epilogue(o) || !is_small(kernels, it.a, it.c, o)) {
       elements = std::max(elements, Plan<T>(p, p.a.cols, 1).elements(1));
       one_by_one = std::max(one_by_one, way_of(p, o.num_threads).elements);

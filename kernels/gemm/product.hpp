@@ -97,7 +97,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
 
   const BlockOfB<T> b = block_of_b(p, plan, block, packed_b);
   // Panels that follow each other in memory come faster when nobody asks for them, while memory is what few rows wait
-  // for (Zen 4: 1 x 4096 x 4096 25 and 42 GB/s, 5 rows 31 and 33).
+  // for (Zen 4, x 4096 x 4096: 1 row 25 and 42 GB/s, 4 rows 24 and 36, 5 about the same at best, 8 26 and 25).
   const bool by_hardware = p.packed_b != nullptr && b.step == nr && p.c.rows <= kRowsBelowMemory;
   const EvenParts tiles(rows.end - rows.first, plan.height), blocks(tiles.parts, ceil_div(plan.mc, plan.height));
   const auto rows_of = [&](Index i) {

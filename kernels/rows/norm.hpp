@@ -67,7 +67,8 @@ void norm_rows(const NormRows& all) noexcept {
         t.n, [&](Index e, auto... some) __attribute__((always_inline)) { detail::write_normed(row, e, some...); });
   };
 
-  if (t.ahead == Ahead::no) {  // one row at a time, or several where they are short
+  // One row at a time, or several short ones: on Zen 4 two of 256 take a tenth less, two of 512 more.
+  if (t.ahead == Ahead::no) {
     constexpr Index kMost = 4;
     const Index together = rows_together(t.n, 512, kMost);
     for (Index i = 0; i < t.rows;) {
@@ -201,6 +202,7 @@ template <class A, bool kSums>
 void norm_rows_backward(NormRow* rows, Index count, bool given) noexcept {
   constexpr int most = kSums ? 4 : 1;
   const Index fit = rows_together(rows->n, 4096, kNormRows);
+  // From 1,024 elements on more than one is slower from memory.
   const Index group = !kSums ? rows_together(rows->n, 2047, 8) : fit > most ? fit / most * most : fit;
   while (count > 0) {
     Index some = group < count ? group : count;
