@@ -91,6 +91,21 @@ template <class F, class A>
   far.finish([&](auto x, auto dy) __attribute__((always_inline)) { return F::template backward<float, A>(x, dy, p); });
 }
 
+/// Lanes of a register, without a mask where they are all of them: Zen 5 fetches nothing ahead of masked loads and
+/// stores (sigmoid of 16 M floats 0.65 and 0.18 ns an element; in the caches 5 to 12 % less).
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> load_lanes(const float* p, simd::Lanes<float, A> some) {
+  if (some.mask == 0xffff) [[likely]]
+    return simd::load<float, A>(p);
+  return simd::load<float, A>(p, some);
+}
+template <class A>
+TILEWRIGHT_INLINE void store_lanes(float* p, Vec<float, A> v, simd::Lanes<float, A> some) {
+  if (some.mask == 0xffff) [[likely]]
+    return simd::store(p, v);
+  simd::store(p, v, some);
+}
+
 /// body(j, lanes) for every register from column j of each row, with next_row() between rows; in one loop: with one for
 /// each row constants would be loaded again and again.
 template <class A, class Body, class NextRow>
@@ -127,10 +142,10 @@ template <class F, class A>
         xsimd::batch_bool<float, A> beyond;
         Numbers<float, A> q = p;
         q.far = &beyond;
-        Vec<float, A> v = simd::load<float, A>(x + j, some);
+        Vec<float, A> v = detail::load_lanes<A>(x + j, some);
         if (bias != nullptr) v = v + simd::load<float, A>(bias + j, some);
         if (pre != nullptr) simd::store(pre + j, v, some);
-        simd::store(y + j, F::template forward<float, A>(v, q), some);
+        detail::store_lanes<A>(y + j, F::template forward<float, A>(v, q), some);
         if (far.add(beyond.data & some.mask, y + j, v)) detail::finish_forward<F, A>(far, numbers);
       },
       [&]() __attribute__((always_inline)) {
@@ -153,8 +168,8 @@ template <class F, class A>
         xsimd::batch_bool<float, A> beyond;
         Numbers<float, A> q = p;
         q.far = &beyond;
-        const Vec<float, A> v = simd::load<float, A>(saved + j, some), d = simd::load<float, A>(dy + j, some);
-        simd::store(dx + j, F::template backward<float, A>(v, d, q), some);
+        const Vec<float, A> v = detail::load_lanes<A>(saved + j, some), d = detail::load_lanes<A>(dy + j, some);
+        detail::store_lanes<A>(dx + j, F::template backward<float, A>(v, d, q), some);
         if (far.add(beyond.data & some.mask, dx + j, v, d)) detail::finish_backward<F, A>(far, numbers);
       },
       [&]() __attribute__((always_inline)) {
