@@ -97,8 +97,8 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   const bool even = share * threads <= panels + panels / 16;  // threads can share the panels out
   const Index whole_m = even ? cache.l2_bytes / 2 / (kSumBlock * element_bytes) : 0;
   out.mc = m <= std::max(most_m, whole_m) ? round_up(m, mr) : most_m;
-  // B's block stays in the third-level cache while all blocks of A pass: a quarter, since it is shared.
-  const Index b_bytes = std::max(cache.l3_bytes / 4, cache.l2_bytes);
+  // B's block stays in the third-level cache while all blocks of A pass: an eighth, since others share it.
+  const Index b_bytes = std::max(cache.l3_bytes / 8, cache.l2_bytes);
   const Index most_n = std::max(nr, b_bytes / (kSumBlock * element_bytes) / nr * nr);
   // Operands that can be read where they are stay there while packing would not pay. Rows of A cost the same from both
   // places unless they crowd into few sets; then lower tiles, whose rows a set of eight ways holds, are better
