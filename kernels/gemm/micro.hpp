@@ -8,8 +8,8 @@
 //
 // The last steps are done for a few rows at a time, and each group is stored as soon as it is complete. Otherwise all
 // stores of a tile come at once, and Zen 4 takes 16 of 64 bytes without stopping the multipliers, no more: 28 of them
-// cost 52 cycles, 3 % at k = 64 and 19 % at k = 8; in groups they cost nothing that could be measured. AVX2's 12 stores
-// of 32 bytes go in one group: the last two rows of six would be four chains, too few to hide the latency.
+// cost 52 cycles, 3 % at k = 64 and 19 % at k = 8; in groups they cost nothing that could be measured. Fewer or shorter
+// ones go in one group: of AVX2's 12 chains the last two rows of six would be four, too few to hide the latency.
 #pragma once
 
 #include "kernels/core/table.hpp"
@@ -65,7 +65,7 @@ struct MicroKernel {
   static constexpr int kBases = kAlong ? (R + 2) / 3 : 1;
   // Cache lines that a row of the tile spans.
   static constexpr int kLine = 64 / sizeof(T), kLines = V * kWidth / kLine;
-  static constexpr int kGroup = kIsAvx2<A> ? R : kTailChains / V;
+  static constexpr int kGroup = (kIsAvx512<A> && V > 1) || kIsNeon<A> ? kTailChains / V : R;
   static constexpr int kGroups = (R + kGroup - 1) / kGroup;
 
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }
