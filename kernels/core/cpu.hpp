@@ -30,6 +30,10 @@ struct CacheSizes {
 /// From sysfs; where that is silent, the sizes of a common server core (32 KiB, 1 MiB, 32 MiB).
 const CacheSizes& cache_sizes() noexcept;
 
+/// Zen 5 and its like, told by their larger first-level cache: two multiplications of 64 bytes start in a cycle, and
+/// what is asked for comes as fast as what the hardware fetches by itself.
+inline bool is_wide_core() noexcept { return cache_sizes().l1_bytes > (32 << 10); }
+
 struct Cores {
   int logical, physical;  // in the affinity mask
   double quota;           // CPUs that the cgroup allows; 0: no limit

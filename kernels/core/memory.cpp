@@ -106,6 +106,8 @@ StoreKernel stores_of(double bytes, bool in_place, Waits waits) noexcept {
   return active_table().copy_past_caches;
 }
 
+Index piece_bytes() noexcept { return is_wide_core() ? kMostPieceBytes : kMostPieceBytes / 2; }
+
 void* scratch_bytes(std::size_t bytes, Scratch which) {
   Block& block = workspace(which);
   block.grow(bytes);

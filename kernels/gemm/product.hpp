@@ -71,10 +71,6 @@ bool packing_tile(const Problem<T>& p, const Plan<T>& plan, Index rows, Index co
          rows == p.kernels->tile_rows && cols > p.kernels->lanes;
 }
 
-/// Zen 5 and its like, told by their larger first-level cache: two multiplications of 64 bytes start in a cycle, and
-/// what is asked for comes as fast as what the hardware fetches by itself.
-inline bool is_wide_core() { return cache_sizes().l1_bytes > (32 << 10); }
-
 /// Up to so many rows are multiplied by a panel of b on AVX-512 in less time than memory takes for the next one.
 inline Index rows_below_memory() { return is_wide_core() ? 1 : 5; }
 

@@ -260,9 +260,9 @@ void map_backward(const T* saved, const T* dy, T* dx, Index n, const ActivationN
     const Numbers<T, A> p(numbers);
     simd::for_registers<T, A>(
         n, [=](Index i, auto... some) __attribute__((always_inline)) {
-          const Vec<T, A> d =
-              F::template backward<T, A>(simd::load<T, A>(saved + i, some...), simd::load<T, A>(dy + i, some...), p);
-          simd::store(dx + i, d, some...);
+          const Vec<T, A> v = simd::load<T, A>(saved + i, some...),
+                          d = simd::in_register(simd::load<T, A>(dy + i, some...));
+          simd::store(dx + i, F::template backward<T, A>(v, d, p), some...);
         });
   }
 }

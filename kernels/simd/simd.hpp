@@ -207,6 +207,16 @@ TILEWRIGHT_INLINE void expand(const float* from, __mmask16 chosen, float* to) {
 }
 #endif
 
+/// A value that is loaded as a whole. Compilers make one masked load of a load and a choice between lanes, and Zen 5
+/// fetches nothing ahead of those.
+template <class V>
+TILEWRIGHT_INLINE V in_register(V v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v.data));
+#endif
+  return v;
+}
+
 /// Calls body(offset) for whole registers and body(offset, lanes) for the rest.
 template <class T, class A, class Body>
 TILEWRIGHT_INLINE void for_registers(Index n, Body body) {
