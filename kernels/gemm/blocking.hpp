@@ -110,7 +110,7 @@ inline Blocking gemm_blocking(Index m, Index n, Index k, int threads, Operand a,
   // a panel of one line is then read in less time than that takes.
   const bool one_line = nr * element_bytes <= 64;
   Index rows_in_place = !is_bad_stride(b.stride) ? 48 : one_line ? 4 : 12;
-  out.spreads = packs && one_line;
+  out.spreads = packs;
   if (packs && one_line) {
     // The first tile of a panel packs it for next to nothing; and columns of A, of which a step touches one line each,
     // cost more the longer they are. (So it does where a row of a panel is two lines, and there it pays no earlier.)

@@ -150,9 +150,10 @@ Stream<T> stream_of_c(const Problem<T>& p, Index i, Index j, Index rows) {
   return {&p.c(i, j) + kLastOfLine<T>, p.c.row_stride, rows, -rows * p.c.row_stride};
 }
 
-/// To be fetched: the given rows of a in the block of k that begins at k0, part `part` of `parts`.
+/// To be fetched in so many steps: the given rows of a in the block of k that begins at k0, part `part` of `parts`.
 template <class T>
-Stream<T> next_rows_of_a(const Problem<T>& p, const Plan<T>& plan, Range rows, Index k0, Index part, Index parts) {
+Stream<T> next_rows_of_a(const Problem<T>& p, const Plan<T>& plan, Range rows, Index k0, Index part, Index parts,
+                         Index steps) {
   if (plan.a_layout == Layout::strided) return {};
   const bool along = plan.a_layout == Layout::steps_adjacent;
   const Index height = rows.end - rows.first, kc = std::min(kSumBlock, p.a.cols - k0);
@@ -161,7 +162,9 @@ Stream<T> next_rows_of_a(const Problem<T>& p, const Plan<T>& plan, Range rows, I
   const Index stride = along ? p.a.row_stride : p.a.col_stride;
   const EvenParts shares(count, ceil_div(count, parts));
   if (part >= shares.parts) return {};
-  const Index step = std::max(kLineOf<T>, Index{p.kernels->tile_cols}), run = ceil_div(length, step);
+  // Evenly, because bursts wait for memory; and not beyond the share, which might be the end of a.
+  const Index most = std::max(kLineOf<T>, Index{p.kernels->tile_cols});
+  const Index step = std::min(most, ceil_div(shares.size(part) * length, steps)), run = ceil_div(length, step);
   return {p.a.data + rows.first * p.a.row_stride + k0 * p.a.col_stride + shares.first(part) * stride, step, run,
           stride - run * step};
 }

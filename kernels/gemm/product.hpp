@@ -156,8 +156,8 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
           break;
         }
         if (place > 0 && fetches_a)
-          tile.next =
-              next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1, count - 1);
+          tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
+                                     count - 1, kc);
         else if (place > 0 && place + 1 == count && next_step == 0)
           tile.next = next_c;
         if (by_tile && place == 0) {
