@@ -128,12 +128,18 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
       const Index first_tile = blocks.first(i), count = blocks.size(i),
                   first_row = rows.first + tiles.first(first_tile);
       const bool packs_a = plan.pack_a && j == cols.first, fetches_a = last_panel && !(last && last_block);
-      // Rows of b far apart are fetched by all tiles of the panel, one row each while the others take so many steps:
-      // asked for by the first tile alone, they come in a burst that memory cannot follow.
+      // What comes next of b itself is fetched by all tiles of the panel: asked for by the first one alone, it comes in
+      // a burst that memory cannot follow. Rows, each while the others take so many steps, or columns, each slowly.
       Index next_step = 0;
-      if (plan.spreads && !last_panel && next_b.data != nullptr && next_b.step == p.b.row_stride) {
-        next_step = ceil_div(kc, count) * next_b.step;
-        next_b = {next_b.data, 0, count, next_b.step};
+      if (plan.spreads && !last_panel && next_b.data != nullptr) {
+        const Index each = ceil_div(nr, count), run = ceil_div(kc, each);
+        if (next_b.step == p.b.row_stride) {
+          next_step = ceil_div(kc, count) * next_b.step;
+          next_b = {next_b.data, 0, count, next_b.step};
+        } else if (plan.b_layout == Layout::steps_adjacent && plan.own_b && i == 0) {
+          next_step = each * p.b.col_stride;
+          next_b = {next_b.data, each, run, p.b.col_stride - run * each};
+        }
       }
       // Rows of b that nothing else would fetch leave no time for c, so the last tile fetches it for the next panel's
       // first one.
