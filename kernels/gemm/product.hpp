@@ -128,12 +128,13 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
       const Index first_tile = blocks.first(i), count = blocks.size(i),
                   first_row = rows.first + tiles.first(first_tile);
       const bool packs_a = plan.pack_a && j == cols.first, fetches_a = last_panel && !(last && last_block);
-      // What comes next of b itself is fetched by all tiles of the panel: asked for by the first one alone, it comes in
-      // a burst that memory cannot follow. Rows, each while the others take so many steps, or columns, each slowly.
+      // What comes next of the caller's b is fetched by all tiles of the panel: asked for by the first one alone, it
+      // comes in a burst that memory cannot follow. Rows, each while the others take so many steps, or columns, each
+      // slowly.
       Index next_step = 0;
-      if (plan.spreads && !last_panel && next_b.data != nullptr) {
+      if (plan.spreads && !last_panel && next_b.data != nullptr && count > 1) {
         const Index each = ceil_div(nr, count), run = ceil_div(kc, each);
-        if (next_b.step == p.b.row_stride) {
+        if (next_b.step == p.b.row_stride || p.packed_b != nullptr) {
           next_step = ceil_div(kc, count) * next_b.step;
           next_b = {next_b.data, 0, count, next_b.step};
         } else if (plan.b_layout == Layout::steps_adjacent && plan.own_b && i == 0) {
