@@ -66,7 +66,7 @@ struct Blocking {
   bool pack_a, pack_b;
   /// Each thread packs the columns of b that it needs and nobody else's; one panel at a time into the same place.
   bool own_b, one_panel;
-  bool spreads;  // the next rows of b are fetched by all tiles of a panel
+  bool spreads;  // what comes next of b is fetched by all tiles of a panel
 };
 
 /// Whether a stride is `unit` bytes or a multiple of it, less than `within` more or less.

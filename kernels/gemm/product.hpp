@@ -101,6 +101,8 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
   // 2 to 5 rows 41 to 43 and 37 to 41).
   const bool by_hardware = p.packed_b != nullptr && b.step == nr && p.c.rows <= rows_below_memory();
   const EvenParts tiles(rows.end - rows.first, plan.height), blocks(tiles.parts, ceil_div(plan.mc, plan.height));
+  // Of a tile that fetch what is needed next: not those that fetch c, nor the last ones.
+  const Index steps = std::max(ceil_div(kc, 2), kc - plan.height - 4);
   const auto rows_of = [&](Index i) {
     return Range{rows.first + tiles.first(blocks.first(i)), rows.first + tiles.first(blocks.first(i + 1))};
   };
@@ -129,17 +131,17 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
                   first_row = rows.first + tiles.first(first_tile);
       const bool packs_a = plan.pack_a && j == cols.first, fetches_a = last_panel && !(last && last_block);
       // What comes next of the caller's b is fetched by all tiles of the panel: asked for by the first one alone, it
-      // comes in a burst that memory cannot follow. Rows, each while the others take so many steps, or columns, each
-      // slowly.
+      // comes in a burst that memory cannot follow. Rows, each while some steps pass, or columns, each slowly.
       Index next_step = 0;
       if (plan.spreads && !last_panel && next_b.data != nullptr && count > 1) {
-        const Index each = ceil_div(nr, count), run = ceil_div(kc, each);
         if (next_b.step == p.b.row_stride || p.packed_b != nullptr) {
-          next_step = ceil_div(kc, count) * next_b.step;
-          next_b = {next_b.data, 0, count, next_b.step};
+          const Index each = ceil_div(kc, count);
+          next_step = each * next_b.step;
+          next_b = {next_b.data, 0, std::max<Index>(1, steps / each), next_b.step};
         } else if (plan.b_layout == Layout::steps_adjacent && plan.own_b && i == 0) {
+          const Index each = ceil_div(nr, count), step = ceil_div(each * kc, steps), run = ceil_div(kc, step);
           next_step = each * p.b.col_stride;
-          next_b = {next_b.data, each, run, p.b.col_stride - run * each};
+          next_b = {next_b.data, step, run, p.b.col_stride - run * step};
         }
       }
       // Rows of b that nothing else would fetch leave no time for c, so the last tile fetches it for the next panel's
@@ -164,7 +166,7 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
         }
         if (place > 0 && fetches_a)
           tile.next = next_rows_of_a(p, plan, rows_of(last_block ? 0 : i + 1), last_block ? k0 + kc : k0, place - 1,
-                                     count - 1, kc);
+                                     count - 1, steps);
         else if (place > 0 && place + 1 == count && next_step == 0)
           tile.next = next_c;
         if (by_tile && place == 0) {
