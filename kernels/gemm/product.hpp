@@ -98,10 +98,10 @@ void multiply_share(const Problem<T>& p, const Plan<T>& plan, Member member, Ind
   const BlockOfB<T> b = block_of_b(p, plan, block, packed_b);
   // Panels that follow each other in memory come faster when nobody asks for them, while memory is what few rows wait
   // for (Zen 4, x 4096 x 4096: 1 row 25 and 42 GB/s, 4 rows 24 and 36, 5 about the same at best, 8 26 and 25; Zen 5:
-  // 2 to 5 rows 41 to 43 and 37 to 41).
+  // 2 to 5 rows 39 to 44 and 37 to 41).
   const bool by_hardware = p.packed_b != nullptr && b.step == nr && p.c.rows <= rows_below_memory();
   const EvenParts tiles(rows.end - rows.first, plan.height), blocks(tiles.parts, ceil_div(plan.mc, plan.height));
-  // Of a tile that fetch what is needed next: not those that fetch c, nor the last ones.
+  // Steps of a tile that fetch what is needed next: not those that fetch c, nor the last four.
   const Index steps = std::max(ceil_div(kc, 2), kc - plan.height - 4);
   const auto rows_of = [&](Index i) {
     return Range{rows.first + tiles.first(blocks.first(i)), rows.first + tiles.first(blocks.first(i + 1))};
@@ -268,9 +268,10 @@ bool few_rows_fit(const Problem<T>& p, Layout b) {
   if (p.c.rows > kFewRows || p.kernels->few_rows_across[few_rows_kernel(p.c.rows)] == nullptr) return false;
   // Rows of b can be read by tiles, too, whose sums need not wait in memory: that pays until the caches are too slow,
   // and with AVX-512's tall tiles from three rows on, unless b's rows crowd into a few sets of the caches: multiples of
-  // 64 KiB apart (Zen 4), or of 2 KiB (Zen 5).
+  // 64 KiB apart (Zen 4), or up to four rows of a and multiples of 2 KiB (Zen 5).
   const Index bytes = p.a.cols * p.c.cols * Index{sizeof(T)}, stride = p.b.row_stride * Index{sizeof(T)};
-  const bool crowded = is_wide_core() ? stride % 2048 == 0 : is_near_multiple(stride, 64 << 10, 1 << 10);
+  const bool crowded =
+      is_wide_core() ? p.c.rows <= 4 && stride % 2048 == 0 : is_near_multiple(stride, 64 << 10, 1 << 10);
   const bool tall = p.c.rows > 2 && p.kernels->tile_rows == kMaxTileRows && !crowded;
   if (b == Layout::lanes_adjacent &&
       (tall || bytes <= (p.c.rows > 4 ? cache_sizes().l3_bytes : cache_sizes().l2_bytes)))
