@@ -5,7 +5,8 @@
 //   --threads N       1, 2, 4 ... N threads; by default as many as the library uses
 //   --report BASE     writes BASE.html and BASE.md
 //   --out FILE.json   writes Google Benchmark's JSON, for --compare and for Google Benchmark's compare.py
-//   --compare FILE    measures the cases of that JSON and says which got slower; exits with 3 when one did
+//   --compare FILE    measures the cases of that JSON and says which got slower; exits with 3 when one did, with 4 when
+//                     none could be compared because the cores were busy
 //   --once            with --compare: asks no other process about what got slower
 //   --slow TEXT:P     slows ours down by P per cent in cases whose name has TEXT in it, to try --compare
 // Shows progress with time left, and ends with a table.
@@ -162,7 +163,7 @@ std::size_t print_table(const Noise::Seen& noise) {
   return failed;
 }
 
-/// Exit statuses: something got slower; with --once, something could not be compared, so nothing is cleared by it.
+/// Exit statuses: something got slower; nothing could be compared, so nothing is cleared by it.
 constexpr int kSlower = 3, kNotCompared = 4;
 
 struct Options {
@@ -267,12 +268,12 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("cpu_quota", std::to_string(machine().quota));
   Progress progress;
   benchmark::RunSpecifiedBenchmarks(&progress);
-  if (results().empty()) return o.once ? kNotCompared : 0;  // a list was asked for
+  if (results().empty()) return o.compare.empty() ? 0 : kNotCompared;  // a list was asked for
   if (!o.compare.empty()) {
     std::vector<Verdict> verdicts = compare(before);
     if (!o.once) ask_again(verdicts, std::vector<std::string>(argv, argv + argc));
     if (print(verdicts) > 0) return kSlower;
-    return o.once && std::ranges::any_of(verdicts, &Verdict::busy) ? kNotCompared : 0;
+    return std::ranges::all_of(verdicts, &Verdict::busy) ? kNotCompared : 0;
   }
   end_peers();
   const Noise::Seen seen = noise.seen();
