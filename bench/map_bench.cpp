@@ -11,13 +11,20 @@
 namespace tilewright::bench {
 namespace {
 
+/// Shorter calls are mostly Python's there.
+constexpr Index kLongForTorch = 1 << 16;
+void add_torch(Race& race, const char* way, std::string_view name, Index n) {
+  if (n >= kLongForTorch) add_torch(race, {way, std::string(name), std::to_string(n)});
+}
+
 double reference(ActivationKind kind, double x) { return test::reference<float, double>(kind, x); }
 
 Race forward_race(ActivationKind kind, Index n) {
   const auto a = arrays(2, n);
   Race race;
   race.ours = [=] { activation_forward(kind, (*a)[0], (*a)[1]); };
-  add_onednn(race.peers, kind, (*a)[0].data(), nullptr, (*a)[1].data(), n);
+  race.peers = map_peers(kind, (*a)[0].data(), nullptr, (*a)[1].data(), n);
+  add_torch(race, "forward", to_string(kind), n);
   race.ours();
   for (Index i = 0; i < n; i += std::max<Index>(1, n / 64)) {
     const double want = reference(kind, (*a)[0](0, i));
@@ -32,7 +39,8 @@ Race backward_race(ActivationKind kind, Index n) {
   if (!saves_input(kind)) activation_forward(kind, x, (*a)[0]);
   Race race;
   race.ours = [=] { activation_backward(kind, (*a)[0], (*a)[1], (*a)[2]); };
-  add_onednn(race.peers, kind, (*a)[0].data(), (*a)[1].data(), (*a)[2].data(), n);
+  race.peers = map_peers(kind, (*a)[0].data(), (*a)[1].data(), (*a)[2].data(), n);
+  add_torch(race, "backward", to_string(kind), n);
   race.ours();
   for (Index i = 0; i < n; i += std::max<Index>(1, n / 64)) {
     const double at = x(0, i), h = 1e-4;
@@ -48,6 +56,8 @@ Race function_race(FunctionKind kind, Index n) {
   for (float& v : (*a)[0].span()) v = std::fabs(v) + 1e-3F;
   Race race;
   race.ours = [=] { function_forward(kind, (*a)[0], (*a)[1]); };
+  race.peers = map_peers(kind, (*a)[0].data(), (*a)[1].data(), n);
+  add_torch(race, "forward", to_string(kind), n);
   race.ours();
   for (Index i = 0; i < n; i += std::max<Index>(1, n / 64)) {
     const double want = test::reference(kind, static_cast<double>((*a)[0](0, i)));

@@ -73,10 +73,10 @@ Call matmul(const Product<float>& p, bool packed) {
 
 #if DNNL_VERSION_MAJOR >= 3
 
-/// What oneDNN calls an activation, whether it derives from the output, and alpha; undef where it has none.
+/// What oneDNN calls an activation, whether it derives from the output, and its numbers; undef where it has none.
 struct Eltwise {
   dnnl::algorithm forward = dnnl::algorithm::undef, backward = dnnl::algorithm::undef;
-  float alpha = 0;
+  float alpha = 0, beta = 0;
 };
 
 Eltwise eltwise_of(ActivationKind kind) {
@@ -97,7 +97,16 @@ Eltwise eltwise_of(ActivationKind kind) {
       return {algorithm::eltwise_gelu_tanh, algorithm::eltwise_gelu_tanh};
     case silu:
       return {algorithm::eltwise_swish, algorithm::eltwise_swish, 1};
+    case relu6:
+      return {algorithm::eltwise_clip_v2, algorithm::eltwise_clip_v2_use_dst_for_bwd, 0, 6};
+    case hardtanh:
+      return {algorithm::eltwise_clip_v2, algorithm::eltwise_clip_v2, -1, 1};
+    case hardsigmoid:
+      return {algorithm::eltwise_hardsigmoid, algorithm::eltwise_hardsigmoid, 1 / 6.0F, 0.5F};
+    case hardswish:
+      return {algorithm::eltwise_hardswish, algorithm::eltwise_hardswish, 1 / 6.0F, 0.5F};
     case elu:
+    case celu:
       return {algorithm::eltwise_elu, algorithm::eltwise_elu, 1};
     case softplus:
       return {algorithm::eltwise_soft_relu, algorithm::eltwise_soft_relu, 1};
@@ -130,6 +139,16 @@ void add_onednn(std::vector<Peer>& peers, const Product<float>& p, bool packed) 
 
 #if DNNL_VERSION_MAJOR >= 3
 
+void add_onednn(std::vector<Peer>& peers, FunctionKind kind, const float* x, float* y, Index n) {
+  if (kind != FunctionKind::exp && kind != FunctionKind::log) return;
+  const dnnl::memory::desc d({n}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::a);
+  const dnnl::eltwise_forward::primitive_desc description(
+      shared_engine().engine, dnnl::prop_kind::forward_inference,
+      kind == FunctionKind::exp ? dnnl::algorithm::eltwise_exp : dnnl::algorithm::eltwise_log, d, d);
+  peers.push_back(
+      {"onednn", ready(dnnl::eltwise_forward(description), {{DNNL_ARG_SRC, wrap(d, x)}, {DNNL_ARG_DST, wrap(d, y)}})});
+}
+
 void add_onednn(std::vector<Peer>& peers, ActivationKind kind, const float* x, const float* dy, float* y, Index n) {
   const Eltwise f = eltwise_of(kind);
   if (f.forward == dnnl::algorithm::undef) return;
@@ -137,13 +156,13 @@ void add_onednn(std::vector<Peer>& peers, ActivationKind kind, const float* x, c
   const auto& engine = shared_engine().engine;
   const bool from_output = f.forward != f.backward;
   const dnnl::eltwise_forward::primitive_desc forward(engine, dnnl::prop_kind::forward_training,
-                                                      dy == nullptr ? f.forward : f.backward, d, d, f.alpha);
+                                                      dy == nullptr ? f.forward : f.backward, d, d, f.alpha, f.beta);
   if (dy == nullptr) {
     peers.push_back(
         {"onednn", ready(dnnl::eltwise_forward(forward), {{DNNL_ARG_SRC, wrap(d, x)}, {DNNL_ARG_DST, wrap(d, y)}})});
     return;
   }
-  const dnnl::eltwise_backward::primitive_desc backward(engine, f.backward, d, d, d, f.alpha, forward);
+  const dnnl::eltwise_backward::primitive_desc backward(engine, f.backward, d, d, d, f.alpha, f.beta, forward);
   peers.push_back(
       {"onednn", ready(dnnl::eltwise_backward(backward), {{from_output ? DNNL_ARG_DST : DNNL_ARG_SRC, wrap(d, x)},
                                                           {DNNL_ARG_DIFF_DST, wrap(d, dy)},
@@ -203,6 +222,7 @@ void add_onednn_rows(std::vector<Peer>& peers, const std::string& name, const Ro
 #else
 
 void add_onednn(std::vector<Peer>&, ActivationKind, const float*, const float*, float*, Index) {}
+void add_onednn(std::vector<Peer>&, FunctionKind, const float*, float*, Index) {}
 void add_onednn_rows(std::vector<Peer>&, const std::string&, const RowOperands&) {}
 
 #endif

@@ -72,11 +72,14 @@ void add_blas(std::vector<Peer>& peers, const Product<T>& p, int threads) {
 #if !defined(TILEWRIGHT_BENCH_ONEDNN)
 void add_onednn(std::vector<Peer>&, const Product<float>&, bool) {}
 void add_onednn(std::vector<Peer>&, ActivationKind, const float*, const float*, float*, Index) {}
+void add_onednn(std::vector<Peer>&, FunctionKind, const float*, float*, Index) {}
 void add_onednn_rows(std::vector<Peer>&, const std::string&, const RowOperands&) {}
 #endif
 #if !defined(TILEWRIGHT_BENCH_EIGEN)
 void add_eigen(std::vector<Peer>&, const Product<float>&, int) {}
 void add_eigen(std::vector<Peer>&, const Product<double>&, int) {}
+void add_eigen(std::vector<Peer>&, ActivationKind, const float*, float*, Index) {}
+void add_eigen(std::vector<Peer>&, FunctionKind, const float*, float*, Index) {}
 #endif
 #if !defined(TILEWRIGHT_BENCH_LIBXSMM)
 void add_libxsmm(std::vector<Peer>&, const Product<float>&, int) {}
@@ -164,6 +167,22 @@ std::vector<Peer> packed_product_peers(const Product<float>& p, int) {
   return peers;
 }
 
+std::vector<Peer> map_peers(ActivationKind kind, const float* x, const float* dy, float* y, Index n) {
+  std::vector<Peer> peers;
+  add_onednn(peers, kind, x, dy, y, n);
+  if (dy == nullptr) add_eigen(peers, kind, x, y, n);
+  if (dy == nullptr) add_vectors(peers, kind, x, y, n);
+  return peers;
+}
+
+std::vector<Peer> map_peers(FunctionKind kind, const float* x, float* y, Index n) {
+  std::vector<Peer> peers;
+  add_onednn(peers, kind, x, y, n);
+  add_eigen(peers, kind, x, y, n);
+  add_vectors(peers, kind, x, y, n);
+  return peers;
+}
+
 std::string peer_names() {
   std::string names;
   for (const Blas& blas : blas_libraries()) names += (names.empty() ? "" : ", ") + blas.name;
@@ -175,6 +194,12 @@ std::string peer_names() {
 #endif
 #if defined(TILEWRIGHT_BENCH_LIBXSMM)
   names += ", libxsmm";
+#endif
+#if defined(TILEWRIGHT_BENCH_SLEEF)
+  names += ", sleef";
+#endif
+#if defined(TILEWRIGHT_BENCH_HIGHWAY)
+  names += ", highway";
 #endif
   return names.empty() ? "none" : names;
 }

@@ -4,6 +4,7 @@
     THREADS simplenet                         one training step of the tutorial's network, as the tutorial writes it
     THREADS mlp|wide_mlp                      of the suite train, with the fused optimizer
     THREADS sgd_momentum|adam|adamw N         the fused kernel of the optimizer on N parameters, called directly
+    THREADS forward|backward NAME N           a function or activation of N elements, without autograd
     THREADS mse|bce_with_logits N             value and gradient
     THREADS cross_entropy ROWS COLS           the same
 """
@@ -14,10 +15,10 @@ import torch
 from torch import nn
 
 
-def best_of(call):
-    """Samples of at least 2 ms for about half a second."""
+def best_of(call, seconds=0.5):
+    """Samples of at least 2 ms for about so long."""
     call()
-    count, end, best = 1, time.perf_counter() + 0.5, 1e9
+    count, end, best = 1, time.perf_counter() + seconds, 1e9
     while time.perf_counter() < end:
         start = time.perf_counter()
         for _ in range(count):
@@ -84,9 +85,53 @@ def loss(name, rows, cols=1):
     return both
 
 
+A = torch.ops.aten
+FORWARD = {  # by the library's names
+    **{name: getattr(A, name).out for name in (
+        "exp", "expm1", "log", "log1p", "rsqrt", "erf", "sin", "cos", "sigmoid", "tanh", "leaky_relu", "gelu", "silu", "elu",
+        "softplus", "log_sigmoid", "mish", "hardsigmoid", "hardswish", "hardtanh", "softshrink")},
+    "relu": lambda x, out: A.clamp_min.out(x, 0, out=out),  # relu.out makes a temporary
+    "gelu_tanh": lambda x, out: A.gelu.out(x, approximate="tanh", out=out),
+    "relu6": lambda x, out: A.hardtanh.out(x, 0, 6, out=out),
+    "threshold": lambda x, out: A.threshold.out(x, 1, 0, out=out),
+}
+BACKWARD = {
+    "relu": lambda dy, x, dx: A.threshold_backward.grad_input(dy, x, 0, grad_input=dx),
+    "leaky_relu": lambda dy, x, dx: A.leaky_relu_backward.grad_input(dy, x, 0.01, True, grad_input=dx),
+    "sigmoid": lambda dy, x, dx: A.sigmoid_backward.grad_input(dy, x, grad_input=dx),
+    "tanh": lambda dy, x, dx: A.tanh_backward.grad_input(dy, x, grad_input=dx),
+    "gelu": lambda dy, x, dx: A.gelu_backward.grad_input(dy, x, grad_input=dx),
+    "gelu_tanh": lambda dy, x, dx: A.gelu_backward.grad_input(dy, x, approximate="tanh", grad_input=dx),
+    "silu": lambda dy, x, dx: A.silu_backward.grad_input(dy, x, grad_input=dx),
+    "relu6": lambda dy, x, dx: A.hardtanh_backward.grad_input(dy, x, 0, 6, grad_input=dx),
+    "elu": lambda dy, x, dx: A.elu_backward.grad_input(dy, 1, 1, 1, False, x, grad_input=dx),
+    "softplus": lambda dy, x, dx: A.softplus_backward.grad_input(dy, x, 1, 20, grad_input=dx),
+    "mish": lambda dy, x, dx: A.mish_backward(dy, x),
+    "hardsigmoid": lambda dy, x, dx: A.hardsigmoid_backward.grad_input(dy, x, grad_input=dx),
+    "hardswish": lambda dy, x, dx: A.hardswish_backward(dy, x),
+    "hardtanh": lambda dy, x, dx: A.hardtanh_backward.grad_input(dy, x, -1, 1, grad_input=dx),
+    "softshrink": lambda dy, x, dx: A.softshrink_backward.grad_input(dy, x, 0.5, grad_input=dx),
+    "threshold": lambda dy, x, dx: A.threshold_backward.grad_input(dy, x, 1, grad_input=dx),
+}
+
+
+def elementwise(way, name, n):
+    x, dy, out = torch.rand(n) * 8 - 4, torch.rand(n) * 8 - 4, torch.empty(n)
+    if name in ("log", "log1p", "rsqrt"):
+        x = x.abs() + 1e-3
+    if way == "forward":
+        return lambda: FORWARD[name](x, out=out)
+    return lambda: BACKWARD[name](dy, x, out)
+
+
 for line in sys.stdin:
     threads, what, *numbers = line.split()
     torch.set_num_threads(int(threads))
+    if what in ("forward", "backward"):
+        name = numbers[0]
+        known = name in (FORWARD if what == "forward" else BACKWARD)
+        print(best_of(elementwise(what, name, int(numbers[1])), 0.06) if known else 0, flush=True)
+        continue
     numbers = [int(n) for n in numbers]
     if what == "simplenet":
         call = simplenet()

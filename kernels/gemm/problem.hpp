@@ -137,7 +137,7 @@ void finish(const GemmKernels<T>& kernels, const Epilogue<T>& e, T* c, Index c_r
             Index cols) {
   T residual[kMaxTileRows * kMaxTileCols], other[kMaxTileRows * kMaxTileCols];
   const GemmOptions<T>& o = *e.options;
-  const int kind = static_cast<int>(o.activation.kind);
+  const int kind = formula_of(o.activation);
   Finish<T> f{};
   f.c = c;
   f.c_row_stride = c_row_stride;

@@ -307,12 +307,21 @@ struct Softsign {
   }
 };
 
+/// t / 6 for finite t: a product, and what it missed, which gives the quotient's bits up to ties among subnormals.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> sixth(Vec<T, A> t) {
+  const Vec<T, A> six = simd::set<T, A>(6), inverse = simd::set<T, A>(T(1.0 / 6));
+  if constexpr (std::is_same_v<A, xsimd::sse2>) return simd::div(t, six);  // it has no fused multiply-add
+  const Vec<T, A> q = t * inverse;
+  return simd::fma(simd::fma(simd::set<T, A>(0) - q, six, t), inverse, q);
+}
+
 /// f' = 1/6 for -3 < x < 3
 struct Hardsigmoid {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    const Vec<T, A> six = simd::set<T, A>(6);
-    return simd::div(detail::clip<T, A>(x + simd::set<T, A>(3), simd::set<T, A>(0), six), six);
+    const Vec<T, A> clipped = detail::clip<T, A>(x + simd::set<T, A>(3), simd::set<T, A>(0), simd::set<T, A>(6));
+    return detail::sixth<T, A>(clipped);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -326,27 +335,52 @@ struct Hardswish {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Vec<T, A> six = simd::set<T, A>(6), three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
-    const Vec<T, A> inside = simd::div(x * detail::clip<T, A>(x + three, zero, six), six);
+    const Vec<T, A> inside = detail::sixth<T, A>(x * detail::clip<T, A>(x + three, zero, six));
     return simd::select(three <= x, x, simd::select(x <= zero - three, zero, inside));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
-    const Vec<T, A> slope = simd::div(simd::fma(simd::set<T, A>(2), x, three), simd::set<T, A>(6));
+    const Vec<T, A> slope = detail::sixth<T, A>(simd::fma(simd::set<T, A>(2), x, three));
     return simd::select(three <= x, dy, simd::select(x <= zero - three, zero, dy * slope));
   }
 };
 
-/// f' = tanh(x)^2
+/// f' = tanh(x)^2. Where the tables end tanh is 1 as far as can be told.
 struct Tanhshrink {
+  static constexpr bool kFarIsRare = true;  // and simple
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::tanhshrink(x);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    if constexpr (sizeof(T) == 8) {
+      return simd::tanhshrink(x);
+    } else {
+      using Table = TanhshrinkTable<A>;
+      const Vec<T, A> a = simd::abs(x), far = a - simd::set<T, A>(1);
+      const Vec<T, A> piece = simd::octave_pieces<Table, A>(a, p.rows), third = simd::set<T, A>(1 / 3.0F);
+      const Vec<T, A> square = a * a, cube = square * a, cube_low = simd::fma(square, a, simd::set<T, A>(0) - cube);
+      const Vec<T, A> small = simd::fma(cube, third, simd::fma(cube_low, third, piece * square));
+      const Vec<T, A> near = simd::select(a < simd::set<T, A>(Table::kFirst), small, piece);
+      return simd::with_sign(simd::select(a < simd::set<T, A>(Table::kEnd), near, far), x);
+    }
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
-    const simd::Pair<T, A> t = simd::tanh_of_abs(x);
-    return dy * simd::fma(t.high, t.high, (t.high + t.high) * t.low);
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    if constexpr (sizeof(T) == 8) {
+      const simd::Pair<T, A> t = simd::tanh_of_abs(x);
+      return dy * simd::fma(t.high, t.high, (t.high + t.high) * t.low);
+    } else {
+      using Table = TanhSquareTable<A>;
+      const Vec<T, A> a = simd::abs(x), near = simd::octave_pieces<Table, A>(a, p.rows);
+      return dy * simd::select(simd::set<T, A>(Table::kEnd) <= a, simd::set<T, A>(1), near);
+    }
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<TanhshrinkTable<A>, A>(simd::abs(x));
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<TanhSquareTable<A>, A>(simd::abs(x));
   }
 };
 

@@ -71,9 +71,21 @@ struct Rsqrt {
 
 /// f' = 2 / sqrt(pi) exp(-x^2), the square in two pieces; beyond 16 it is 0.
 struct Erf {
+  static constexpr bool kFarIsRare = true;  // there are none
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::erf(x);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    using Table = ErfTable<A>;
+    const Vec<T, A> a = bounded<A>(x), itself = simd::select(a < simd::set<T, A>(Table::kFirst), a, simd::set<T, A>(0));
+    return simd::with_sign(simd::octave_pieces<Table, A>(a, p.rows) + itself, x);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::row_of<ErfTable<A>, A>(bounded<A>(x));
+  }
+  /// min(|x|, 6), where erf is 1.
+  template <class A>
+  TILEWRIGHT_INLINE Vec<float, A> bounded(Vec<float, A> x) {
+    return simd::at_most(simd::abs(x), 6.0F);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {

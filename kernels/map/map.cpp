@@ -93,7 +93,7 @@ template <class T>
 void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
   const DefaultFloatState state;
   check_activation("activation_forward", f);
-  const auto loop = active_table().map<T>().forward[static_cast<int>(f.kind)];
+  const auto loop = active_table().map<T>().forward[formula_of(f)];
   forward_any<T>("activation_forward", to_string(f.kind), loop, numbers_of<T>(f), waits_of(f.kind), x, y, requested);
 }
 
@@ -101,7 +101,7 @@ template <class T>
 void derive(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   const DefaultFloatState state;
   check_activation("activation_backward", f);
-  const auto loop = active_table().map<T>().backward[static_cast<int>(f.kind)];
+  const auto loop = active_table().map<T>().backward[formula_of(f)];
   backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, numbers_of<T>(f), waits_of(f.kind), saved,
                   dy, dx, requested);
 }

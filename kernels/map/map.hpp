@@ -27,7 +27,9 @@ concept CollectsFar = HasTable<F, float, A> && kIsAvx512<A> && !requires {
   F::kFarIsRare;
 };
 template <class F, class A>
-concept CollectsFarSlopes = HasSlopeTable<F, float, A> && kIsAvx512<A>;
+concept CollectsFarSlopes = HasSlopeTable<F, float, A> && kIsAvx512<A> && !requires {
+  F::kFarIsRare;
+};
 
 /// y(i, j) = f(x(i, j) + bias[j]), where a table serves; on AVX-512.
 template <class F, class A>

@@ -14,6 +14,11 @@ ActivationNumbers<T> numbers_of(const Activation& f) {
   return {static_cast<T>(f.a), static_cast<T>(f.b)};
 }
 
+/// The index of the formula that serves: celu with a = 1 is elu, which has a table.
+inline int formula_of(const Activation& f) {
+  return static_cast<int>(f.kind == ActivationKind::celu && f.a == 1 ? ActivationKind::elu : f.kind);
+}
+
 /// Whether the numbers are in their ranges. leaky_relu's backward pass reads the sign of its output, so its slope must
 /// not be negative.
 inline bool in_range(const Activation& f) {

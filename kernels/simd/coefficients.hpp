@@ -77,30 +77,6 @@ struct Coefficients<float> {
       -0x1.634df20000000p-20f,
   };
   static constexpr float kMillsRest = -0x1.cd80b20000000p-27f;
-  // erf(x) / x - 1 in x^2, on [0, 0.660156]: relative error 2.9e-09
-  static constexpr float kErf[] = {
-      0x1.06eba80000000p-3f,
-      -0x1.8127460000000p-2f,
-      0x1.ce2ed60000000p-4f,
-      -0x1.b822240000000p-6f,
-      0x1.559f2c0000000p-8f,
-      -0x1.b2c13c0000000p-11f,
-      0x1.7d1bc40000000p-14f,
-  };
-  // log(1 - erf(x)) in x - 13/16, on [0, 3.1875]: relative error 5.4e-09
-  static constexpr float kErfTail[] = {
-      -0x1.6257d60000000p+0f,
-      -0x1.29ea500000000p+1f,
-      -0x1.a28bb20000000p-1f,
-      -0x1.984dbe0000000p-5f,
-      0x1.8bfd680000000p-7f,
-      -0x1.32d5ca0000000p-9f,
-      0x1.3aa1f80000000p-12f,
-      -0x1.0bfa560000000p-17f,
-      -0x1.7070a60000000p-18f,
-      0x1.16a5ae0000000p-20f,
-      -0x1.1626280000000p-24f,
-  };
   // (sin(x) - x) / x^3 in x^2, on [0, 0.62]: relative error 3.4e-09
   static constexpr float kSin[] = {
       -0x1.5555560000000p-3f,

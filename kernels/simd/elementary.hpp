@@ -406,19 +406,5 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   return {simd::times(power, ratio), simd::times(power, density), e.scale};
 }
 
-/// x (1 + p(x^2)) up to 13/16, then 1 - exp(p(|x|)). Float only.
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> erf(Vec<T, A> x) {
-  using V = Vec<T, A>;
-  const V a = simd::abs(x), one = simd::set<T, A>(1), end = simd::set<T, A>(4);  // erf is 1 from there on
-  const V small = simd::fma(a, simd::polynomial(x * x, Coefficients<T>::kErf), a);
-  const V t = simd::select(end < a, end, a) - simd::set<T, A>(T(0.8125));
-  const V first = simd::set<T, A>(Coefficients<T>::kErfTail[0]);
-  const V tail = simd::polynomial_from<1, T, A>(t, Coefficients<T>::kErfTail);
-  const V exponent = simd::fma(t, tail, first);
-  const V large = one - simd::scaled_exp(exponent, simd::fma(t, tail, first - exponent)).rounded();
-  return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.8125)), small, large), x);
-}
-
 }  // namespace simd
 }  // namespace tilewright::detail

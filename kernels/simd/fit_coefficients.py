@@ -9,7 +9,7 @@ coefficients in exact arithmetic, relative to the whole function. Needs Debian's
 """
 import struct
 
-from mpmath import atanh, cos, erf, erfc, exp, expm1, log, log1p, lu_solve, matrix, mp, mpf, pi, sin, sqrt, tanh
+from mpmath import atanh, cos, erfc, exp, expm1, log, log1p, lu_solve, matrix, mp, mpf, pi, sin, sqrt, tanh
 
 mp.dps = 60
 
@@ -81,7 +81,6 @@ DEGREES = {  # exp, tanh, log, log1p, mills
     "float": (5, 5, 3, 7, 13),
     "double": (9, 11, 7, 16, 27),
 }
-ERF_MIDDLE = "0.8125"  # erf is an odd polynomial below and 1 - exp(polynomial) above
 MILLS_END = {"float": 15, "double": 39}  # beyond, the tail underflows
 
 def main():
@@ -110,10 +109,6 @@ def main():
         emit(kind, "kMills", "(a + 4) exp(a^2/2) (1 - Phi(a)) in t = (a - 4) / (a + 4)", mills_of_t, -1, (end - C) / (end + C),
              d_mills, mills_of_t, lambda t, p: p, rest=True)
         if kind == "float":
-            emit(kind, "kErf", "erf(x) / x - 1 in x^2", series(lambda z: erf(sqrt(z)) / sqrt(z) - 1, 2 / sqrt(pi) - 1), 0,
-                 mpf(ERF_MIDDLE) ** 2, 6, lambda z: erf(sqrt(z)), lambda z, p: sqrt(z) * (1 + p))
-            emit(kind, "kErfTail", "log(1 - erf(x)) in x - 13/16", lambda t: log(erfc(t + mpf(ERF_MIDDLE))), 0, 4 - mpf(ERF_MIDDLE),
-                 10, lambda t: erf(t + mpf(ERF_MIDDLE)), lambda t, p: 1 - exp(p))
             square = mpf("0.62")  # (pi / 4)^2 and a little
             emit(kind, "kSin", "(sin(x) - x) / x^3 in x^2", series(lambda z: (sin(sqrt(z)) / sqrt(z) - 1) / z, -mpf(1) / 6), 0,
                  square, 3, lambda z: sin(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))

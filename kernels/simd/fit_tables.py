@@ -4,14 +4,14 @@
     /usr/bin/python3 kernels/simd/fit_tables.py > kernels/simd/tables.hpp
 
 Each function is cut into 32 pieces, a polynomial in the distance from the piece's centre for each. Even tables have
-pieces of one width around k * width; octave tables have four pieces per power of two from 2^-5 to 8, and the first one
-reaches down to 0. The degree is the smallest whose error in exact arithmetic is below 2^-25 of the function's scale (2^-26
+pieces of one width around k * width; octave tables have four pieces per power of two for eight of them, as a rule from
+2^-5 to 8, and the first one reaches down to 0. The degree is the smallest whose error in exact arithmetic is below 2^-25 of the function's scale (2^-26
 where the function's bound is narrow).
 Needs Debian's python3-mpmath.
 """
 import struct
 
-from mpmath import erfc, exp, expm1, log1p, mp, mpf, pi, sqrt, tanh
+from mpmath import erf, erfc, exp, expm1, log1p, mp, mpf, pi, sqrt, tanh
 
 from fit_coefficients import fit, horner, rounded
 
@@ -68,23 +68,25 @@ def parts(function, x):
     return value if isinstance(value, tuple) else (value, abs(value))
 
 
-def pieces(function, spans, vanishes, goal=mpf(2) ** -25):
+def pieces(function, spans, vanishes, goal=mpf(2) ** -25, first=None):
     """[(centre, coefficients)] for [(row, centre, low, high)], all of the smallest degree that reaches the goal.
-    vanishes: f(0) = 0, and f keeps its relative accuracy there."""
+    vanishes: f(x) / x^vanishes has a limit at 0, and f keeps its relative accuracy there. first: what the piece around 0
+    holds instead of the function, with the size against which its error counts."""
     for degree in range(4, 10):
         rows, worst = [None] * ROWS, mpf(0)
         for row, centre, low, high in spans:
-            value = lambda d: parts(function, centre + d)[0]
+            held = first if first is not None and centre == 0 else function
+            value = lambda d: parts(held, centre + d)[0]
             if vanishes and centre == 0:
-                quotient = lambda d: value(d) / d if abs(d) > mpf(10) ** -18 else value(mpf(10) ** -12) / mpf(10) ** -12
-                exact = [mpf(0)] + fit(quotient, mpf(10) ** -6, high, degree - 1)
+                quotient = lambda d: value(d) / d**vanishes
+                exact = [mpf(0)] * vanishes + fit(quotient, mpf(10) ** -6, high, degree - vanishes)
             else:
                 exact = fit(value, low - centre, high - centre, degree)
             # The rest of what the function's value at the centre loses is the caller's.
             kept = [exact[0]] + [mpf(coefficient(c)) for c in exact[1:]]
             for i in range(1, 24):
                 x = low + (high - low) * i / 24
-                want, scale = parts(function, x)
+                want, scale = parts(held, x)
                 worst = max(worst, abs(horner(kept, x - centre) - want) / scale)
             rows[row] = (centre, [coefficient(c) for c in exact])
         if worst < goal:
@@ -107,7 +109,7 @@ def even(name, what, function, width, signed=True, **goal):
     for k in range(first, first + ROWS):
         low = k * width - width / 2 if signed or k > 0 else mpf(0)
         spans.append((k % ROWS, k * width, low, k * width + width / 2))
-    rows, degree, worst = pieces(function, spans, vanishes=False, **goal)
+    rows, degree, worst = pieces(function, spans, vanishes=0, **goal)
     end = (first + ROWS - mpf(5) / 8) * width  # a row further would be another function's
     print(f"/// {what}: error {float(worst):.1e} before rounding")
     print(f"template <class A>\nstruct {name} {{")
@@ -119,22 +121,24 @@ def even(name, what, function, width, signed=True, **goal):
     print("};\n")
 
 
-def octaves(name, what, function):
-    """The centres are places where the function's value is almost a float."""
+def octaves(name, what, function, begin=-5, vanishes=1, first=None, **goal):
+    """From 2^begin. The centres are places where the function's value is almost a float."""
     spans = []
     for piece in range(ROWS):
-        octave, quarter = mpf(2) ** (piece // 4 - 5), piece % 4
+        octave, quarter = mpf(2) ** (piece // 4 + begin), piece % 4
         low, high = octave * (4 + quarter) / 4, octave * (5 + quarter) / 4
         centre = (low + high) / 2
         if piece == 0:
             low = centre = mpf(0)
         else:
             centre = best_centre(function, centre)
-        spans.append(((piece + 8) % ROWS, centre, low, high))  # the low bits of exponent and quarter: 2^-5 has 8
-    rows, degree, worst = pieces(function, spans, vanishes=True)
+        spans.append(((piece + 4 * (127 + begin)) % ROWS, centre, low, high))  # the low bits of exponent and quarter
+    rows, degree, worst = pieces(function, spans, vanishes, first=first, **goal)
     print(f"/// {what}: error {float(worst):.1e} before rounding")
     print(f"template <class A>\nstruct {name} {{")
-    print("  static constexpr float kBegin = 0.03125f, kEnd = 8.0f;")
+    print(f"  static constexpr float kBegin = {2.0**begin}f, kEnd = {2.0 ** (begin + 8)}f;")
+    if first is not None:
+        print(f"  static constexpr float kFirst = {float(spans[0][3])}f;")
     print(f"  alignas(64) static constexpr float kCentres[{ROWS}] = {{")
     print("      " + ", ".join(float(rows[r][0]).hex() + "f" for r in range(ROWS)) + "};")
     print_columns(rows, degree)
@@ -173,6 +177,10 @@ def main():
     even("SoftplusTable", "log(1 + exp(-a))", lambda a: log1p(exp(-a)), "0.25", signed=False)
     octaves("TanhTable", "tanh(a)", tanh)
     octaves("ExpFallTable", "1 - exp(-a)", lambda a: -expm1(-a))
+    octaves("ErfTable", "erf(a), below kFirst without a itself", erf, first=lambda a: (erf(a) - a, erf(a)), goal=mpf(2) ** -27)
+    octaves("TanhshrinkTable", "a - tanh(a), below kFirst over a^2 without float(1/3) a", lambda a: a - tanh(a),
+            first=lambda a: ((a - tanh(a)) / a**2 - mpf(rounded(mpf(1) / 3, "float")) * a, (a - tanh(a)) / a**2))
+    octaves("TanhSquareTable", "tanh(a)^2", lambda a: tanh(a) ** 2, begin=-4, vanishes=2)
     print("}  // namespace tilewright::detail")
 
 
