@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Libraries of functions on a vector: SLEEF (those within 1 ULP) and Highway, in a loop over whole vectors, compiled for
-// this machine.
+// Libraries of functions on a vector: SLEEF (those within 1 ULP) and Highway, in a loop over whole vectors, compiled
+// for this machine.
 #include "bench/peers.hpp"
 
 #if defined(TILEWRIGHT_BENCH_SLEEF)

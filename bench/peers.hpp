@@ -49,8 +49,8 @@ void end_peers();
 /// The libraries that were found.
 std::string peer_names();
 
-/// [0, n) in as many pieces of whole cache lines as the library may use threads, on its pool, for libraries that have no
-/// threads themselves; what is short stays on one.
+/// [0, n) in as many pieces of whole cache lines as the library may use threads, on its pool, for libraries that have
+/// no threads themselves; what is short stays on one.
 template <class Body>
 void in_pieces(Index n, const Body& body) {
   constexpr Index kShort = 1 << 15, kLine = 16;

@@ -38,17 +38,35 @@ void for_elements(Index rows, Index cols, bool contiguous, int requested, double
 /// One element of a transcendental activation on one thread, for planning; in nanoseconds.
 constexpr double kElementNanoseconds = 0.25;
 
+/// Whether one call of the loop does it all, and no check could find fault with it: operands are short runs of
+/// neighbours of one shape, and apart or the same. Half of such a call would be spent on what others need.
+template <class T, class... In>
+bool is_short(int requested, const MatrixView<T>& y, const In&... in) {
+  const auto bytes = static_cast<std::uintptr_t>(y.size()) * sizeof(T);
+  const auto fits = [&](const MatrixView<const T>& x) {
+    const auto distance = reinterpret_cast<std::uintptr_t>(x.data) - reinterpret_cast<std::uintptr_t>(y.data);
+    return x.data != nullptr && (distance == 0 || (distance >= bytes && 0 - distance >= bytes)) && x.rows == y.rows &&
+           x.cols == y.cols && x.row_stride == y.row_stride && x.col_stride == y.col_stride;
+  };
+  return has_usual_extents(y) && bytes > 0 && bytes < kLeastStreamed && y.col_stride == 1 && y.row_stride == y.cols &&
+         y.data != nullptr && (fits(in) && ...) && requested >= 0 && requested <= kMaxThreads &&
+         profile_state.load(std::memory_order_relaxed) == kProfileOff;
+}
+
 template <class T>
 void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop,
-                 const ActivationNumbers<T>& p, Waits waits, MatrixView<const T> x, MatrixView<T> y, int requested) {
+                 const ActivationNumbers<T>& p, Waits waits, const MatrixView<const T>& x, const MatrixView<T>& y,
+                 int requested) {
+  if (is_short(requested, y, x)) return loop(x.data, y.data, y.size(), p);
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
   check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
+  // The loops want neighbouring columns.
+  if (y.col_stride != 1 && y.row_stride == 1 && y.rows > 1)
+    return forward_any(operation, name, loop, p, waits, x.t(), y.t(), requested);
   const Record record(over_elements<T>, operation, name.data(), x.rows, x.cols, 1, 1);
-  const bool turn = y.col_stride != 1 && y.row_stride == 1;
-  if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
   const StoreKernel past_caches = stores_of(bytes_of(y), x.data == y.data, waits);
   for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
@@ -65,7 +83,9 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
 template <class T>
 void backward_any(const char* operation, std::string_view name, const char* saved_name,
                   typename MapKernels<T>::Backward loop, const ActivationNumbers<T>& p, Waits waits,
-                  MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+                  const MatrixView<const T>& saved, const MatrixView<const T>& dy, const MatrixView<T>& dx,
+                  int requested) {
+  if (is_short(requested, dx, saved, dy)) return loop(saved.data, dy.data, dx.data, dx.size(), p);
   check_view(operation, saved_name, saved);
   check_view(operation, "dy", dy);
   check_output(operation, "dx", dx);
@@ -74,9 +94,9 @@ void backward_any(const char* operation, std::string_view name, const char* save
   check_apart(operation, "dx", dx, saved_name, saved, Sharing::same);
   check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
+  if (dx.col_stride != 1 && dx.row_stride == 1 && dx.rows > 1)
+    return backward_any(operation, name, saved_name, loop, p, waits, saved.t(), dy.t(), dx.t(), requested);
   const Record record(over_elements<T>, operation, name.data(), dx.rows, dx.cols, 2, 1);
-  const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
-  if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   const StoreKernel past_caches = stores_of(bytes_of(dx), dx.data == saved.data || dx.data == dy.data, waits);
@@ -90,15 +110,17 @@ void backward_any(const char* operation, std::string_view name, const char* save
 }
 
 template <class T>
-void activate(Activation f, MatrixView<const T> x, MatrixView<T> y, int requested) {
+void activate(const Activation& f, const MatrixView<const T>& x, const MatrixView<T>& y, int requested) {
   const DefaultFloatState state;
   check_activation("activation_forward", f);
   const auto loop = active_table().map<T>().forward[formula_of(f)];
-  forward_any<T>("activation_forward", to_string(f.kind), loop, numbers_of<T>(f), waits_of(f.kind), x, y, requested);
+  forward_any<T>("activation_forward", kNames[static_cast<int>(f.kind)], loop, numbers_of<T>(f), waits_of(f.kind), x, y,
+                 requested);
 }
 
 template <class T>
-void derive(Activation f, MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+void derive(const Activation& f, const MatrixView<const T>& saved, const MatrixView<const T>& dy,
+            const MatrixView<T>& dx, int requested) {
   const DefaultFloatState state;
   check_activation("activation_backward", f);
   const auto loop = active_table().map<T>().backward[formula_of(f)];
@@ -117,19 +139,21 @@ int checked(const char* operation, FunctionKind f) {
 }
 
 template <class T>
-void apply(FunctionKind f, MatrixView<const T> x, MatrixView<T> y, int requested) {
+void apply(FunctionKind f, const MatrixView<const T>& x, const MatrixView<T>& y, int requested) {
   const DefaultFloatState state;
   const int kind = checked<T>("function_forward", f);
-  forward_any<T>("function_forward", to_string(f), active_table().map<T>().function[kind], {}, Waits::for_arithmetic, x,
-                 y, requested);
+  forward_any<T>("function_forward", kFunctionNames[kind], active_table().map<T>().function[kind], {},
+                 Waits::for_arithmetic, x, y, requested);
 }
 
 template <class T>
-void derive(FunctionKind f, MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
+void derive(FunctionKind f, const MatrixView<const T>& x, const MatrixView<const T>& dy, const MatrixView<T>& dx,
+            int requested) {
   const DefaultFloatState state;
   const int kind = checked<T>("function_backward", f);
   const auto loop = active_table().map<T>().function_backward[kind];
-  backward_any<T>("function_backward", to_string(f), "x", loop, {}, Waits::for_arithmetic, x, dy, dx, requested);
+  backward_any<T>("function_backward", kFunctionNames[kind], "x", loop, {}, Waits::for_arithmetic, x, dy, dx,
+                  requested);
 }
 
 }  // namespace

@@ -43,14 +43,18 @@ inline bool in_range(const Activation& f) {
   }
 }
 
-inline void check_activation(const char* operation, const Activation& f) {
+[[noreturn, gnu::cold, gnu::noinline]] inline void throw_activation(const char* operation, const Activation& f) {
   const int kind = static_cast<int>(f.kind);
   if (kind < 0 || kind >= kActivationKinds)
     throw ValueError(std::string(operation) + ": unknown activation " + std::to_string(kind));
-  if (!in_range(f))
-    throw ValueError(std::string(operation) + ": " + std::string(to_string(f.kind)) +
-                     " with a = " + std::to_string(f.a) + ", b = " + std::to_string(f.b) +
-                     ": not in the ranges of tilewright/activations.hpp");
+  throw ValueError(std::string(operation) + ": " + std::string(to_string(f.kind)) + " with a = " + std::to_string(f.a) +
+                   ", b = " + std::to_string(f.b) + ": not in the ranges of tilewright/activations.hpp");
+}
+
+inline void check_activation(const char* operation, const Activation& f) {
+  const int kind = static_cast<int>(f.kind);
+  if (kind < 0 || kind >= kActivationKinds || !in_range(f)) [[unlikely]]
+    throw_activation(operation, f);
 }
 
 }  // namespace tilewright::detail
