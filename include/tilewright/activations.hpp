@@ -50,7 +50,7 @@ inline constexpr int kActivationKinds = 23;
 ///   relu6        min(max(x, 0), 6)
 ///   elu          x > 0 ? x : a (exp(x) - 1)                 a = 1, finite
 ///   selu         1.0507010 (x > 0 ? x : 1.6732632 (exp(x) - 1))
-///   celu         x > 0 ? x : a (exp(x / a) - 1)             a = 1, finite, > 0
+///   celu         x > 0 ? x : a (exp(x / a) - 1)             a = 1 (elu's bits then), finite, > 0
 ///   softplus     a x > b ? x : log(1 + exp(a x)) / a        a = 1, finite, > 0; b = 20
 ///   log_sigmoid  -log(1 + exp(-x))
 ///   mish         x tanh(log(1 + exp(x)))
