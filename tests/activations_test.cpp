@@ -52,7 +52,7 @@ const Published kPublished[] = {
     {hardsigmoid, {1, 0.5}, {1, 0.5}},
     {hardswish, {1.9, 1}, {1.9, 1}},
     {hardtanh, {0, 0}, {0, 0}},
-    {tanhshrink, {1.8, 1.7}, {2.7, 2}},
+    {tanhshrink, {2, 1.7}, {2.7, 2}},
     {softshrink, {0.5, 0}, {0.5, 0}},
     {Activation::threshold(0.1, 20), {0, 0}, {0, 0}},
 };
