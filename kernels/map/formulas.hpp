@@ -88,9 +88,12 @@ struct Tanh {
   }
 };
 
-/// min(max(x, low), high); NaN goes through.
+/// min(max(x, low), high); NaN goes through, and -0 where low is 0: NEON's maximum would be 0.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> clip(Vec<T, A> x, Vec<T, A> low, Vec<T, A> high) {
+#if defined(__x86_64__)
+  return xsimd::min(high, xsimd::max(low, x));  // the second one of equals, and where one is NaN
+#endif
   return simd::select(x < low, low, simd::select(high < x, high, x));
 }
 
@@ -310,10 +313,9 @@ struct Softsign {
 /// t / 6 for finite t: a product, and what it missed, which gives the quotient's bits up to ties among subnormals.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> sixth(Vec<T, A> t) {
-  const Vec<T, A> six = simd::set<T, A>(6), inverse = simd::set<T, A>(T(1.0 / 6));
-  if constexpr (std::is_same_v<A, xsimd::sse2>) return simd::div(t, six);  // it has no fused multiply-add
-  const Vec<T, A> q = t * inverse;
-  return simd::fma(simd::fma(simd::set<T, A>(0) - q, six, t), inverse, q);
+  if constexpr (std::is_same_v<A, xsimd::sse2>) return simd::div(t, simd::set<T, A>(6));  // has no fused multiply-add
+  const Vec<T, A> inverse = simd::set<T, A>(T(1.0 / 6)), q = t * inverse;
+  return simd::fma(simd::fma(q, simd::set<T, A>(-6), t), inverse, q);
 }
 
 /// f' = 1/6 for -3 < x < 3
@@ -333,10 +335,9 @@ struct Hardsigmoid {
 /// f' = (2 x + 3) / 6 for -3 < x < 3, then 1
 struct Hardswish {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    const Vec<T, A> six = simd::set<T, A>(6), three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
-    const Vec<T, A> inside = detail::sixth<T, A>(x * detail::clip<T, A>(x + three, zero, six));
-    return simd::select(three <= x, x, simd::select(x <= zero - three, zero, inside));
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    const Vec<T, A> zero = simd::set<T, A>(0), product = x * Hardsigmoid::forward<T, A>(x, p);
+    return simd::select(x <= simd::set<T, A>(-3), zero, product);  // 0 * -infinity is not wanted
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
