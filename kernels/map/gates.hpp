@@ -177,7 +177,7 @@ struct SiluFormula {
   }
   template <class T, class A>
   TILEWRIGHT_INLINE simd::ScaledExp<T, A> decay(Vec<T, A> x) {
-    return simd::scaled_exp(simd::set<T, A>(0) - simd::abs(x), simd::set<T, A>(0));
+    return simd::scaled_exp(simd::set<T, A>(0) - simd::abs(x));
   }
 };
 struct Silu : Gated<SigmoidTable, SiluSlopeTable, SiluFormula> {};
@@ -260,7 +260,7 @@ struct MishFormula {
     using P = Pair<T, A>;
     const Vec<T, A> one = simd::set<T, A>(1), two = simd::set<T, A>(2), zero = simd::set<T, A>(0);
     const auto negative = x < zero;
-    const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - simd::abs(x), zero);
+    const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - simd::abs(x));
     const P power{e.value, e.error}, small{e.rounded(), e.scale.times(e.error)};
     // below 0: e + 2 over e (e + 2) + 2; above: 1 + 2e over 1 + 2e + 2e^2
     const P first =

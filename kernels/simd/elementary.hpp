@@ -101,17 +101,18 @@ struct ScaledExp {
   [[gnu::always_inline]] Vec<T, A> rounded() const { return scale.times(value); }
 };
 
-/// exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2 (Cody and
-/// Waite), then 1 + r + r^2 p(r). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes through.
-template <class T, class A>
-TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) {
+/// exp(x), or exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2
+/// (Cody and Waite), then 1 + r + r^2 p(r). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes
+/// through.
+template <class T, class A, class... Correction>
+TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Correction... correction) {
   using V = Vec<T, A>;
   using K = Constants<T>;
   const V clamped = simd::at_least(simd::at_most(x, K::kExpHigh), K::kExpLow);
   const V round = simd::set<T, A>(K::kRound);
   const V n = simd::fma(clamped, simd::set<T, A>(K::kLog2e), round) - round;
   V r = simd::fma(n, simd::set<T, A>(-K::kLn2High), clamped);
-  r = simd::fma(n, simd::set<T, A>(-K::kLn2Low), r) + correction;
+  r = (simd::fma(n, simd::set<T, A>(-K::kLn2Low), r) + ... + correction);
   const V bend = simd::polynomial(r, Coefficients<T>::kExp);
   const V above_one = simd::fma(r * r, bend, r), lost = simd::fma(r * r, bend, r - above_one);
   const V value = simd::set<T, A>(1) + above_one;
@@ -121,7 +122,7 @@ TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Vec<T, A> correction) 
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
-  return simd::scaled_exp(x, simd::set<T, A>(0)).rounded();
+  return simd::scaled_exp(x).rounded();
 }
 
 /// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1). Far above 1 nothing cancels, and 2^n might overflow.
@@ -139,7 +140,7 @@ TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
-  const Vec<T, A> result = simd::expm1_scaled(simd::scaled_exp(x, simd::set<T, A>(0)));
+  const Vec<T, A> result = simd::expm1_scaled(simd::scaled_exp(x));
   return simd::with_sign(simd::abs(result), x);  // -0 is kept
 }
 
@@ -306,7 +307,7 @@ TILEWRIGHT_INLINE Vec<T, A> times_sigmoid(Vec<T, A> factor, xsimd::batch_bool<T,
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> sigmoid(Vec<T, A> x) {
   const Vec<T, A> zero = simd::set<T, A>(0);
-  return simd::times_sigmoid(simd::set<T, A>(1), x < zero, simd::scaled_exp(zero - simd::abs(x), zero));
+  return simd::times_sigmoid(simd::set<T, A>(1), x < zero, simd::scaled_exp(zero - simd::abs(x)));
 }
 
 /// Odd polynomial up to 5/8, then 1 - q, q = 2 / (E + 1), E = exp(2|x|), q corrected by what the roundings of E, of E +
@@ -319,7 +320,7 @@ TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   const V bend = simd::polynomial(z, Coefficients<T>::kTanh);
   const V small = simd::fma(a * z, bend, a);
   const V bounded = simd::select(limit < a, limit, a);
-  const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, simd::set<T, A>(0));
+  const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded);
   const V power = e.rounded();
   const V denominator = power + one;
   const V lost = (one - (denominator - power)) + e.scale.times(e.error);
@@ -351,7 +352,7 @@ TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
   const V product = z * sum, product_low = simd::fma(z, sum, zero - product) + simd::fma(z, sum_low, z_low * sum);
   const V small = zero - simd::fma(a, product, a * product_low);
   const V bounded = simd::select(limit < a, limit, a);
-  const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded, zero);
+  const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded);
   const V power = e.rounded();
   const V denominator = power + one;
   const V lost = (one - (denominator - power)) + e.scale.times(e.error);
