@@ -57,10 +57,9 @@ void in_pieces(Index n, const Body& body) {
   const int threads = n < kShort ? 1 : num_threads();
   if (threads == 1) return body(Index{0}, n);
   const Index step = (n / threads + kLine - 1) / kLine * kLine;
-  const auto piece = [&](int i) { body(std::min(n, i * step), i + 1 == threads ? n : std::min(n, (i + 1) * step)); };
+  auto piece = [&](int i) { body(std::min(n, i * step), i + 1 == threads ? n : std::min(n, (i + 1) * step)); };
   thread_pool().run(
-      threads, [](void* context, int i) { (*static_cast<decltype(piece)*>(context))(i); },
-      const_cast<void*>(static_cast<const void*>(&piece)));
+      threads, [](void* context, int i) { (*static_cast<decltype(piece)*>(context))(i); }, &piece);
 }
 
 /// One file each; nothing when the library was not there at build time.

@@ -93,7 +93,7 @@ FORWARD = {  # by the library's names
     "relu": lambda x, out: A.clamp_min.out(x, 0, out=out),  # relu.out makes a temporary
     "gelu_tanh": lambda x, out: A.gelu.out(x, approximate="tanh", out=out),
     "relu6": lambda x, out: A.hardtanh.out(x, 0, 6, out=out),
-    "threshold": lambda x, out: A.threshold.out(x, 1, 0, out=out),
+    "threshold": lambda x, out: A.threshold.out(x, 0, 0, out=out),
 }
 BACKWARD = {
     "relu": lambda dy, x, dx: A.threshold_backward.grad_input(dy, x, 0, grad_input=dx),
@@ -111,7 +111,7 @@ BACKWARD = {
     "hardswish": lambda dy, x, dx: A.hardswish_backward(dy, x),
     "hardtanh": lambda dy, x, dx: A.hardtanh_backward.grad_input(dy, x, -1, 1, grad_input=dx),
     "softshrink": lambda dy, x, dx: A.softshrink_backward.grad_input(dy, x, 0.5, grad_input=dx),
-    "threshold": lambda dy, x, dx: A.threshold_backward.grad_input(dy, x, 1, grad_input=dx),
+    "threshold": lambda dy, x, dx: A.threshold_backward.grad_input(dy, x, 0, grad_input=dx),
 }
 
 

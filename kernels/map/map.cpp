@@ -55,18 +55,15 @@ bool is_short(int requested, const MatrixView<T>& y, const In&... in) {
 
 template <class T>
 void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop,
-                 const ActivationNumbers<T>& p, Waits waits, const MatrixView<const T>& x, const MatrixView<T>& y,
-                 int requested) {
-  if (is_short(requested, y, x)) return loop(x.data, y.data, y.size(), p);
+                 const ActivationNumbers<T>& p, Waits waits, MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
   check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
-  // The loops want neighbouring columns.
-  if (y.col_stride != 1 && y.row_stride == 1 && y.rows > 1)
-    return forward_any(operation, name, loop, p, waits, x.t(), y.t(), requested);
   const Record record(over_elements<T>, operation, name.data(), x.rows, x.cols, 1, 1);
+  const bool turn = y.col_stride != 1 && y.row_stride == 1;
+  if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
   const StoreKernel past_caches = stores_of(bytes_of(y), x.data == y.data, waits);
   for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
@@ -83,9 +80,7 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
 template <class T>
 void backward_any(const char* operation, std::string_view name, const char* saved_name,
                   typename MapKernels<T>::Backward loop, const ActivationNumbers<T>& p, Waits waits,
-                  const MatrixView<const T>& saved, const MatrixView<const T>& dy, const MatrixView<T>& dx,
-                  int requested) {
-  if (is_short(requested, dx, saved, dy)) return loop(saved.data, dy.data, dx.data, dx.size(), p);
+                  MatrixView<const T> saved, MatrixView<const T> dy, MatrixView<T> dx, int requested) {
   check_view(operation, saved_name, saved);
   check_view(operation, "dy", dy);
   check_output(operation, "dx", dx);
@@ -94,9 +89,9 @@ void backward_any(const char* operation, std::string_view name, const char* save
   check_apart(operation, "dx", dx, saved_name, saved, Sharing::same);
   check_apart(operation, "dx", dx, "dy", dy, Sharing::same);
   check_thread_count(operation, requested);
-  if (dx.col_stride != 1 && dx.row_stride == 1 && dx.rows > 1)
-    return backward_any(operation, name, saved_name, loop, p, waits, saved.t(), dy.t(), dx.t(), requested);
   const Record record(over_elements<T>, operation, name.data(), dx.rows, dx.cols, 2, 1);
+  const bool turn = dx.col_stride != 1 && dx.row_stride == 1;
+  if (turn) saved = saved.t(), dy = dy.t(), dx = dx.t();
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   const StoreKernel past_caches = stores_of(bytes_of(dx), dx.data == saved.data || dx.data == dy.data, waits);
@@ -114,8 +109,9 @@ void activate(const Activation& f, const MatrixView<const T>& x, const MatrixVie
   const DefaultFloatState state;
   check_activation("activation_forward", f);
   const auto loop = active_table().map<T>().forward[formula_of(f)];
-  forward_any<T>("activation_forward", kNames[static_cast<int>(f.kind)], loop, numbers_of<T>(f), waits_of(f.kind), x, y,
-                 requested);
+  const ActivationNumbers<T> p = numbers_of<T>(f);
+  if (is_short(requested, y, x)) return loop(x.data, y.data, y.size(), p);
+  forward_any<T>("activation_forward", to_string(f.kind), loop, p, waits_of(f.kind), x, y, requested);
 }
 
 template <class T>
@@ -124,8 +120,10 @@ void derive(const Activation& f, const MatrixView<const T>& saved, const MatrixV
   const DefaultFloatState state;
   check_activation("activation_backward", f);
   const auto loop = active_table().map<T>().backward[formula_of(f)];
-  backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, numbers_of<T>(f), waits_of(f.kind), saved,
-                  dy, dx, requested);
+  const ActivationNumbers<T> p = numbers_of<T>(f);
+  if (is_short(requested, dx, saved, dy)) return loop(saved.data, dy.data, dx.data, dx.size(), p);
+  backward_any<T>("activation_backward", to_string(f.kind), "saved", loop, p, waits_of(f.kind), saved, dy, dx,
+                  requested);
 }
 
 template <class T>
@@ -142,8 +140,9 @@ template <class T>
 void apply(FunctionKind f, const MatrixView<const T>& x, const MatrixView<T>& y, int requested) {
   const DefaultFloatState state;
   const int kind = checked<T>("function_forward", f);
-  forward_any<T>("function_forward", kFunctionNames[kind], active_table().map<T>().function[kind], {},
-                 Waits::for_arithmetic, x, y, requested);
+  const auto loop = active_table().map<T>().function[kind];
+  if (is_short(requested, y, x)) return loop(x.data, y.data, y.size(), {});
+  forward_any<T>("function_forward", kFunctionNames[kind], loop, {}, Waits::for_arithmetic, x, y, requested);
 }
 
 template <class T>
@@ -152,6 +151,7 @@ void derive(FunctionKind f, const MatrixView<const T>& x, const MatrixView<const
   const DefaultFloatState state;
   const int kind = checked<T>("function_backward", f);
   const auto loop = active_table().map<T>().function_backward[kind];
+  if (is_short(requested, dx, x, dy)) return loop(x.data, dy.data, dx.data, dx.size(), {});
   backward_any<T>("function_backward", kFunctionNames[kind], "x", loop, {}, Waits::for_arithmetic, x, dy, dx,
                   requested);
 }

@@ -5,8 +5,8 @@
 
 Each function is cut into 32 pieces, a polynomial in the distance from the piece's centre for each. Even tables have
 pieces of one width around k * width; octave tables have four pieces per power of two for eight of them, as a rule from
-2^-5 to 8, and the first one reaches down to 0. The degree is the smallest whose error in exact arithmetic is below 2^-25 of the function's scale (2^-26
-where the function's bound is narrow).
+2^-5 to 8, and the first one reaches down to 0. The degree is the smallest whose error in exact arithmetic is below
+2^-25 of the function's scale (less where the function's bound is narrow).
 Needs Debian's python3-mpmath.
 """
 import struct
