@@ -53,12 +53,13 @@ struct Sigmoid {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<SigmoidTable<A>>(
-        x, p, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        x,
+        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.rows); },
         [=] { return simd::sigmoid(x); });
   }
   template <class A>
   TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<SigmoidTable<A>, A>(x);
+    return simd::row_of<SigmoidTable<A>, A>(simd::abs(x));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -73,7 +74,7 @@ struct Tanh {
     return simd::near_or_far<TanhTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
-          return simd::with_sign(simd::octave_pieces<TanhTable<A>, A>(simd::abs(v), p.rows), v);
+          return simd::with_sign(simd::pieces<TanhTable<A>, A>(simd::abs(v), p.rows), v);
         },
         [=] { return simd::tanh(x); });
   }
@@ -131,16 +132,14 @@ template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const Numbers<T, A>& p) {
   const Vec<T, A> zero = simd::set<T, A>(0), c = simd::select(zero < x, zero, x);
   return simd::near_or_far<ExpFallTable<A>>(
-      c, p,
-      [rows = p.rows](auto v) __attribute__((always_inline)) {
-        return simd::with_sign(simd::octave_pieces<ExpFallTable<A>, A>(simd::abs(v), rows), v);
-      },
+      c,
+      p, [rows = p.rows](auto v) __attribute__((always_inline)) { return simd::pieces<ExpFallTable<A>, A>(v, rows); },
       [=] { return simd::expm1(c); });
 }
 template <class A>
 TILEWRIGHT_INLINE auto rows_of_exp_fall(Vec<float, A> x) {
   const Vec<float, A> zero = simd::set<float, A>(0);
-  return simd::row_of<ExpFallTable<A>, A>(simd::abs(simd::select(zero < x, zero, x)));
+  return simd::row_of<ExpFallTable<A>, A>(simd::select(zero < x, zero, x));
 }
 
 /// f' = x > 0 ? 1 : a exp(x)
@@ -214,8 +213,7 @@ struct Softplus {
     const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
         plain<T, A>(x, p.a), p,
         [p](auto v) __attribute__((always_inline)) {
-          const auto zero = simd::set<float, A>(0);
-          return simd::select(v < zero, zero, v) + simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows);
+          return detail::positive_part<float, A>(v) + simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows);
         },
         [=] { return far<T, A>(x, p); });
     return simd::select(p.b < p.a * x, x, soft);
@@ -224,7 +222,7 @@ struct Softplus {
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     const Vec<T, A> slope = simd::near_or_far<SigmoidTable<A>>(
         plain<T, A>(x, p.a),
-        p, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.rows); },
         [=] { return far_slope<T, A>(x, p); });
     return dy * simd::select(p.b < p.a * x, simd::set<T, A>(1), slope);
   }
@@ -234,7 +232,7 @@ struct Softplus {
   }
   template <class A>
   TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>& p) {
-    return simd::row_of<SigmoidTable<A>, A>(plain<float, A>(x, p.a));
+    return simd::row_of<SigmoidTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
   }
   /// x where the tables serve: they are for a = 1.
   template <class T, class A>
@@ -271,8 +269,7 @@ struct LogSigmoid {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
         x, p,
-        [p](auto v)
-            __attribute__((always_inline)) { return simd::even_pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows); },
+        [p](auto v) __attribute__((always_inline)) { return simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows); },
         [=] { return simd::log1p_unit(simd::exp(zero - simd::abs(x))); });
     return simd::select(zero < x, zero, x) - log_part;
   }
@@ -286,7 +283,7 @@ struct LogSigmoid {
   }
   template <class A>
   TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<SigmoidTable<A>, A>(simd::set<float, A>(0) - x);
+    return simd::row_of<SigmoidTable<A>, A>(simd::abs(x));
   }
 };
 
@@ -347,7 +344,7 @@ struct Hardswish {
   }
 };
 
-/// f' = tanh(x)^2. Where the tables end tanh is 1 as far as can be told.
+/// f' = tanh(x)^2. The table has f(a) / a^2, first without a / 3. Where it ends tanh is 1 as far as can be told.
 struct Tanhshrink {
   static constexpr bool kFarIsRare = true;  // and simple
   template <class T, class A>
@@ -356,12 +353,13 @@ struct Tanhshrink {
       return simd::tanhshrink(x);
     } else {
       using Table = TanhshrinkTable<A>;
-      const Vec<T, A> a = simd::abs(x), far = a - simd::set<T, A>(1);
-      const Vec<T, A> piece = simd::octave_pieces<Table, A>(a, p.rows), third = simd::set<T, A>(1 / 3.0F);
-      const Vec<T, A> square = a * a, cube = square * a, cube_low = simd::fma(square, a, simd::set<T, A>(0) - cube);
-      const Vec<T, A> small = simd::fma(cube, third, simd::fma(cube_low, third, piece * square));
-      const Vec<T, A> near = simd::select(a < simd::set<T, A>(Table::kFirst), small, piece);
-      return simd::with_sign(simd::select(a < simd::set<T, A>(Table::kEnd), near, far), x);
+      const Vec<T, A> a = simd::abs(x), zero = simd::set<T, A>(0);
+      const auto near = [&](auto) __attribute__((always_inline)) {
+        const Vec<T, A> third = simd::select(simd::in_first_pieces<Table, A>(a), simd::set<T, A>(1 / 3.0F), zero);
+        const Vec<T, A> ratio = simd::fma(a, third, simd::pieces<Table, A>(a, p.rows)), square = a * a;
+        return simd::with_sign(simd::fma(ratio, square, ratio * simd::fma(a, a, zero - square)), x);
+      };
+      return simd::near_or_far<Table>(x, p, near, [=] { return simd::with_sign(a - simd::set<T, A>(1), x); });
     }
   }
   template <class T, class A>
@@ -371,7 +369,7 @@ struct Tanhshrink {
       return dy * simd::fma(t.high, t.high, (t.high + t.high) * t.low);
     } else {
       using Table = TanhSquareTable<A>;
-      const Vec<T, A> a = simd::abs(x), near = simd::octave_pieces<Table, A>(a, p.rows);
+      const Vec<T, A> a = simd::abs(x), near = simd::pieces<Table, A>(a, p.rows);
       return dy * simd::select(simd::set<T, A>(Table::kEnd) <= a, simd::set<T, A>(1), near);
     }
   }

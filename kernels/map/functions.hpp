@@ -75,17 +75,18 @@ struct Erf {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     using Table = ErfTable<A>;
-    const Vec<T, A> a = bounded<A>(x), itself = simd::select(a < simd::set<T, A>(Table::kFirst), a, simd::set<T, A>(0));
-    return simd::with_sign(simd::octave_pieces<Table, A>(a, p.rows) + itself, x);
+    const Vec<T, A> a = bounded<A>(x), zero = simd::set<T, A>(0);
+    const Vec<T, A> itself = simd::select(simd::in_first_pieces<Table, A>(a), a, zero);  // erf is almost a there
+    return simd::with_sign(simd::pieces<Table, A>(a, p.rows) + itself, x);
   }
   template <class A>
   TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
     return simd::row_of<ErfTable<A>, A>(bounded<A>(x));
   }
-  /// min(|x|, 6), where erf is 1.
+  /// min(|x|, 3.93), where erf is 1.
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> bounded(Vec<float, A> x) {
-    return simd::at_most(simd::abs(x), 6.0F);
+    return simd::at_most(simd::abs(x), 3.93F);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {

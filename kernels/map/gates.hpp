@@ -9,29 +9,66 @@
 
 namespace tilewright::detail {
 
-/// Formula has value(x) = f(x) and slope(x) = f'(x); Table and Slope fit them for near arguments in float.
-template <template <class> class Table, template <class> class Slope, class Formula>
+/// max(x, 0); -0 goes through.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> positive_part(Vec<T, A> x) {
+  const Vec<T, A> zero = simd::set<T, A>(0);
+#if defined(__x86_64__)
+  return xsimd::max(zero, x);  // the second one of equals
+#endif
+  return simd::select(x < zero, zero, x);
+}
+
+/// f(x) where f(-x) = 1 - f(x); the table has f(-a).
+template <class Table, class A>
+TILEWRIGHT_INLINE Vec<float, A> rising_pieces(Vec<float, A> x, const std::int32_t* rows) {
+  const Vec<float, A> below = simd::pieces<Table, A>(simd::abs(x), rows), zero = simd::set<float, A>(0);
+  return simd::select(zero < x, simd::set<float, A>(1) - below, below);
+}
+
+/// Formula has value(x) = f(x) and slope(x) = f'(x); Table and Slope fit them for near arguments in float. kSymmetric:
+/// gate(x) + gate(-x) = 1, so f(x) is max(x, 0) plus f(-|x|), and f'(x) + f'(-x) = 1; the tables are for |x|.
+template <template <class> class Table, template <class> class Slope, class Formula, bool kSymmetric = true>
 struct Gated {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<Table<A>>(
-        x, p, [p](auto v) __attribute__((always_inline)) { return simd::times_even_pieces<Table<A>, A>(v, p.rows); },
+        x, p,
+        [p](auto v) __attribute__((always_inline)) {
+          const Vec<float, A> piece = simd::pieces<Table<A>, A>(place<A>(v), p.rows), zero = simd::set<float, A>(0);
+          if constexpr (kSymmetric) {
+            return detail::positive_part<float, A>(v) - piece;
+          } else {  // mish; around 0 its piece is what 5/8 x leaves, whose sum is rounded once
+            const auto around_0 = simd::shifted<Table<A>, A>(v) == simd::set<float, A>(simd::kShift);
+            return simd::fma(v, simd::select(around_0, simd::set<float, A>(0.625F), zero), piece);
+          }
+        },
         [=] { return Formula::template value<T, A>(x); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     return dy * simd::near_or_far<Slope<A>>(
-                    x,
-                    p, [p](auto v) __attribute__((always_inline)) { return simd::even_pieces<Slope<A>, A>(v, p.rows); },
+                    x, p,
+                    [p](auto v) __attribute__((always_inline)) {
+                      if constexpr (kSymmetric)
+                        return detail::rising_pieces<Slope<A>, A>(v, p.rows);
+                      else
+                        return simd::pieces<Slope<A>, A>(v, p.rows);
+                    },
                     [=] { return Formula::template slope<T, A>(x); });
   }
   template <class A>
   TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<Table<A>, A>(x);
+    return simd::row_of<Table<A>, A>(place<A>(x));
   }
   template <class A>
   TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<Slope<A>, A>(x);
+    return simd::row_of<Slope<A>, A>(place<A>(x));
+  }
+  /// Where the tables have x.
+  template <class A>
+  TILEWRIGHT_INLINE Vec<float, A> place(Vec<float, A> x) {
+    return kSymmetric ? simd::abs(x) : x;
   }
 };
 
@@ -180,7 +217,7 @@ struct SiluFormula {
     return simd::scaled_exp(simd::set<T, A>(0) - simd::abs(x));
   }
 };
-struct Silu : Gated<SigmoidTable, SiluSlopeTable, SiluFormula> {};
+struct Silu : Gated<SiluTable, SiluSlopeTable, SiluFormula> {};
 
 /// u = 1.702 x in two pieces, s = sigmoid(u);  f = x s;  f' = s + u s (1 - s).
 struct QuickGeluFormula {
@@ -272,6 +309,6 @@ struct MishFormula {
     return {negative, e, power, small, numerator, denominator};
   }
 };
-struct Mish : Gated<MishTable, MishSlopeTable, MishFormula> {};
+struct Mish : Gated<MishTable, MishSlopeTable, MishFormula, false> {};
 
 }  // namespace tilewright::detail

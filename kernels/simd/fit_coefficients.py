@@ -111,9 +111,9 @@ def main():
         if kind == "float":
             square = mpf("0.62")  # (pi / 4)^2 and a little
             emit(kind, "kSin", "(sin(x) - x) / x^3 in x^2", series(lambda z: (sin(sqrt(z)) / sqrt(z) - 1) / z, -mpf(1) / 6), 0,
-                 square, 3, lambda z: sin(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
+                 square, 2, lambda z: sin(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
             emit(kind, "kCos", "(cos(x) - 1 + x^2 / 2) / x^4 in x^2",
-                 series(lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, mpf(1) / 24), 0, square, 3, lambda z: cos(sqrt(z)),
+                 series(lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, mpf(1) / 24), 0, square, 2, lambda z: cos(sqrt(z)),
                  lambda z, p: 1 - z / 2 + z * z * p)
         print("};\n")
     print("}  // namespace tilewright::detail")

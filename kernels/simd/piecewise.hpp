@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Float functions by tables: 32 polynomials for the arguments that networks have, chosen lane by lane, and a formula
+// Float functions by tables: 16 polynomials for the arguments that networks have, chosen lane by lane, and a formula
 // for all others. The formula is computed only where a register holds such an argument, so a function costs a table
 // lookup and a fused multiply-add per coefficient as a rule. A lane's result does not depend on its neighbours.
+//
+// Sixteen, because AVX-512 finds a number among those of one register at half the cost of one among two (Zen 5:
+// sigmoid 6 cycles a register where 32 pieces of one degree less took 9); a function's symmetry halves what is to be
+// covered, and its bend decides the pieces' widths.
 #pragma once
 
 #include <array>
@@ -12,24 +16,15 @@
 
 namespace tilewright::detail::simd {
 
-/// What a table has beside its columns.
-template <class Table>
-constexpr const float (&beside())[32] {
-  if constexpr (requires { Table::kLost; })
-    return Table::kLost;
-  else
-    return Table::kCentres;
-}
-
-/// A table row by row: what it has beside its columns, then the first columns.
+/// A table row by row: the centre, then the first columns.
 inline constexpr int kRowLength = 8;
 template <class Table>
 struct RowByRow {
   static constexpr int kColumns = sizeof Table::kColumns / sizeof Table::kColumns[0];
   alignas(64) static constexpr auto kRows = [] {
-    std::array<std::array<float, kRowLength>, 32> rows{};
-    for (std::size_t r = 0; r < 32; ++r) {
-      rows[r][0] = simd::beside<Table>()[r];
+    std::array<std::array<float, kRowLength>, kTableRows> rows{};
+    for (std::size_t r = 0; r < kTableRows; ++r) {
+      rows[r][0] = Table::kCentres[r];
       for (std::size_t i = 1; i < kRowLength && i <= kColumns; ++i) rows[r][i] = Table::kColumns[i - 1][r];
     }
     return rows;
@@ -47,15 +42,15 @@ TILEWRIGHT_INLINE Vec<float, A> load_quads(Address address, int lane, int first)
   if constexpr (!kIsAvx2<A>) return simd::load<float, A>(address(lane) + first);
 }
 
-/// Where the rows that lanes have chosen, by index % 32, begin: in bytes.
+/// Where the rows that lanes have chosen, by index % 16, begin: in bytes.
 template <class A>
 TILEWRIGHT_INLINE void store_rows(Vec<std::int32_t, A> row, std::int32_t* to) {
   static_assert(kRowLength * sizeof(float) == 1 << 5);
-  ((row & Vec<std::int32_t, A>(31)) << 5).store_aligned(to);
+  ((row & Vec<std::int32_t, A>(kTableRows - 1)) << 5).store_aligned(to);
 }
 
-/// The row of a table that each lane has chosen, by its index % 32. AVX-512 has an instruction for a column of 32;
-/// elsewhere whole rows are loaded and transposed, which was four times as fast as gathering each column (avx2, Zen 5).
+/// The row of a table that each lane has chosen, by its index % 16. AVX-512 has an instruction for a column; elsewhere
+/// whole rows are loaded and transposed, which was four times as fast as gathering each column (avx2, Zen 5).
 template <class Table, class A>
 class ChosenRows {
  public:
@@ -80,6 +75,16 @@ class ChosenRows {
       }
     }
   }
+  TILEWRIGHT_MEMBER Vec<float, A> centre() const {
+    if constexpr (kIsAvx512<A>)
+      return simd::lookup<A>(Table::kCentres, row_);
+    else
+      return values_[0];
+  }
+  /// Horner in d = x - centre.
+  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) const { return from<0>(d); }
+
+ private:
   /// Column i of Table::kColumns.
   template <int i>
   TILEWRIGHT_MEMBER Vec<float, A> column() const {
@@ -88,19 +93,6 @@ class ChosenRows {
     else
       return values_[i + 1];
   }
-  TILEWRIGHT_MEMBER Vec<float, A> beside() const {
-    if constexpr (kIsAvx512<A>)
-      return simd::lookup<A>(simd::beside<Table>(), row_);
-    else
-      return values_[0];
-  }
-  /// Horner in d = x - centre, from x^kFirst.
-  template <int kFirst>
-  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) const {
-    return from<kFirst>(d);
-  }
-
- private:
   template <int i>
   TILEWRIGHT_MEMBER Vec<float, A> from(Vec<float, A> d) const {
     if constexpr (i + 1 == RowByRow<Table>::kColumns)
@@ -113,61 +105,40 @@ class ChosenRows {
   Vec<float, A> values_[kIsAvx512<A> ? 1 : kRowLength];
 };
 
-/// The function's value is centre + slope d + lost, the latter what the rounding of centre lost.
-template <class A>
-struct Piece {
-  Vec<float, A> centre, slope, d, lost;
-};
+inline constexpr float kShift = 0x1.8p23F;  // plus this, a number is rounded to a whole one, which stands in its bits
 
-/// Of a table in even pieces: x / kWidth + 1.5 * 2^23, a sum that is rounded to whole numbers, which stand in its bits.
+/// What x's row stands in. Even tables: x / kWidth + kShift, whose last bits are k where kWidth k is nearest.
+/// Octave tables: kScale x + kBegin, from 1/2 to 8.
 template <class Table, class A>
 TILEWRIGHT_INLINE Vec<float, A> shifted(Vec<float, A> x) {
-  return simd::fma(x, simd::set<float, A>(1 / Table::kWidth), simd::set<float, A>(0x1.8p23F));
+  if constexpr (requires { Table::kWidth; })
+    return simd::fma(x, simd::set<float, A>(1 / Table::kWidth), simd::set<float, A>(kShift));
+  else
+    return simd::fma(x, simd::set<float, A>(Table::kScale), simd::set<float, A>(Table::kBegin));
 }
 
-/// The row of x: k where kWidth k is nearest; or in octaves, for x >= 0, the last bits of the exponent and two bits of
-/// the mantissa.
+/// The row of x; of an octave table the last bits of the exponent and two bits of the mantissa.
 template <class Table, class A>
 TILEWRIGHT_INLINE Vec<std::int32_t, A> row_of(Vec<float, A> x) {
+  const Vec<std::int32_t, A> bits = simd::to_bits(simd::shifted<Table, A>(x));
   if constexpr (requires { Table::kWidth; })
-    return simd::to_bits(simd::shifted<Table, A>(x));
+    return bits;
   else
-    return simd::to_bits(simd::at_least(x, Table::kBegin)) >> 21;
+    return bits >> 21;
 }
 
-/// Row k % 32 holds the piece around k kWidth.
+/// Where the piece of x >= 0 is among the first ones, which hold something else than the function.
 template <class Table, class A>
-TILEWRIGHT_INLINE Piece<A> even_piece(Vec<float, A> x, const std::int32_t* rows) {
-  const Vec<float, A> whole = simd::shifted<Table, A>(x) - simd::set<float, A>(0x1.8p23F);
+TILEWRIGHT_INLINE xsimd::batch_bool<float, A> in_first_pieces(Vec<float, A> x) {
+  return simd::shifted<Table, A>(x) < simd::set<float, A>(Table::kFirst);
+}
+
+/// The value of x's polynomial; x is what the table is for (|x| of most functions). The value at the centre is exact
+/// up to a hundredth of a unit, so the last sum's rounding is most of the error.
+template <class Table, class A>
+TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const std::int32_t* rows) {
   const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x), rows);
-  Piece<A> p;  // filled member by member: as an aggregate, GCC stores d to memory for every register
-  p.d = simd::fma(whole, simd::set<float, A>(-Table::kWidth), x);  // exact
-  p.centre = chosen.template column<0>();
-  p.slope = chosen.template polynomial<1>(p.d);
-  p.lost = chosen.beside();
-  return p;
-}
-
-template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> even_pieces(Vec<float, A> x, const std::int32_t* rows) {
-  const Piece<A> p = simd::even_piece<Table, A>(x, rows);
-  return simd::fma(p.slope, p.d, p.lost) + p.centre;
-}
-
-/// x times the value, with hardly more than the last rounding's error.
-template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> times_even_pieces(Vec<float, A> x, const std::int32_t* rows) {
-  const Piece<A> p = simd::even_piece<Table, A>(x, rows);
-  const Vec<float, A> value = simd::fma(p.slope, p.d, p.centre);
-  const Vec<float, A> low = simd::fma(p.slope, p.d, p.centre - value) + p.lost;
-  return simd::fma(x, value, x * low);
-}
-
-/// For a >= 0.
-template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> octave_pieces(Vec<float, A> a, const std::int32_t* rows) {
-  const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(a), rows);
-  return chosen.template polynomial<0>(a - chosen.beside());
+  return chosen.polynomial(x - chosen.centre());
 }
 
 /// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. p.far, when not

@@ -378,31 +378,26 @@ TILEWRIGHT_INLINE PowerOfTwo<T, A> power_of_two(Vec<T, A> n, [[maybe_unused]] T 
 
 // ---- tables
 
-/// table[row % 32], lane by lane.
+inline constexpr int kTableRows = 16;
+
+/// table[row % 16], lane by lane.
 template <class A>
-TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[32], Vec<std::int32_t, A> row) {
+TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[kTableRows], Vec<std::int32_t, A> row) {
 #if defined(__AVX512F__)
-  if constexpr (kIsAvx512<A>)
-    return _mm512_permutex2var_ps(_mm512_load_ps(table), row.data, _mm512_load_ps(table + 16));
+  if constexpr (kIsAvx512<A>) return _mm512_permutexvar_ps(row.data, _mm512_load_ps(table));
 #endif
 #if defined(__AVX2__)
-  if constexpr (kIsAvx2<A>) {
-    // Four tables of eight, chosen by the next two bits: gathers took three times as long (Zen 5).
-    const auto of_eight = [&](int first) __attribute__((always_inline)) {
-      return _mm256_permutevar8x32_ps(_mm256_load_ps(table + first), row.data);
-    };
-    const __m256 by_8 = _mm256_castsi256_ps(_mm256_slli_epi32(row.data, 28));
-    const __m256 by_16 = _mm256_castsi256_ps(_mm256_slli_epi32(row.data, 27));
-    return _mm256_blendv_ps(_mm256_blendv_ps(of_eight(0), of_eight(8), by_8),
-                            _mm256_blendv_ps(of_eight(16), of_eight(24), by_8), by_16);
-  }
+  if constexpr (kIsAvx2<A>)  // two tables of eight, chosen by the next bit: gathers took three times as long (Zen 5)
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_load_ps(table), row.data),
+                            _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), row.data),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(row.data, 28)));
 #endif
   if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
     constexpr int lanes = kLanes<float, A>;
     std::int32_t rows[lanes];
     float values[lanes];
     row.store_unaligned(rows);
-    for (int i = 0; i < lanes; ++i) values[i] = table[rows[i] & 31];
+    for (int i = 0; i < lanes; ++i) values[i] = table[rows[i] & (kTableRows - 1)];
     return simd::load<float, A>(values);
   }
 }

@@ -7,10 +7,10 @@
 namespace tilewright::detail {
 namespace simd {
 
-/// x = n pi/2 + high + low, |high| <= pi/4 and a little; the low two bits of n.
+/// x = n pi/2 + rest, |rest| <= pi/4 and a little, to about its last bit; the low two bits of n.
 template <class A>
 struct Reduced {
-  Vec<float, A> high, low;
+  Vec<float, A> rest;
   Vec<std::int32_t, A> n;
 };
 
@@ -21,7 +21,7 @@ inline constexpr float kNearEnd = std::is_same_v<A, xsimd::sse2> ? 0.75F : 32768
 
 /// One argument of any size: its 24 bits times those bits of 2/pi that decide (Payne and Hanek).
 template <class A>
-[[gnu::noinline]] void reduce_far(float x, float& high, float& low, std::int32_t& n) {
+[[gnu::noinline]] void reduce_far(float x, float& rest, std::int32_t& n) {
   // 2/pi = 0. ... in words of 32 bits, one word of zeros in front.
   constexpr std::uint32_t kWords[] = {0,          0xA2F9836E, 0x4E441529, 0xFC2757D1,
                                       0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB};
@@ -30,7 +30,7 @@ template <class A>
   const int exponent = static_cast<int>(bits >> 23 & 255) - 150;  // |x| = mantissa * 2^exponent
   const std::uint64_t mantissa = (bits & 0x7fffff) | 0x800000;
   if (exponent == 105) {  // infinity, NaN
-    high = low = x - x;
+    rest = x - x;
     n = 0;
     return;
   }
@@ -52,34 +52,28 @@ template <class A>
     r = -r;
     quadrant = -quadrant;
   }
-  high = static_cast<float>(r);
-  low = static_cast<float>(r - static_cast<double>(high));
+  rest = static_cast<float>(r);
   n = quadrant;
 }
 
 template <class A>
 TILEWRIGHT_INLINE Reduced<A> quarter_turns(Vec<float, A> x) {
   using V = Vec<float, A>;
-  const V round = simd::set<float, A>(Constants<float>::kRound), a = simd::abs(x);
+  const V round = simd::set<float, A>(Constants<float>::kRound);
   const V shifted = simd::fma(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
-  const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);
-  const V second = n * simd::set<float, A>(0x1.777a5cp-25F);
-  const V second_low = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), simd::set<float, A>(0) - second);
-  const Pair<float, A> sum = simd::two_sum(first, second);
-  const V low = simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), sum.low + second_low);
-  const V high = sum.high + low;
-  Reduced<A> r{high, low - (high - sum.high), simd::to_bits(shifted)};
-  if (!xsimd::all(a < simd::set<float, A>(kNearEnd<A>))) {
+  const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);  // exact
+  const V second = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), first);
+  Reduced<A> r{simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
+  if (!xsimd::all(simd::abs(x) < simd::set<float, A>(kNearEnd<A>))) {
     constexpr int lanes = kLanes<float, A>;
-    float argument[lanes], highs[lanes], lows[lanes];
+    float argument[lanes], rests[lanes];
     std::int32_t turns[lanes];
     simd::store(argument, x);
-    simd::store(highs, r.high);
-    simd::store(lows, r.low);
+    simd::store(rests, r.rest);
     r.n.store_unaligned(turns);
     for (int i = 0; i < lanes; ++i)
-      if (!(__builtin_fabsf(argument[i]) < kNearEnd<A>)) simd::reduce_far<A>(argument[i], highs[i], lows[i], turns[i]);
-    r = {simd::load<float, A>(highs), simd::load<float, A>(lows), Vec<std::int32_t, A>::load_unaligned(turns)};
+      if (!(__builtin_fabsf(argument[i]) < kNearEnd<A>)) simd::reduce_far<A>(argument[i], rests[i], turns[i]);
+    r = {simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)};
   }
   return r;
 }
@@ -90,17 +84,15 @@ TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x) {
   using V = Vec<float, A>;
   using I = Vec<std::int32_t, A>;
   const Reduced<A> r = simd::quarter_turns<A>(x);
-  const V zero = simd::set<float, A>(0), one = simd::set<float, A>(1), z = r.high * r.high;
-  const V sin = r.high + simd::fma(r.high * z, simd::polynomial(z, Coefficients<float>::kSin), r.low);
-  const V half = z * simd::set<float, A>(0.5F), above = one - half;
-  const V rest = ((one - above) - half) - r.high * r.low;
-  const V cos = above + simd::fma(z * z, simd::polynomial(z, Coefficients<float>::kCos), rest);
+  const V z = r.rest * r.rest;
+  const V sin = simd::fma(r.rest * z, simd::polynomial(z, Coefficients<float>::kSin), r.rest);
+  const V bend = simd::fma(z, simd::polynomial(z, Coefficients<float>::kCos), simd::set<float, A>(-0.5F));
+  const V cos = simd::fma(z, bend, simd::set<float, A>(1));
   const I n = r.n + I(kTurn);
   const V odd = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(1)));  // 0 or a normal number
-  const V other = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(2)));
-  const V value = simd::select(zero < odd, cos, sin);
-  const V result = simd::select(zero < other, zero - value, value);
-  return kTurn == 0 ? simd::select(x == zero, x, result) : result;  // -0 is kept
+  const V value = simd::select(simd::set<float, A>(0) < odd, cos, sin);
+  const V result = simd::from_bits<float, A>(simd::to_bits(value) ^ ((n << 30) & I(INT32_MIN)));
+  return kTurn == 0 ? simd::select(x == simd::set<float, A>(0), x, result) : result;  // -0 is kept
 }
 
 }  // namespace simd
