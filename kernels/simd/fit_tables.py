@@ -174,17 +174,14 @@ def print_table(name, what, constants, rows, degree, worst):
 
 
 def even(name, what, function, width, signed=False, vanishes=0, firsts=0, **goal):
-    """width < 0: for x <= 0."""
     width = mpf(width)
     first = -ROWS // 2 if signed else 0
     spans = []
     for k in range(first, first + ROWS):
         low = k * width - width / 2 if signed or k > 0 else mpf(0)
-        spans.append((k % ROWS, *sorted([low, k * width + width / 2])))
-    end = (first + ROWS - mpf(5) / 8) * abs(width)  # a row further would be another function's
+        spans.append((k % ROWS, low, k * width + width / 2))
+    end = (first + ROWS - mpf(5) / 8) * width  # a row further would be another function's
     rows, degree, worst = pieces(function, spans, vanishes, firsts=firsts, **goal)
-    if width < 0:
-        rows[0][1][0] = -0.0  # keeps the sign of 0
     constants = {"kWidth": width, "kEnd": end}
     if firsts > 0:
         constants["kFirst"] = mpf(3) * 2**22 + firsts
@@ -192,15 +189,18 @@ def even(name, what, function, width, signed=False, vanishes=0, firsts=0, **goal
 
 
 def octaves(name, what, function, scale, begin="0.5", vanishes=1, firsts=0, **goal):
-    """The pieces end where scale x + begin is 5/8, 6/8, 7/8, 1, 10/8, 12/8, 14/8, 2, 20/8, and so on up to 8."""
+    """The pieces end where scale x + begin is 5/8, 6/8, 7/8, 1, 10/8, 12/8, 14/8, 2, 20/8, and so on up to 8. scale < 0:
+    for x <= 0."""
     scale, begin, low = mpf(scale), mpf(begin), mpf(0)
     spans = []
     for piece in range(ROWS):
         high = (mpf(2) ** (piece // 4) * (5 + piece % 4) / 8 - begin) / scale
-        spans.append(((piece + 4 * 126) % ROWS, low, high))  # the low bits of exponent and quarter, from 1/2 on
+        spans.append(((piece + 4 * 126) % ROWS, *sorted([low, high])))  # the low bits of exponent and quarter, from 1/2 on
         low = high
     rows, degree, worst = pieces(function, spans, vanishes, firsts=firsts, **goal)
-    constants = {"kScale": scale, "kBegin": begin, "kEnd": high}
+    if scale < 0:
+        rows[spans[0][0]][1][0] = -0.0  # keeps the sign of 0
+    constants = {"kScale": scale, "kBegin": begin, "kEnd": abs(high)}
     if firsts > 0:
         constants["kFirst"] = (4 + firsts) / mpf(8)
     print_table(name, what, constants, rows, degree, worst)
@@ -229,13 +229,13 @@ def main():
     even("MishSlopeTable", "mish'(x)", mish_derivative, "0.6875", signed=True)
     even("SoftplusTable", "log(1 + exp(-a))", lambda a: log1p(exp(-a)), "0.5")
     octaves("TanhTable", "tanh(a)", tanh, "0.8203125", "0.5546875", goal=mpf(2) ** -25)
-    even("ExpFallTable", "exp(x) - 1, x <= 0", expm1, "-0.5", vanishes=1)
+    octaves("ExpFallTable", "exp(x) - 1, x <= 0", expm1, -1)
     even("ErfTable", "erf(a), below kFirst without a itself", erf, "0.256", vanishes=1, firsts=2,
          first=lambda a: (erf(a) - a, erf(a)), goal=mpf(2) ** -24.5)
     shrunk = lambda a: (a - tanh(a)) / a**2
     octaves("TanhshrinkTable", "(a - tanh(a)) / a^2, below kFirst without float(1/3) a", shrunk, "0.875", firsts=4,
             first=lambda a: (shrunk(a) - mpf(rounded(mpf(1) / 3, "float")) * a, shrunk(a)), goal=mpf(2) ** -24)
-    octaves("TanhSquareTable", "tanh(a)^2", lambda a: tanh(a) ** 2, "0.765625", vanishes=2)
+    octaves("TanhSquareTable", "tanh(a)^2", lambda a: tanh(a) ** 2, "0.765625", vanishes=2, goal=mpf(2) ** -25.5)
     print("}  // namespace tilewright::detail")
 
 
