@@ -34,7 +34,7 @@ const Published kPublished[] = {
     {leaky_relu, {0.5, 0}, {0.5, 0}},
     {sigmoid, {1.1, 2}, {1.5, 2}},
     {ActivationKind::tanh, {1, 2}, {1.1, 2}},
-    {gelu, {1.7, 1.5}, {65, 65}},
+    {gelu, {1.7, 1.6}, {65, 65}},
     {gelu_tanh, {1.3, 1.6}, {130, 135}},
     {silu, {1.1, 1.4}, {2, 3}},
     {relu6, {0, 0}, {0, 0}},
