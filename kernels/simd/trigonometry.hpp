@@ -56,6 +56,13 @@ template <class A>
   n = quadrant;
 }
 
+/// The lanes of x that are far.
+template <class A>
+[[gnu::noinline, gnu::cold]] void reduce_far_lanes(const float* x, float* rest, std::int32_t* n) {
+  for (int i = 0; i < kLanes<float, A>; ++i)
+    if (!(__builtin_fabsf(x[i]) < kNearEnd<A>)) simd::reduce_far<A>(x[i], rest[i], n[i]);
+}
+
 template <class A>
 TILEWRIGHT_INLINE Reduced<A> quarter_turns(Vec<float, A> x) {
   using V = Vec<float, A>;
@@ -64,15 +71,13 @@ TILEWRIGHT_INLINE Reduced<A> quarter_turns(Vec<float, A> x) {
   const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);  // exact
   const V second = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), first);
   Reduced<A> r{simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
-  if (!xsimd::all(simd::abs(x) < simd::set<float, A>(kNearEnd<A>))) {
-    constexpr int lanes = kLanes<float, A>;
-    float argument[lanes], rests[lanes];
-    std::int32_t turns[lanes];
-    simd::store(argument, x);
+  if (!xsimd::all(simd::abs(x) < simd::set<float, A>(kNearEnd<A>))) [[unlikely]] {
+    float arguments[kLanes<float, A>], rests[kLanes<float, A>];
+    std::int32_t turns[kLanes<float, A>];
+    simd::store(arguments, x);
     simd::store(rests, r.rest);
     r.n.store_unaligned(turns);
-    for (int i = 0; i < lanes; ++i)
-      if (!(__builtin_fabsf(argument[i]) < kNearEnd<A>)) simd::reduce_far<A>(argument[i], rests[i], turns[i]);
+    simd::reduce_far_lanes<A>(arguments, rests, turns);
     r = {simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)};
   }
   return r;
