@@ -8,16 +8,15 @@ places where the function's value is almost a float. Even tables have pieces of 
 tables have pieces that widen with their distance from 0: four of one width, then four of twice that width, and
 so on. The degree is the smallest whose error in exact arithmetic is below 2^-25 of the function's scale (less where the
 function's bound is narrow).
-Needs Debian's python3-mpmath.
+Takes a minute. Needs Debian's python3-mpmath.
 """
-import struct
-
 from mpmath import erf, erfc, exp, expm1, log1p, mp, mpf, pi, sqrt, tanh
 
 from fit_coefficients import horner, rounded
 
 mp.dps = 40
 ROWS = 16
+GRID = 120  # places in a piece where errors are looked for
 
 
 def coefficient(value):
@@ -81,7 +80,8 @@ def pieces(function, spans, vanishes, goal=mpf(2) ** -25, first=None, firsts=0):
         lowest = vanishes if centre == 0 and vanishes else 1
         constant = mpf(0) if centre == 0 and vanishes else parts(held, centre)[0]
         # Dense at the ends, but without them and 0, where a scale may vanish.
-        grid = [(low + high) / 2 - centre - (high - low) / 2 * mp.cos(pi * (i + mpf("0.4")) / GRID) for i in range(GRID)]
+        middle, half = (low + high) / 2 - centre, (high - low) / 2
+        grid = [middle - half * mp.cos(pi * (i + mpf("0.4")) / GRID) for i in range(GRID)]
         values = [parts(held, centre + d) for d in grid]
         places.append((row, centre, constant, lowest, grid, values))
     for degree in range(4, 10):
@@ -101,11 +101,8 @@ def pieces(function, spans, vanishes, goal=mpf(2) ** -25, first=None, firsts=0):
     raise SystemExit("no degree reaches the goal")
 
 
-GRID = 120
-
-
 def best_fit(values, scales, grid, lowest, degree):
-    """Coefficients of d^lowest to d^degree whose largest error, relative to the scales, is about the smallest (Remez)."""
+    """Coefficients of d^lowest to d^degree whose largest error in units of scales is about the smallest (Remez)."""
     count = degree - lowest + 1
     values, scales = [v / d**lowest for v, d in zip(values, grid)], [s / abs(d**lowest) for s, d in zip(scales, grid)]
     picked = [(GRID - 1) * i // count for i in range(count + 1)]
@@ -138,6 +135,7 @@ def best_fit(values, scales, grid, lowest, degree):
 
 
 def centre_of(function, low, high, vanishes):
+    """About the middle, where the function's value is almost a float; 0 where that is in the piece and does well."""
     if low <= 0 <= high and (vanishes or rounded(parts(function, mpf(0))[0], "float") == parts(function, mpf(0))[0]):
         return mpf(0)
     middle = (low + high) / 2 or high / 8
@@ -155,7 +153,8 @@ def centre_of(function, low, high, vanishes):
     for k in range(-8, 9):
         wanted = mpf(rounded(value + k * step, "float"))
         if abs((wanted - value) / slope) < (high - low) / 4:
-            root = mp.findroot(lambda x: parts(function, x)[0] - wanted, (middle, middle + (wanted - value) / slope), verify=False)
+            away = lambda x: parts(function, x)[0] - wanted
+            root = mp.findroot(away, (middle, middle + (wanted - value) / slope), verify=False)
             if abs(root - middle) < (high - low) / 4:
                 candidates.append(mp.floor(root / unit) * unit)
     return min(candidates, key=loss)
@@ -189,13 +188,14 @@ def even(name, what, function, width, signed=False, vanishes=0, firsts=0, **goal
 
 
 def octaves(name, what, function, scale, begin="0.5", vanishes=1, firsts=0, **goal):
-    """The pieces end where scale x + begin is 5/8, 6/8, 7/8, 1, 10/8, 12/8, 14/8, 2, 20/8, and so on up to 8. scale < 0:
-    for x <= 0."""
+    """The pieces end where scale x + begin is 5/8, 6/8, 7/8, 1, 10/8, 12/8, 14/8, 2, 20/8, and so on up to 8.
+    scale < 0: for x <= 0."""
     scale, begin, low = mpf(scale), mpf(begin), mpf(0)
     spans = []
     for piece in range(ROWS):
         high = (mpf(2) ** (piece // 4) * (5 + piece % 4) / 8 - begin) / scale
-        spans.append(((piece + 4 * 126) % ROWS, *sorted([low, high])))  # the low bits of exponent and quarter, from 1/2 on
+        row = (piece + 4 * 126) % ROWS  # the low bits of exponent and quarter, from 1/2 on
+        spans.append((row, *sorted([low, high])))
         low = high
     rows, degree, worst = pieces(function, spans, vanishes, firsts=firsts, **goal)
     if scale < 0:
@@ -224,8 +224,9 @@ def main():
     even("GeluSlopeTable", "gelu'(-a)", tail(gelu_derivative), "0.265625", goal=mpf(2) ** -24)
     even("GeluTanhTable", "-gelu_tanh(-a)", times(tanh_gate), "0.265625", vanishes=1, goal=mpf(2) ** -24)
     even("GeluTanhSlopeTable", "gelu_tanh'(-a)", tail(tanh_derivative), "0.265625", goal=mpf(2) ** -24)
-    even("MishTable", "mish(x), in the piece around 0 without 5/8 x", lambda x: x * mish_gate(x), "0.6875", signed=True,
-         vanishes=1, first=lambda x: (x * mish_gate(x) - 5 * x / 8, abs(x) * mish_gate(x)), firsts=1, goal=mpf(2) ** -23.5)
+    mish = lambda x: x * mish_gate(x)
+    even("MishTable", "mish(x), in the piece around 0 without 5/8 x", mish, "0.6875", signed=True, vanishes=1, firsts=1,
+         first=lambda x: (mish(x) - 5 * x / 8, abs(mish(x))), goal=mpf(2) ** -23.5)
     even("MishSlopeTable", "mish'(x)", mish_derivative, "0.6875", signed=True)
     even("SoftplusTable", "log(1 + exp(-a))", lambda a: log1p(exp(-a)), "0.5")
     octaves("TanhTable", "tanh(a)", tanh, "0.8203125", "0.5546875", goal=mpf(2) ** -25)
