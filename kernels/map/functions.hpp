@@ -8,6 +8,7 @@
 namespace tilewright::detail {
 
 struct Exp {
+  static constexpr bool kMixed = true;  // map.hpp
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::exp(x);
@@ -19,6 +20,7 @@ struct Exp {
 };
 
 struct Expm1 {
+  static constexpr bool kMixed = true;  // map.hpp
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::expm1(x);
