@@ -3,9 +3,9 @@
 // for all others. The formula is computed only where a register holds such an argument, so a function costs a table
 // lookup and a fused multiply-add per coefficient as a rule. A lane's result does not depend on its neighbours.
 //
-// Sixteen, because AVX-512 finds a number sooner among those of one register than among those of two (Zen 5:
-// sigmoid 6 cycles a register where 32 pieces of one degree less took 9); a function's symmetry halves what is to be
-// covered, and its bend decides the pieces' widths.
+// Sixteen, because AVX-512 finds a number sooner among those of one register than among those of two (Zen 5: sigmoid
+// takes 6 cycles a register, with 32 pieces 9); a function's symmetry halves what is to be covered, and its bend
+// decides the pieces' widths.
 #pragma once
 
 #include <array>
