@@ -17,8 +17,8 @@ using test::reference_derivative;
 using test::ulp_error;
 using L = long double;
 
-/// The largest errors that docs/kernels.md publishes, on ISAs with FMA, and on sse2, which has no low parts of products
-/// to compensate with.
+/// A little more than the largest errors in docs/accuracy.md, on ISAs with FMA, and on sse2, which has no low parts of
+/// products to compensate with.
 struct Published {
   Activation f;
   struct Ulp {

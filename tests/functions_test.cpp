@@ -98,19 +98,21 @@ TEST(Functions, DerivativesAgreeWithDifferences) {
 TEST(Functions, EveryPlaceGivesTheSameBits) {
   const Index n = 67;
   std::vector<float> x(n), whole(n);
-  fill_uniform(x, {1, 1}, 0.1F, 50000);
-  for (int kind = 0; kind < kFunctionKinds; ++kind) {
-    const auto f = static_cast<FunctionKind>(kind);
-    function_forward(f, MatrixView<const float>(x.data(), 1, n), MatrixView<float>(whole.data(), 1, n));
-    for (Index first = 0; first < n; ++first)
-      for (const Index count : {Index{1}, Index{3}, n - first}) {
-        if (first + count > n) continue;
-        std::vector<float> part(static_cast<std::size_t>(count + 1), 7.0F);
-        function_forward(f, MatrixView<const float>(x.data() + first, 1, count),
-                         MatrixView<float>(part.data(), 1, count));
-        for (Index i = 0; i < count; ++i) ASSERT_EQ(part[i], whole[first + i]) << to_string(f);
-        ASSERT_EQ(part[count], 7.0F);
-      }
+  for (const float largest : {8.0F, 50000.0F}) {  // exp is finite; sin needs more than the short reduction
+    fill_uniform(x, {1, 1}, 0.1F, largest);
+    for (int kind = 0; kind < kFunctionKinds; ++kind) {
+      const auto f = static_cast<FunctionKind>(kind);
+      function_forward(f, MatrixView<const float>(x.data(), 1, n), MatrixView<float>(whole.data(), 1, n));
+      for (Index first = 0; first < n; ++first)
+        for (const Index count : {Index{1}, Index{3}, n - first}) {
+          if (first + count > n) continue;
+          std::vector<float> part(static_cast<std::size_t>(count + 1), 7.0F);
+          std::copy_n(x.begin() + first, count, part.begin());
+          function_forward(f, MatrixView<const float>(part.data(), 1, count), MatrixView<float>(part.data(), 1, count));
+          for (Index i = 0; i < count; ++i) ASSERT_EQ(part[i], whole[first + i]) << to_string(f);
+          ASSERT_EQ(part[count], 7.0F);
+        }
+    }
   }
 }
 
