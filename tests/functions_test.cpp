@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Elementary functions: double and special values against long double, derivatives against differences. The errors of
 // float are tests/accuracy.cpp's.
+#include <algorithm>
 #include <array>
 
 #include "kernels/core/table.hpp"
