@@ -114,15 +114,17 @@ TILEWRIGHT_API bool saves_input(ActivationKind kind) noexcept;
 /// Shapes: x and y the same; any strides. y may be x; otherwise they must not overlap. num_threads: 0 means
 /// num_threads(). Throws ShapeError, or ValueError for numbers outside the ranges above. Errors: docs/accuracy.md
 /// gives the largest error seen of every function in units in the last place. NaN gives NaN.
-TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y,
-                                       int num_threads = 0);
-TILEWRIGHT_API void activation_forward(Activation f, MatrixView<const double> x, MatrixView<double> y,
-                                       int num_threads = 0);
+TILEWRIGHT_API void activation_forward(const Activation& f, const MatrixView<const float>& x,
+                                       const MatrixView<float>& y, int num_threads = 0);
+TILEWRIGHT_API void activation_forward(const Activation& f, const MatrixView<const double>& x,
+                                       const MatrixView<double>& y, int num_threads = 0);
 
 /// dx(i,j) = dy(i,j) * f'(x(i,j)), where `saved` is x or y as saves_input() says. dx may be dy or saved.
-TILEWRIGHT_API void activation_backward(Activation f, MatrixView<const float> saved, MatrixView<const float> dy,
-                                        MatrixView<float> dx, int num_threads = 0);
-TILEWRIGHT_API void activation_backward(Activation f, MatrixView<const double> saved, MatrixView<const double> dy,
-                                        MatrixView<double> dx, int num_threads = 0);
+TILEWRIGHT_API void activation_backward(const Activation& f, const MatrixView<const float>& saved,
+                                        const MatrixView<const float>& dy, const MatrixView<float>& dx,
+                                        int num_threads = 0);
+TILEWRIGHT_API void activation_backward(const Activation& f, const MatrixView<const double>& saved,
+                                        const MatrixView<const double>& dy, const MatrixView<double>& dx,
+                                        int num_threads = 0);
 
 }  // namespace tilewright

@@ -29,15 +29,17 @@ TILEWRIGHT_API std::string_view to_string(FunctionKind kind) noexcept;
 /// num_threads(). Throws ShapeError; ValueError for a function that double does not have. Errors: docs/accuracy.md has
 /// float's; double: at most 1.7 ulp, derivatives 2.
 /// NaN gives NaN.
-TILEWRIGHT_API void function_forward(FunctionKind f, MatrixView<const float> x, MatrixView<float> y,
+TILEWRIGHT_API void function_forward(FunctionKind f, const MatrixView<const float>& x, const MatrixView<float>& y,
                                      int num_threads = 0);
-TILEWRIGHT_API void function_forward(FunctionKind f, MatrixView<const double> x, MatrixView<double> y,
+TILEWRIGHT_API void function_forward(FunctionKind f, const MatrixView<const double>& x, const MatrixView<double>& y,
                                      int num_threads = 0);
 
 /// dx(i,j) = dy(i,j) * f'(x(i,j)). dx may be dy or x.
-TILEWRIGHT_API void function_backward(FunctionKind f, MatrixView<const float> x, MatrixView<const float> dy,
-                                      MatrixView<float> dx, int num_threads = 0);
-TILEWRIGHT_API void function_backward(FunctionKind f, MatrixView<const double> x, MatrixView<const double> dy,
-                                      MatrixView<double> dx, int num_threads = 0);
+TILEWRIGHT_API void function_backward(FunctionKind f, const MatrixView<const float>& x,
+                                      const MatrixView<const float>& dy, const MatrixView<float>& dx,
+                                      int num_threads = 0);
+TILEWRIGHT_API void function_backward(FunctionKind f, const MatrixView<const double>& x,
+                                      const MatrixView<const double>& dy, const MatrixView<double>& dx,
+                                      int num_threads = 0);
 
 }  // namespace tilewright

@@ -70,9 +70,11 @@ TILEWRIGHT_API void gemm(const MatrixView<const double>& a, const MatrixView<con
 
 /// Bytes of the calling thread's workspace that gemm() wants for operands like these, whose data is not looked at and
 /// may be null: reserve_workspace() it (memory.hpp), and the call allocates nothing. Throws as gemm() does.
-TILEWRIGHT_API std::size_t gemm_workspace(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
+TILEWRIGHT_API std::size_t gemm_workspace(const MatrixView<const float>& a, const MatrixView<const float>& b,
+                                          const MatrixView<float>& c,
                                           const GemmOptions<float>& options = kGemmDefaults<float>);
-TILEWRIGHT_API std::size_t gemm_workspace(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
+TILEWRIGHT_API std::size_t gemm_workspace(const MatrixView<const double>& a, const MatrixView<const double>& b,
+                                          const MatrixView<double>& c,
                                           const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// A right operand arranged once for many products: weights that do not change. Holds a copy, so the source may go
@@ -121,12 +123,12 @@ TILEWRIGHT_API void gemm_batched(std::span<const MatrixView<const double>> a,
 
 /// The same for `count` products of one shape at equal distances in memory: product i has its operands i * a_step,
 /// i * b_step and i * c_step elements after those given. A step of 0 shares an operand (not c).
-TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const float> a, Index a_step,
-                                         MatrixView<const float> b, Index b_step, MatrixView<float> c, Index c_step,
-                                         const GemmOptions<float>& options = kGemmDefaults<float>);
-TILEWRIGHT_API void gemm_strided_batched(Index count, MatrixView<const double> a, Index a_step,
-                                         MatrixView<const double> b, Index b_step, MatrixView<double> c, Index c_step,
-                                         const GemmOptions<double>& options = kGemmDefaults<double>);
+TILEWRIGHT_API void gemm_strided_batched(Index count, const MatrixView<const float>& a, Index a_step,
+                                         const MatrixView<const float>& b, Index b_step, const MatrixView<float>& c,
+                                         Index c_step, const GemmOptions<float>& options = kGemmDefaults<float>);
+TILEWRIGHT_API void gemm_strided_batched(Index count, const MatrixView<const double>& a, Index a_step,
+                                         const MatrixView<const double>& b, Index b_step, const MatrixView<double>& c,
+                                         Index c_step, const GemmOptions<double>& options = kGemmDefaults<double>);
 
 /// A product whose operands always have the same shapes and strides: they are checked once, for products so small that
 /// checking takes as long as they do. Same bits as gemm(). May be used by many threads at once.
@@ -156,23 +158,23 @@ class TILEWRIGHT_API GemmPlan {
 };
 
 /// y = alpha * a * x + beta * y: gemm with one column, same numerics. x has a.cols elements, y a.rows.
-TILEWRIGHT_API void gemv(MatrixView<const float> a, std::span<const float> x, std::span<float> y, float alpha = 1,
-                         float beta = 0, int num_threads = 0);
-TILEWRIGHT_API void gemv(MatrixView<const double> a, std::span<const double> x, std::span<double> y, double alpha = 1,
-                         double beta = 0, int num_threads = 0);
+TILEWRIGHT_API void gemv(const MatrixView<const float>& a, std::span<const float> x, std::span<float> y,
+                         float alpha = 1, float beta = 0, int num_threads = 0);
+TILEWRIGHT_API void gemv(const MatrixView<const double>& a, std::span<const double> x, std::span<double> y,
+                         double alpha = 1, double beta = 0, int num_threads = 0);
 
 /// a = alpha * x * y^T + a: gemm with k = 1, same numerics. x has a.rows elements, y a.cols.
-TILEWRIGHT_API void ger(std::span<const float> x, std::span<const float> y, MatrixView<float> a, float alpha = 1,
+TILEWRIGHT_API void ger(std::span<const float> x, std::span<const float> y, const MatrixView<float>& a, float alpha = 1,
                         int num_threads = 0);
-TILEWRIGHT_API void ger(std::span<const double> x, std::span<const double> y, MatrixView<double> a, double alpha = 1,
-                        int num_threads = 0);
+TILEWRIGHT_API void ger(std::span<const double> x, std::span<const double> y, const MatrixView<double>& a,
+                        double alpha = 1, int num_threads = 0);
 
 /// sums(j) = sum over i of x(i, j), added to sums(j) when accumulate. Each 512 rows are one ascending chain from zero,
 /// the chains are added in ascending order: |error| <= (min(m, 512) + m / 512 + 2) eps times the sum of the sizes, for
 /// m rows and eps as of gemm(). Throws ShapeError unless sums.size() == x.cols.
-TILEWRIGHT_API void column_sums(MatrixView<const float> x, std::span<float> sums, bool accumulate = false,
+TILEWRIGHT_API void column_sums(const MatrixView<const float>& x, std::span<float> sums, bool accumulate = false,
                                 int num_threads = 0);
-TILEWRIGHT_API void column_sums(MatrixView<const double> x, std::span<double> sums, bool accumulate = false,
+TILEWRIGHT_API void column_sums(const MatrixView<const double>& x, std::span<double> sums, bool accumulate = false,
                                 int num_threads = 0);
 
 }  // namespace tilewright

@@ -35,41 +35,44 @@ struct LossOptions {
 // ---- losses of elements, n of them; any strides
 
 /// (x - target)^2; dx = 2 (x - target) / n. Errors: 3 u L, u |D|.
-TILEWRIGHT_API double mse_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                               const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double mse_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                               const MatrixView<float>& dx, const LossOptions& options = {}, int num_threads = 0);
 /// |x - target|; dx = sign(x - target) / n, 0 where they are equal. Errors: u L, 0.
-TILEWRIGHT_API double l1_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                              const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double l1_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                              const MatrixView<float>& dx, const LossOptions& options = {}, int num_threads = 0);
 /// d = x - target: |d| < beta ? d^2 / (2 beta) : |d| - beta / 2. beta >= 0. Errors: 8 u L, 4 u |D|.
-TILEWRIGHT_API double smooth_l1_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                                     double beta = 1, const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double smooth_l1_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                                     const MatrixView<float>& dx, double beta = 1, const LossOptions& options = {},
+                                     int num_threads = 0);
 /// d = x - target: |d| <= delta ? d^2 / 2 : delta (|d| - delta / 2). delta > 0. Errors: 8 u L, 4 u |D|.
-TILEWRIGHT_API double huber_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                                 double delta = 1, const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double huber_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                                 const MatrixView<float>& dx, double delta = 1, const LossOptions& options = {},
+                                 int num_threads = 0);
 /// -target log(x) - (1 - target) log(1 - x) for probabilities x, the logarithms not below -100; dx = (x - target) /
 /// max(x (1 - x), 1e-12) / n. Errors for x and target in [0, 1]: 6 u L, 5 u |D|.
-TILEWRIGHT_API double bce_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                               const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double bce_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                               const MatrixView<float>& dx, const LossOptions& options = {}, int num_threads = 0);
 /// bce_loss of sigmoid(x) without overflow: max(x, 0) - x target + log(1 + exp(-|x|)); dx = (sigmoid(x) - target) / n.
 /// pos_weight (one number per column, or empty) multiplies the term of target: -pos_weight target log(sigmoid(x)) - ...
 /// Errors for targets in [0, 1]: u |x target| + 6 u L, 6 u sigmoid(x) + u |D|; with weights w:
 /// 8 u (1 + w) log(1 + exp(-x)) + 2 u |x|, 10 u (1 + w).
-TILEWRIGHT_API double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> target,
-                                           MatrixView<float> dx, const LossOptions& options = {}, int num_threads = 0,
-                                           std::span<const float> pos_weight = {});
+TILEWRIGHT_API double bce_with_logits_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                                           const MatrixView<float>& dx, const LossOptions& options = {},
+                                           int num_threads = 0, std::span<const float> pos_weight = {});
 /// target (log(target) - x) for log-probabilities x, 0 where target is 0; of_logs: exp(target) (target - x). Errors:
 /// 4 u target (|log(target)| + |x|), 0; of_logs: 5 u |L|, 3 u |D|.
-TILEWRIGHT_API double kl_div_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                                  bool of_logs = false, const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double kl_div_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                                  const MatrixView<float>& dx, bool of_logs = false, const LossOptions& options = {},
+                                  int num_threads = 0);
 /// target 1: x; target -1: max(0, margin - x). Errors: 2 u (|margin| + |x|), 0.
-TILEWRIGHT_API double hinge_embedding_loss(MatrixView<const float> x, MatrixView<const float> target,
-                                           MatrixView<float> dx, double margin = 1, const LossOptions& options = {},
-                                           int num_threads = 0);
+TILEWRIGHT_API double hinge_embedding_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                                           const MatrixView<float>& dx, double margin = 1,
+                                           const LossOptions& options = {}, int num_threads = 0);
 /// max(0, margin - target (x - other)), target 1 or -1. dx; the derivative by `other` is -dx. Errors: 2 u (|margin| +
 /// |x - other|), 0.
-TILEWRIGHT_API double margin_ranking_loss(MatrixView<const float> x, MatrixView<const float> other,
-                                          MatrixView<const float> target, MatrixView<float> dx, double margin = 0,
-                                          const LossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double margin_ranking_loss(const MatrixView<const float>& x, const MatrixView<const float>& other,
+                                          const MatrixView<const float>& target, const MatrixView<float>& dx,
+                                          double margin = 0, const LossOptions& options = {}, int num_threads = 0);
 
 // ---- losses of rows
 
@@ -88,35 +91,35 @@ struct ClassLossOptions {
 /// dx must be neighbours (ShapeError). Throws ValueError when a class is outside [0, cols) and not ignored. A row whose
 /// maximum is not finite (all -inf, or any +inf or NaN) has loss NaN and gradient NaN. Errors of a row of n: of L
 /// (2 L + n / 64 + 3 log(n) + 14) u, of D (max - x + n / 64 + 26) u softmax(x), and at the row's class u |D| more.
-TILEWRIGHT_API double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> classes,
-                                         MatrixView<float> dx, const ClassLossOptions& options = {},
+TILEWRIGHT_API double cross_entropy_loss(const MatrixView<const float>& x, std::span<const Index> classes,
+                                         const MatrixView<float>& dx, const ClassLossOptions& options = {},
                                          int num_threads = 0);
 /// The same for targets that are probabilities: sum_j target(i,j) weight_j (log(sum exp(x(i,:))) - x(i,j)). The mean
 /// divides by the number of rows. A target of 0 counts 0 whatever x is. ignore_index does not apply. Errors, with t_j =
 /// target_j weight_j after smoothing: of L (n / 64 + 20) u sum_j t_j (max - x_j + log(n) + 1), of D 6 u t +
 /// (max - x + n / 32 + 40) u softmax(x) sum_j t_j. They hold for classes with smoothing, too.
-TILEWRIGHT_API double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> target,
-                                         MatrixView<float> dx, const ClassLossOptions& options = {},
+TILEWRIGHT_API double cross_entropy_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                                         const MatrixView<float>& dx, const ClassLossOptions& options = {},
                                          int num_threads = 0);
 /// -x(i, classes[i]) for log-probabilities x; dx is 0 elsewhere. Any strides. Errors: 0.
-TILEWRIGHT_API double nll_loss(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
-                               const ClassLossOptions& options = {}, int num_threads = 0);
+TILEWRIGHT_API double nll_loss(const MatrixView<const float>& x, std::span<const Index> classes,
+                               const MatrixView<float>& dx, const ClassLossOptions& options = {}, int num_threads = 0);
 
 /// The cross-entropy of x w^T (x: rows x features, w: classes x features) without ever holding all of its rows x
 /// classes logits: at most 32 MiB of them at a time. dx and dw may be empty; dw is overwritten. Errors: of gemm() in
 /// the logits, then of cross_entropy_loss(), then of gemm() in dx and dw.
-TILEWRIGHT_API double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> w,
-                                                std::span<const Index> classes, MatrixView<float> dx,
-                                                MatrixView<float> dw, const ClassLossOptions& options = {},
+TILEWRIGHT_API double linear_cross_entropy_loss(const MatrixView<const float>& x, const MatrixView<const float>& w,
+                                                std::span<const Index> classes, const MatrixView<float>& dx,
+                                                const MatrixView<float>& dw, const ClassLossOptions& options = {},
                                                 int num_threads = 0);
 
 /// With cos = x . y / sqrt((|x|^2 + 1e-12) (|y|^2 + 1e-12)) of a row: target 1: 1 - cos; target -1: max(0, cos -
 /// margin). Columns must be neighbours; dx must not be x or y. `values` as in ClassLossOptions; weight and the rest do
 /// not apply. Errors, with s = (min(n, 4096) / 64 + 12) u: of L 2 s + u, of dx's D 4 s (|y_j| / (|x| |y|) +
 /// |x_j| / |x|^2), of dy's likewise.
-TILEWRIGHT_API double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> y,
-                                            std::span<const float> target, MatrixView<float> dx, MatrixView<float> dy,
-                                            double margin = 0, const ClassLossOptions& options = {},
-                                            int num_threads = 0);
+TILEWRIGHT_API double cosine_embedding_loss(const MatrixView<const float>& x, const MatrixView<const float>& y,
+                                            std::span<const float> target, const MatrixView<float>& dx,
+                                            const MatrixView<float>& dy, double margin = 0,
+                                            const ClassLossOptions& options = {}, int num_threads = 0);
 
 }  // namespace tilewright

@@ -12,7 +12,7 @@ namespace detail {
 namespace {
 
 template <class T>
-void column_sums_any(MatrixView<const T> x, std::span<T> sums, bool accumulate, int requested) {
+void column_sums_any(const MatrixView<const T>& x, std::span<T> sums, bool accumulate, int requested) {
   check_neighbours("column_sums", "x", x);
   check_thread_count("column_sums", requested);
   const Place of_x("x", x);
@@ -250,8 +250,8 @@ void gemm_batched_any(std::span<const MatrixView<const T>> a, std::span<const Ma
 }
 
 template <class T>
-void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixView<const T> b, Index b_step,
-                      MatrixView<T> c, Index c_step, const GemmOptions<T>& o) {
+void gemm_strided_any(Index count, const MatrixView<const T>& a, Index a_step, const MatrixView<const T>& b,
+                      Index b_step, const MatrixView<T>& c, Index c_step, const GemmOptions<T>& o) {
   constexpr const char* kName = "gemm_strided_batched";
   if (count < 0) throw ValueError(std::string(kName) + ": count is " + std::to_string(count));
   check(kName, a, b, false, c, o);
@@ -281,7 +281,7 @@ void gemm_strided_any(Index count, MatrixView<const T> a, Index a_step, MatrixVi
 }
 
 template <class T>
-void gemv_any(MatrixView<const T> a, std::span<const T> x, std::span<T> y, T alpha, T beta, int threads) {
+void gemv_any(const MatrixView<const T>& a, std::span<const T> x, std::span<T> y, T alpha, T beta, int threads) {
   check_view("gemv", "a", a);
   const Place of_a("a", a);
   check_count("gemv", "x", x, a.cols, &of_a);
@@ -295,7 +295,7 @@ void gemv_any(MatrixView<const T> a, std::span<const T> x, std::span<T> y, T alp
 }
 
 template <class T>
-void ger_any(std::span<const T> x, std::span<const T> y, MatrixView<T> a, T alpha, int threads) {
+void ger_any(std::span<const T> x, std::span<const T> y, const MatrixView<T>& a, T alpha, int threads) {
   check_view("ger", "a", a);
   const Place of_a("a", a);
   check_count("ger", "x", x, a.rows, &of_a);
@@ -327,12 +327,12 @@ std::size_t workspace_any(MatrixView<const T> a, MatrixView<const T> b, MatrixVi
 
 }  // namespace
 
-std::size_t gemm_workspace(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> c,
-                           const GemmOptions<float>& options) {
+std::size_t gemm_workspace(const MatrixView<const float>& a, const MatrixView<const float>& b,
+                           const MatrixView<float>& c, const GemmOptions<float>& options) {
   return workspace_any(a, b, c, options);
 }
-std::size_t gemm_workspace(MatrixView<const double> a, MatrixView<const double> b, MatrixView<double> c,
-                           const GemmOptions<double>& options) {
+std::size_t gemm_workspace(const MatrixView<const double>& a, const MatrixView<const double>& b,
+                           const MatrixView<double>& c, const GemmOptions<double>& options) {
   return workspace_any(a, b, c, options);
 }
 
@@ -421,32 +421,34 @@ void gemm_batched(std::span<const MatrixView<const double>> a, std::span<const M
                   std::span<const MatrixView<double>> c, const GemmOptions<double>& options) {
   detail::gemm_batched_any(a, b, c, options);
 }
-void gemm_strided_batched(Index count, MatrixView<const float> a, Index a_step, MatrixView<const float> b, Index b_step,
-                          MatrixView<float> c, Index c_step, const GemmOptions<float>& options) {
+void gemm_strided_batched(Index count, const MatrixView<const float>& a, Index a_step, const MatrixView<const float>& b,
+                          Index b_step, const MatrixView<float>& c, Index c_step, const GemmOptions<float>& options) {
   detail::gemm_strided_any(count, a, a_step, b, b_step, c, c_step, options);
 }
-void gemm_strided_batched(Index count, MatrixView<const double> a, Index a_step, MatrixView<const double> b,
-                          Index b_step, MatrixView<double> c, Index c_step, const GemmOptions<double>& options) {
+void gemm_strided_batched(Index count, const MatrixView<const double>& a, Index a_step,
+                          const MatrixView<const double>& b, Index b_step, const MatrixView<double>& c, Index c_step,
+                          const GemmOptions<double>& options) {
   detail::gemm_strided_any(count, a, a_step, b, b_step, c, c_step, options);
 }
-void gemv(MatrixView<const float> a, std::span<const float> x, std::span<float> y, float alpha, float beta,
+void gemv(const MatrixView<const float>& a, std::span<const float> x, std::span<float> y, float alpha, float beta,
           int num_threads) {
   detail::gemv_any(a, x, y, alpha, beta, num_threads);
 }
-void gemv(MatrixView<const double> a, std::span<const double> x, std::span<double> y, double alpha, double beta,
+void gemv(const MatrixView<const double>& a, std::span<const double> x, std::span<double> y, double alpha, double beta,
           int num_threads) {
   detail::gemv_any(a, x, y, alpha, beta, num_threads);
 }
-void ger(std::span<const float> x, std::span<const float> y, MatrixView<float> a, float alpha, int num_threads) {
+void ger(std::span<const float> x, std::span<const float> y, const MatrixView<float>& a, float alpha, int num_threads) {
   detail::ger_any(x, y, a, alpha, num_threads);
 }
-void ger(std::span<const double> x, std::span<const double> y, MatrixView<double> a, double alpha, int num_threads) {
+void ger(std::span<const double> x, std::span<const double> y, const MatrixView<double>& a, double alpha,
+         int num_threads) {
   detail::ger_any(x, y, a, alpha, num_threads);
 }
-void column_sums(MatrixView<const float> x, std::span<float> sums, bool accumulate, int num_threads) {
+void column_sums(const MatrixView<const float>& x, std::span<float> sums, bool accumulate, int num_threads) {
   detail::column_sums_any(x, sums, accumulate, num_threads);
 }
-void column_sums(MatrixView<const double> x, std::span<double> sums, bool accumulate, int num_threads) {
+void column_sums(const MatrixView<const double>& x, std::span<double> sums, bool accumulate, int num_threads) {
   detail::column_sums_any(x, sums, accumulate, num_threads);
 }
 

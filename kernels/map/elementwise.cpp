@@ -84,7 +84,7 @@ void scaled(const char* operation, T a, MatrixView<const T> x, const char* name,
 
 /// out = x where the elements of x's columns are neighbours and those of out's rows.
 template <class T>
-void transpose(MatrixView<const T> x, MatrixView<T> out, int requested) {
+void transpose(const MatrixView<const T>& x, const MatrixView<T>& out, int requested) {
   const ElementKernels<T>& kernels = active_table().elements<T>();
   const Index side = kernels.lanes;
   parallel(plan_bytes<T>(out.size(), 3, requested), [&](Member member) {
@@ -136,44 +136,49 @@ void check_ids(const char* operation, std::span<const Index> ids, Index rows, In
 }  // namespace
 }  // namespace detail
 
-void add(MatrixView<const float> x, MatrixView<const float> y, MatrixView<float> out, int num_threads) {
+void add(const MatrixView<const float>& x, const MatrixView<const float>& y, const MatrixView<float>& out,
+         int num_threads) {
   detail::two<float>("add", detail::active_table().elements_f32.add, x, y, out, num_threads);
 }
-void add(MatrixView<const double> x, MatrixView<const double> y, MatrixView<double> out, int num_threads) {
+void add(const MatrixView<const double>& x, const MatrixView<const double>& y, const MatrixView<double>& out,
+         int num_threads) {
   detail::two<double>("add", detail::active_table().elements_f64.add, x, y, out, num_threads);
 }
-void multiply(MatrixView<const float> x, MatrixView<const float> y, MatrixView<float> out, int num_threads) {
+void multiply(const MatrixView<const float>& x, const MatrixView<const float>& y, const MatrixView<float>& out,
+              int num_threads) {
   detail::two<float>("multiply", detail::active_table().elements_f32.multiply, x, y, out, num_threads);
 }
-void multiply(MatrixView<const double> x, MatrixView<const double> y, MatrixView<double> out, int num_threads) {
+void multiply(const MatrixView<const double>& x, const MatrixView<const double>& y, const MatrixView<double>& out,
+              int num_threads) {
   detail::two<double>("multiply", detail::active_table().elements_f64.multiply, x, y, out, num_threads);
 }
-void scale(float a, MatrixView<const float> x, MatrixView<float> out, int num_threads) {
+void scale(float a, const MatrixView<const float>& x, const MatrixView<float>& out, int num_threads) {
   detail::scaled<float>("scale", a, x, "out", out, 0, num_threads);
 }
-void scale(double a, MatrixView<const double> x, MatrixView<double> out, int num_threads) {
+void scale(double a, const MatrixView<const double>& x, const MatrixView<double>& out, int num_threads) {
   detail::scaled<double>("scale", a, x, "out", out, 0, num_threads);
 }
-void axpy(float a, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
+void axpy(float a, const MatrixView<const float>& x, const MatrixView<float>& y, int num_threads) {
   detail::scaled<float>("axpy", a, x, "y", y, 1, num_threads);
 }
-void axpy(double a, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
+void axpy(double a, const MatrixView<const double>& x, const MatrixView<double>& y, int num_threads) {
   detail::scaled<double>("axpy", a, x, "y", y, 1, num_threads);
 }
-void copy(MatrixView<const float> x, MatrixView<float> out, int num_threads) {
+void copy(const MatrixView<const float>& x, const MatrixView<float>& out, int num_threads) {
   detail::move_elements("copy", x, out, num_threads);
 }
-void copy(MatrixView<const double> x, MatrixView<double> out, int num_threads) {
+void copy(const MatrixView<const double>& x, const MatrixView<double>& out, int num_threads) {
   detail::move_elements("copy", x, out, num_threads);
 }
-void convert(MatrixView<const float> x, MatrixView<double> out, int num_threads) {
+void convert(const MatrixView<const float>& x, const MatrixView<double>& out, int num_threads) {
   detail::move_elements("convert", x, out, num_threads);
 }
-void convert(MatrixView<const double> x, MatrixView<float> out, int num_threads) {
+void convert(const MatrixView<const double>& x, const MatrixView<float>& out, int num_threads) {
   detail::move_elements("convert", x, out, num_threads);
 }
 
-void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStream stream, int num_threads) {
+void dropout(const MatrixView<const float>& x, const MatrixView<float>& y, double p, RandomStream stream,
+             int num_threads) {
   using namespace detail;
   check_view("dropout", "x", x);
   check_output("dropout", "y", y);
@@ -206,7 +211,8 @@ void dropout(MatrixView<const float> x, MatrixView<float> y, double p, RandomStr
   });
 }
 
-void embedding(MatrixView<const float> table, std::span<const Index> ids, MatrixView<float> out, int num_threads) {
+void embedding(const MatrixView<const float>& table, std::span<const Index> ids, const MatrixView<float>& out,
+               int num_threads) {
   using namespace detail;
   check_neighbours("embedding", "table", table);
   check_neighbours("embedding", "out", out);
@@ -224,7 +230,7 @@ void embedding(MatrixView<const float> table, std::span<const Index> ids, Matrix
   });
 }
 
-void embedding_backward(MatrixView<const float> dy, std::span<const Index> ids, MatrixView<float> dtable,
+void embedding_backward(const MatrixView<const float>& dy, std::span<const Index> ids, const MatrixView<float>& dtable,
                         Index padding_index, int num_threads) {
   using namespace detail;
   check_neighbours("embedding_backward", "dy", dy);

@@ -41,7 +41,7 @@ constexpr double kElementNanoseconds = 0.25;
 /// Whether one call of the loop does it all, and no check could find fault with it: operands are short runs of
 /// neighbours of one shape, and apart or the same. Half of such a call would be spent on what others need.
 template <class T, class... In>
-bool is_short(int requested, const MatrixView<T>& y, const In&... in) {
+[[gnu::always_inline]] inline bool is_short(int requested, const MatrixView<T>& y, const In&... in) {
   const auto bytes = static_cast<std::uintptr_t>(y.size()) * sizeof(T);
   const auto fits = [&](const MatrixView<const T>& x) {
     const auto distance = reinterpret_cast<std::uintptr_t>(x.data) - reinterpret_cast<std::uintptr_t>(y.data);
@@ -166,35 +166,37 @@ bool saves_input(ActivationKind kind) noexcept {
   return kind >= gelu && kind != relu6 && kind != hardtanh;
 }
 
-void activation_forward(Activation f, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
+void activation_forward(const Activation& f, const MatrixView<const float>& x, const MatrixView<float>& y,
+                        int num_threads) {
   detail::activate(f, x, y, num_threads);
 }
-void activation_forward(Activation f, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
+void activation_forward(const Activation& f, const MatrixView<const double>& x, const MatrixView<double>& y,
+                        int num_threads) {
   detail::activate(f, x, y, num_threads);
 }
-void activation_backward(Activation f, MatrixView<const float> saved, MatrixView<const float> dy, MatrixView<float> dx,
-                         int num_threads) {
+void activation_backward(const Activation& f, const MatrixView<const float>& saved, const MatrixView<const float>& dy,
+                         const MatrixView<float>& dx, int num_threads) {
   detail::derive(f, saved, dy, dx, num_threads);
 }
-void activation_backward(Activation f, MatrixView<const double> saved, MatrixView<const double> dy,
-                         MatrixView<double> dx, int num_threads) {
+void activation_backward(const Activation& f, const MatrixView<const double>& saved, const MatrixView<const double>& dy,
+                         const MatrixView<double>& dx, int num_threads) {
   detail::derive(f, saved, dy, dx, num_threads);
 }
 
 std::string_view to_string(FunctionKind kind) noexcept { return detail::kFunctionNames[static_cast<int>(kind)]; }
 
-void function_forward(FunctionKind f, MatrixView<const float> x, MatrixView<float> y, int num_threads) {
+void function_forward(FunctionKind f, const MatrixView<const float>& x, const MatrixView<float>& y, int num_threads) {
   detail::apply(f, x, y, num_threads);
 }
-void function_forward(FunctionKind f, MatrixView<const double> x, MatrixView<double> y, int num_threads) {
+void function_forward(FunctionKind f, const MatrixView<const double>& x, const MatrixView<double>& y, int num_threads) {
   detail::apply(f, x, y, num_threads);
 }
-void function_backward(FunctionKind f, MatrixView<const float> x, MatrixView<const float> dy, MatrixView<float> dx,
-                       int num_threads) {
+void function_backward(FunctionKind f, const MatrixView<const float>& x, const MatrixView<const float>& dy,
+                       const MatrixView<float>& dx, int num_threads) {
   detail::derive(f, x, dy, dx, num_threads);
 }
-void function_backward(FunctionKind f, MatrixView<const double> x, MatrixView<const double> dy, MatrixView<double> dx,
-                       int num_threads) {
+void function_backward(FunctionKind f, const MatrixView<const double>& x, const MatrixView<const double>& dy,
+                       const MatrixView<double>& dx, int num_threads) {
   detail::derive(f, x, dy, dx, num_threads);
 }
 

@@ -55,8 +55,8 @@ Ahead ahead_of(Index n, double bytes, bool centered) {
   return stays && centered && n <= kSumBlockElements ? Ahead::with_squares : Ahead::with_stores;
 }
 
-void normalise(const char* operation, const NormShape& s, View x, std::span<const float> gamma,
-               std::span<const float> beta, Output y, std::span<float> mean, std::span<float> rstd, double eps,
+void normalise(const char* operation, const NormShape& s, const View& x, std::span<const float> gamma,
+               std::span<const float> beta, const Output& y, std::span<float> mean, std::span<float> rstd, double eps,
                int requested) {
   const Place of_x("x", x);
   check_neighbours(operation, "x", x);
@@ -100,9 +100,9 @@ void normalise(const char* operation, const NormShape& s, View x, std::span<cons
 /// first-level cache beside each other, or two do not. Short rows are all in the first-level cache either way.
 bool fits_together(Index n) { return (n > 192 && n <= 832) || n > 4096; }
 
-void normalise_backward(const char* operation, const NormShape& s, View x, View dy, std::span<const float> gamma,
-                        std::span<const float> mean, std::span<const float> rstd, Output dx, std::span<float> dgamma,
-                        std::span<float> dbeta, int requested) {
+void normalise_backward(const char* operation, const NormShape& s, const View& x, const View& dy,
+                        std::span<const float> gamma, std::span<const float> mean, std::span<const float> rstd,
+                        const Output& dx, std::span<float> dgamma, std::span<float> dbeta, int requested) {
   const Place of_x("x", x);
   check_neighbours(operation, "x", x);
   check_neighbours(operation, "dy", dy);
@@ -193,33 +193,34 @@ void normalise_backward(const char* operation, const NormShape& s, View x, View 
 
 using namespace detail;
 
-void layer_norm(View x, std::span<const float> gamma, std::span<const float> beta, Output y, std::span<float> mean,
-                std::span<float> rstd, double eps, int num_threads) {
+void layer_norm(const View& x, std::span<const float> gamma, std::span<const float> beta, const Output& y,
+                std::span<float> mean, std::span<float> rstd, double eps, int num_threads) {
   normalise("layer_norm", {}, x, gamma, beta, y, mean, rstd, eps, num_threads);
 }
-void layer_norm_backward(View x, View dy, std::span<const float> gamma, std::span<const float> mean,
-                         std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
+void layer_norm_backward(const View& x, const View& dy, std::span<const float> gamma, std::span<const float> mean,
+                         std::span<const float> rstd, const Output& dx, std::span<float> dgamma, std::span<float> dbeta,
                          int num_threads) {
   normalise_backward("layer_norm_backward", {}, x, dy, gamma, mean, rstd, dx, dgamma, dbeta, num_threads);
 }
 
-void rms_norm(View x, std::span<const float> gamma, Output y, std::span<float> rstd, double eps, int num_threads) {
+void rms_norm(const View& x, std::span<const float> gamma, const Output& y, std::span<float> rstd, double eps,
+              int num_threads) {
   normalise("rms_norm", {.centered = false}, x, gamma, {}, y, {}, rstd, eps, num_threads);
 }
-void rms_norm_backward(View x, View dy, std::span<const float> gamma, std::span<const float> rstd, Output dx,
-                       std::span<float> dgamma, int num_threads) {
+void rms_norm_backward(const View& x, const View& dy, std::span<const float> gamma, std::span<const float> rstd,
+                       const Output& dx, std::span<float> dgamma, int num_threads) {
   normalise_backward("rms_norm_backward", {.centered = false}, x, dy, gamma, {}, rstd, dx, dgamma, {}, num_threads);
 }
 
-void group_norm(View x, Groups groups, std::span<const float> gamma, std::span<const float> beta, Output y,
-                std::span<float> mean, std::span<float> rstd, double eps, int num_threads) {
+void group_norm(const View& x, Groups groups, std::span<const float> gamma, std::span<const float> beta,
+                const Output& y, std::span<float> mean, std::span<float> rstd, double eps, int num_threads) {
   check_groups("group_norm", x, groups);
   normalise("group_norm", {groups.groups, x.cols / groups.channels, true}, x, gamma, beta, y, mean, rstd, eps,
             num_threads);
 }
-void group_norm_backward(View x, View dy, Groups groups, std::span<const float> gamma, std::span<const float> mean,
-                         std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
-                         int num_threads) {
+void group_norm_backward(const View& x, const View& dy, Groups groups, std::span<const float> gamma,
+                         std::span<const float> mean, std::span<const float> rstd, const Output& dx,
+                         std::span<float> dgamma, std::span<float> dbeta, int num_threads) {
   check_groups("group_norm_backward", x, groups);
   normalise_backward("group_norm_backward", {groups.groups, x.cols / groups.channels, true}, x, dy, gamma, mean, rstd,
                      dx, dgamma, dbeta, num_threads);
@@ -228,14 +229,15 @@ void group_norm_backward(View x, View dy, Groups groups, std::span<const float> 
 namespace {
 
 /// y = (x - mean) factor + shift, rows shared among threads.
-void run_scale_columns(View x, const float* mean, const float* factor, const float* shift, Output y, int requested) {
+void run_scale_columns(const View& x, const float* mean, const float* factor, const float* shift, const Output& y,
+                       int requested) {
   const auto kernel = active_table().rows.scale_columns;
   for_rows(x, 0.1, requested, [&](Index i) {
     kernel({row_of(x, i), nullptr, mean, factor, shift, nullptr, row_of(y, i), x.cols});
   });
 }
 
-void check_columns(const char* operation, View x, std::span<const float> gamma, std::span<const float> beta,
+void check_columns(const char* operation, const View& x, std::span<const float> gamma, std::span<const float> beta,
                    std::span<const float> mean, std::span<const float> scale, const char* scale_name) {
   const Place of_x("x", x);
   check_optional(operation, "gamma", gamma, x.cols, &of_x);
@@ -246,8 +248,8 @@ void check_columns(const char* operation, View x, std::span<const float> gamma, 
 
 }  // namespace
 
-void batch_norm(View x, std::span<const float> gamma, std::span<const float> beta, Output y, std::span<float> mean,
-                std::span<float> rstd, double eps, RunningStatistics running, int num_threads) {
+void batch_norm(const View& x, std::span<const float> gamma, std::span<const float> beta, const Output& y,
+                std::span<float> mean, std::span<float> rstd, double eps, RunningStatistics running, int num_threads) {
   constexpr const char* kName = "batch_norm";
   const Place of_x("x", x);
   check_neighbours(kName, "x", x);
@@ -298,8 +300,8 @@ void batch_norm(View x, std::span<const float> gamma, std::span<const float> bet
   run_scale_columns(x, mean.data(), factor, shift, y, num_threads);
 }
 
-void batch_norm_inference(View x, std::span<const float> gamma, std::span<const float> beta,
-                          std::span<const float> mean, std::span<const float> variance, Output y, double eps,
+void batch_norm_inference(const View& x, std::span<const float> gamma, std::span<const float> beta,
+                          std::span<const float> mean, std::span<const float> variance, const Output& y, double eps,
                           int num_threads) {
   constexpr const char* kName = "batch_norm_inference";
   const Place of_x("x", x);
@@ -321,8 +323,8 @@ void batch_norm_inference(View x, std::span<const float> gamma, std::span<const 
   run_scale_columns(x, mean.data(), factor, shift, y, num_threads);
 }
 
-void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::span<const float> mean,
-                         std::span<const float> rstd, Output dx, std::span<float> dgamma, std::span<float> dbeta,
+void batch_norm_backward(const View& x, const View& dy, std::span<const float> gamma, std::span<const float> mean,
+                         std::span<const float> rstd, const Output& dx, std::span<float> dgamma, std::span<float> dbeta,
                          int num_threads) {
   constexpr const char* kName = "batch_norm_backward";
   const Place of_x("x", x);
@@ -366,7 +368,7 @@ void batch_norm_backward(View x, View dy, std::span<const float> gamma, std::spa
   });
 }
 
-void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
+void prelu(const View& x, std::span<const float> slope, const Output& y, int num_threads) {
   const Place of_x("x", x);
   check_neighbours("prelu", "x", x);
   check_result("prelu", "y", y, "x", x);
@@ -382,8 +384,8 @@ void prelu(View x, std::span<const float> slope, Output y, int num_threads) {
   });
 }
 
-void prelu_backward(View x, View dy, std::span<const float> slope, Output dx, std::span<float> dslope,
-                    int num_threads) {
+void prelu_backward(const View& x, const View& dy, std::span<const float> slope, const Output& dx,
+                    std::span<float> dslope, int num_threads) {
   constexpr const char* kName = "prelu_backward";
   const Place of_x("x", x);
   check_neighbours(kName, "x", x);

@@ -15,7 +15,7 @@ namespace {
 struct PointOperands {
   const char* operation;
   PointLoss kind;
-  MatrixView<const float> x, target, other;
+  const MatrixView<const float>&x, target, other;
   MatrixView<float> dx;
   double parameter = 0;
   const char* other_name = "other";
@@ -102,36 +102,37 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
 
 using detail::PointLoss;
 
-double mse_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+double mse_loss(const MatrixView<const float>& x, const MatrixView<const float>& target, const MatrixView<float>& dx,
                 const LossOptions& options, int num_threads) {
   return detail::pointwise({"mse_loss", PointLoss::squared, x, target, {}, dx}, options, 0.1, num_threads);
 }
 
-double l1_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+double l1_loss(const MatrixView<const float>& x, const MatrixView<const float>& target, const MatrixView<float>& dx,
                const LossOptions& options, int num_threads) {
   return detail::pointwise({"l1_loss", PointLoss::absolute, x, target, {}, dx}, options, 0.1, num_threads);
 }
 
-double smooth_l1_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx, double beta,
-                      const LossOptions& options, int num_threads) {
+double smooth_l1_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                      const MatrixView<float>& dx, double beta, const LossOptions& options, int num_threads) {
   detail::check_number("smooth_l1_loss", "beta", beta, beta >= 0, "a finite number >= 0");
   const PointLoss kind = beta == 0 ? PointLoss::absolute : PointLoss::smooth_absolute;
   return detail::pointwise({"smooth_l1_loss", kind, x, target, {}, dx, beta}, options, 0.1, num_threads);
 }
 
-double huber_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx, double delta,
-                  const LossOptions& options, int num_threads) {
+double huber_loss(const MatrixView<const float>& x, const MatrixView<const float>& target, const MatrixView<float>& dx,
+                  double delta, const LossOptions& options, int num_threads) {
   detail::check_number("huber_loss", "delta", delta, delta > 0, "a finite number > 0");
   return detail::pointwise({"huber_loss", PointLoss::huber, x, target, {}, dx, delta}, options, 0.1, num_threads);
 }
 
-double bce_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
+double bce_loss(const MatrixView<const float>& x, const MatrixView<const float>& target, const MatrixView<float>& dx,
                 const LossOptions& options, int num_threads) {
   return detail::pointwise({"bce_loss", PointLoss::binary_cross_entropy, x, target, {}, dx}, options, 0.8, num_threads);
 }
 
-double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                            const LossOptions& options, int num_threads, std::span<const float> pos_weight) {
+double bce_with_logits_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                            const MatrixView<float>& dx, const LossOptions& options, int num_threads,
+                            std::span<const float> pos_weight) {
   constexpr const char* kName = "bce_with_logits_loss";
   if (pos_weight.empty())
     return detail::pointwise({kName, PointLoss::logistic, x, target, {}, dx}, options, 0.5, num_threads);
@@ -141,21 +142,22 @@ double bce_with_logits_loss(MatrixView<const float> x, MatrixView<const float> t
                            num_threads);
 }
 
-double kl_div_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx, bool of_logs,
-                   const LossOptions& options, int num_threads) {
+double kl_div_loss(const MatrixView<const float>& x, const MatrixView<const float>& target, const MatrixView<float>& dx,
+                   bool of_logs, const LossOptions& options, int num_threads) {
   const PointLoss kind = of_logs ? PointLoss::kl_divergence_of_logs : PointLoss::kl_divergence;
   return detail::pointwise({"kl_div_loss", kind, x, target, {}, dx}, options, 0.5, num_threads);
 }
 
-double hinge_embedding_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                            double margin, const LossOptions& options, int num_threads) {
+double hinge_embedding_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                            const MatrixView<float>& dx, double margin, const LossOptions& options, int num_threads) {
   detail::check_number("hinge_embedding_loss", "margin", margin, true, "a finite number");
   return detail::pointwise({"hinge_embedding_loss", PointLoss::hinge_embedding, x, target, {}, dx, margin}, options,
                            0.1, num_threads);
 }
 
-double margin_ranking_loss(MatrixView<const float> x, MatrixView<const float> other, MatrixView<const float> target,
-                           MatrixView<float> dx, double margin, const LossOptions& options, int num_threads) {
+double margin_ranking_loss(const MatrixView<const float>& x, const MatrixView<const float>& other,
+                           const MatrixView<const float>& target, const MatrixView<float>& dx, double margin,
+                           const LossOptions& options, int num_threads) {
   detail::check_number("margin_ranking_loss", "margin", margin, true, "a finite number");
   if (other.data == nullptr && !x.empty()) throw ValueError("margin_ranking_loss: the data of other is null");
   return detail::pointwise({"margin_ranking_loss", PointLoss::margin_ranking, x, target, other, dx, margin}, options,

@@ -50,7 +50,7 @@ double counted(std::span<const Index> classes, const ClassLossOptions& options) 
 }
 
 /// sum_of_rows() of short rows and classes without smoothing.
-double sum_of_narrow_rows(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
+double sum_of_narrow_rows(const MatrixView<const float>& x, std::span<const Index> classes, const MatrixView<float>& dx,
                           const ClassLossOptions& o, float scale, int threads) {
   float* losses = scratch<float>(x.rows);
   const auto kernel = active_table().loss.cross_entropy_narrow;
@@ -83,8 +83,9 @@ double sum_of_narrow_rows(MatrixView<const float> x, std::span<const Index> clas
 }
 
 /// The sum of the rows' losses; dx is their derivative times scale. Everything is checked.
-double sum_of_rows(MatrixView<const float> x, std::span<const Index> classes, MatrixView<const float> probabilities,
-                   MatrixView<float> dx, const ClassLossOptions& o, float scale, int requested) {
+double sum_of_rows(const MatrixView<const float>& x, std::span<const Index> classes,
+                   const MatrixView<const float>& probabilities, const MatrixView<float>& dx, const ClassLossOptions& o,
+                   float scale, int requested) {
   const LossKernels& kernels = active_table().loss;
   const double row_nanoseconds = 30 + 0.4 * static_cast<double>(x.cols);
   const int threads = plan_threads(requested, row_nanoseconds * static_cast<double>(x.rows));
@@ -143,7 +144,7 @@ constexpr Index kLogits = 8 << 20;
 }  // namespace
 }  // namespace detail
 
-double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
+double cross_entropy_loss(const MatrixView<const float>& x, std::span<const Index> classes, const MatrixView<float>& dx,
                           const ClassLossOptions& options, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "cross_entropy_loss";
@@ -161,8 +162,8 @@ double cross_entropy_loss(MatrixView<const float> x, std::span<const Index> clas
   return settled(sum_of_rows(x, classes, {}, dx, options, scale, num_threads) / count);
 }
 
-double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> target, MatrixView<float> dx,
-                          const ClassLossOptions& options, int num_threads) {
+double cross_entropy_loss(const MatrixView<const float>& x, const MatrixView<const float>& target,
+                          const MatrixView<float>& dx, const ClassLossOptions& options, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "cross_entropy_loss";
   check_neighbours(kName, "x", x);
@@ -180,7 +181,7 @@ double cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> tar
   return settled(sum_of_rows(x, {}, target, dx, options, scale, num_threads) / count);
 }
 
-double nll_loss(MatrixView<const float> x, std::span<const Index> classes, MatrixView<float> dx,
+double nll_loss(const MatrixView<const float>& x, std::span<const Index> classes, const MatrixView<float>& dx,
                 const ClassLossOptions& options, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "nll_loss";
@@ -208,9 +209,9 @@ double nll_loss(MatrixView<const float> x, std::span<const Index> classes, Matri
   return settled(sum / count);
 }
 
-double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const float> w, std::span<const Index> classes,
-                                 MatrixView<float> dx, MatrixView<float> dw, const ClassLossOptions& options,
-                                 int num_threads) {
+double linear_cross_entropy_loss(const MatrixView<const float>& x, const MatrixView<const float>& w,
+                                 std::span<const Index> classes, const MatrixView<float>& dx,
+                                 const MatrixView<float>& dw, const ClassLossOptions& options, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "linear_cross_entropy_loss";
   check_view(kName, "x", x);
@@ -260,9 +261,9 @@ double linear_cross_entropy_loss(MatrixView<const float> x, MatrixView<const flo
   return settled(sum / count);
 }
 
-double cosine_embedding_loss(MatrixView<const float> x, MatrixView<const float> y, std::span<const float> target,
-                             MatrixView<float> dx, MatrixView<float> dy, double margin, const ClassLossOptions& options,
-                             int num_threads) {
+double cosine_embedding_loss(const MatrixView<const float>& x, const MatrixView<const float>& y,
+                             std::span<const float> target, const MatrixView<float>& dx, const MatrixView<float>& dy,
+                             double margin, const ClassLossOptions& options, int num_threads) {
   using namespace detail;
   constexpr const char* kName = "cosine_embedding_loss";
   check_neighbours(kName, "x", x);

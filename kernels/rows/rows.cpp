@@ -12,8 +12,8 @@ namespace detail {
 namespace {
 
 /// narrow: takes many short rows at a time.
-void map_rows(const char* operation, RowKernels::Forward kernel, void (*narrow)(const NarrowRows&) noexcept, View x,
-              Output y, int requested) {
+void map_rows(const char* operation, RowKernels::Forward kernel, void (*narrow)(const NarrowRows&) noexcept,
+              const View& x, const Output& y, int requested) {
   check_neighbours(operation, "x", x);
   check_result(operation, "y", y, "x", x);
   check_apart(operation, "y", y, "x", x, Sharing::same);
@@ -29,7 +29,8 @@ void map_rows(const char* operation, RowKernels::Forward kernel, void (*narrow)(
   for_rows(x, 0.4, requested, [&](Index i) { kernel(row_of(x, i), row_of(y, i), x.cols); });
 }
 
-void map_rows_backward(const char* operation, RowKernels::Backward kernel, View y, View dy, Output dx, int requested) {
+void map_rows_backward(const char* operation, RowKernels::Backward kernel, const View& y, const View& dy,
+                       const Output& dx, int requested) {
   check_neighbours(operation, "y", y);
   check_neighbours(operation, "dy", dy);
   check_same(operation, "dy", dy, "y", y);
@@ -46,7 +47,7 @@ void map_rows_backward(const char* operation, RowKernels::Backward kernel, View 
 }
 
 template <class T, class Body>
-void reduce_rows(const char* operation, View x, std::span<T> out, int requested, Body&& body) {
+void reduce_rows(const char* operation, const View& x, std::span<T> out, int requested, Body&& body) {
   check_neighbours(operation, "x", x);
   const Place of_x("x", x);
   check_count(operation, "out", out, x.rows, &of_x);
@@ -60,7 +61,7 @@ void reduce_rows(const char* operation, View x, std::span<T> out, int requested,
 /// `out`: the numbers themselves, or nothing.
 template <class Body>
 void reduce_rows_backward(const char* operation, const View* x, std::initializer_list<std::span<const float>> out,
-                          std::span<const float> dy, Output dx, int requested, Body&& body) {
+                          std::span<const float> dy, const Output& dx, int requested, Body&& body) {
   check_neighbours(operation, "dx", dx);
   check_output(operation, "dx", dx);
   if (x != nullptr) {
@@ -101,45 +102,45 @@ float mean_of(const RowKernels& kernels, const float* x, Index n) {
 
 using namespace detail;
 
-void softmax(View x, Output y, int num_threads) {
+void softmax(const View& x, const Output& y, int num_threads) {
   const RowKernels& kernels = active_table().rows;
   map_rows("softmax", kernels.softmax, kernels.softmax_narrow, x, y, num_threads);
 }
-void softmax_backward(View y, View dy, Output dx, int num_threads) {
+void softmax_backward(const View& y, const View& dy, const Output& dx, int num_threads) {
   map_rows_backward("softmax_backward", active_table().rows.softmax_backward, y, dy, dx, num_threads);
 }
-void log_softmax(View x, Output y, int num_threads) {
+void log_softmax(const View& x, const Output& y, int num_threads) {
   const RowKernels& kernels = active_table().rows;
   map_rows("log_softmax", kernels.log_softmax, kernels.log_softmax_narrow, x, y, num_threads);
 }
-void log_softmax_backward(View y, View dy, Output dx, int num_threads) {
+void log_softmax_backward(const View& y, const View& dy, const Output& dx, int num_threads) {
   map_rows_backward("log_softmax_backward", active_table().rows.log_softmax_backward, y, dy, dx, num_threads);
 }
 
-void row_logsumexp(View x, std::span<float> out, int num_threads) {
+void row_logsumexp(const View& x, std::span<float> out, int num_threads) {
   const auto kernel = active_table().rows.logsumexp;
   reduce_rows("row_logsumexp", x, out, num_threads, [&](const float* row) { return kernel(row, nullptr, x.cols); });
 }
-void row_sum(View x, std::span<float> out, int num_threads) {
+void row_sum(const View& x, std::span<float> out, int num_threads) {
   const auto kernel = active_table().rows.sum;
   reduce_rows("row_sum", x, out, num_threads,
               [&](const float* row) { return static_cast<float>(kernel(row, x.cols)); });
 }
-void row_mean(View x, std::span<float> out, int num_threads) {
+void row_mean(const View& x, std::span<float> out, int num_threads) {
   const RowKernels& kernels = active_table().rows;
   reduce_rows("row_mean", x, out, num_threads, [&](const float* row) { return mean_of(kernels, row, x.cols); });
 }
-void row_max(View x, std::span<float> out, int num_threads) {
+void row_max(const View& x, std::span<float> out, int num_threads) {
   const auto kernel = active_table().rows.max;
   reduce_rows("row_max", x, out, num_threads, [&](const float* row) { return kernel(row, x.cols); });
 }
-void row_argmax(View x, std::span<Index> out, int num_threads) {
+void row_argmax(const View& x, std::span<Index> out, int num_threads) {
   check_not_empty("row_argmax", x);
   const RowKernels& kernels = active_table().rows;
   reduce_rows("row_argmax", x, out, num_threads,
               [&](const float* row) { return kernels.find(row, x.cols, kernels.max(row, x.cols)); });
 }
-void row_variance(View x, std::span<float> out, double correction, int num_threads) {
+void row_variance(const View& x, std::span<float> out, double correction, int num_threads) {
   check_correction("row_variance", correction);
   const RowKernels& kernels = active_table().rows;
   const double degrees = std::max(0.0, static_cast<double>(x.cols) - correction);
@@ -148,22 +149,23 @@ void row_variance(View x, std::span<float> out, double correction, int num_threa
   });
 }
 
-void row_logsumexp_backward(View x, std::span<const float> out, std::span<const float> dy, Output dx, int num_threads) {
+void row_logsumexp_backward(const View& x, std::span<const float> out, std::span<const float> dy, const Output& dx,
+                            int num_threads) {
   const auto kernel = active_table().rows.distances[1];
   reduce_rows_backward("row_logsumexp_backward", &x, {out}, dy, dx, num_threads, [&](Index i, float d, float* to) {
     kernel(row_of(x, i), out[static_cast<std::size_t>(i)], d, to, x.cols);
   });
 }
-void row_sum_backward(std::span<const float> dy, Output dx, int num_threads) {
+void row_sum_backward(std::span<const float> dy, const Output& dx, int num_threads) {
   reduce_rows_backward("row_sum_backward", nullptr, {}, dy, dx, num_threads,
                        [&](Index, float d, float* to) { std::fill_n(to, dx.cols, d); });
 }
-void row_mean_backward(std::span<const float> dy, Output dx, int num_threads) {
+void row_mean_backward(std::span<const float> dy, const Output& dx, int num_threads) {
   reduce_rows_backward("row_mean_backward", nullptr, {}, dy, dx, num_threads, [&](Index, float d, float* to) {
     std::fill_n(to, dx.cols, static_cast<float>(static_cast<double>(d) / static_cast<double>(dx.cols)));
   });
 }
-void row_max_backward(View x, std::span<const float> dy, Output dx, int num_threads) {
+void row_max_backward(const View& x, std::span<const float> dy, const Output& dx, int num_threads) {
   check_not_empty("row_max_backward", x);
   const RowKernels& kernels = active_table().rows;
   reduce_rows_backward("row_max_backward", &x, {}, dy, dx, num_threads, [&](Index i, float d, float* to) {
@@ -172,7 +174,8 @@ void row_max_backward(View x, std::span<const float> dy, Output dx, int num_thre
     to[at] = d;
   });
 }
-void row_variance_backward(View x, std::span<const float> dy, Output dx, double correction, int num_threads) {
+void row_variance_backward(const View& x, std::span<const float> dy, const Output& dx, double correction,
+                           int num_threads) {
   check_correction("row_variance_backward", correction);
   const RowKernels& kernels = active_table().rows;
   const double degrees = std::max(0.0, static_cast<double>(x.cols) - correction);
