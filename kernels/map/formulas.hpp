@@ -50,6 +50,7 @@ struct LeakyRelu {
 
 /// f' = y (1 - y)
 struct Sigmoid {
+  static constexpr int kMixed = 1;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<SigmoidTable<A>>(
@@ -69,6 +70,7 @@ struct Sigmoid {
 
 /// f' = 1 - y^2
 struct Tanh {
+  static constexpr int kMixed = 1;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<TanhTable<A>>(
@@ -144,6 +146,7 @@ TILEWRIGHT_INLINE auto rows_of_exp_fall(Vec<float, A> x) {
 
 /// f' = x > 0 ? 1 : a exp(x)
 struct Elu {
+  static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
@@ -163,6 +166,7 @@ struct Elu {
 
 /// f' = scale * (x > 0 ? 1 : alpha exp(x))
 struct Selu {
+  static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
@@ -208,6 +212,7 @@ struct Celu {
 
 /// f' = sigmoid(a x). a x is formed in two pieces.
 struct Softplus {
+  static constexpr int kMixed = 1;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
@@ -264,6 +269,7 @@ struct Softplus {
 
 /// f' = sigmoid(-x)
 struct LogSigmoid {
+  static constexpr int kMixed = 1;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
@@ -307,12 +313,12 @@ struct Softsign {
   }
 };
 
-/// t / 6 for finite t: a product, and what it missed, which gives the quotient's bits up to ties among subnormals.
+/// t / 6 for t that is 0 or not small: times both parts of 1/6, which is rounded as the quotient is.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> sixth(Vec<T, A> t) {
   if constexpr (std::is_same_v<A, xsimd::sse2>) return simd::div(t, simd::set<T, A>(6));  // has no fused multiply-add
-  const Vec<T, A> inverse = simd::set<T, A>(T(1.0 / 6)), q = t * inverse;
-  return simd::fma(simd::fma(q, simd::set<T, A>(-6), t), inverse, q);
+  constexpr T high = T(1.0 / 6), low = sizeof(T) == 4 ? T(-4.967053731e-9) : T(9.25185853854297066e-18);
+  return simd::fma(t, simd::set<T, A>(high), t * simd::set<T, A>(low));
 }
 
 /// f' = 1/6 for -3 < x < 3
@@ -332,9 +338,9 @@ struct Hardsigmoid {
 /// f' = (2 x + 3) / 6 for -3 < x < 3, then 1
 struct Hardswish {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    const Vec<T, A> zero = simd::set<T, A>(0), product = x * Hardsigmoid::forward<T, A>(x, p);
-    return simd::select(x <= simd::set<T, A>(-3), zero, product);  // 0 * -infinity is not wanted
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+    const Vec<T, A> c = simd::at_least(x, T(-3));  // 0 * -infinity is not wanted
+    return c * detail::sixth<T, A>(simd::at_most(c + simd::set<T, A>(3), T(6)));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -346,6 +352,7 @@ struct Hardswish {
 
 /// f' = tanh(x)^2. The table has f(a) / a^2, first without a / 3. Where it ends tanh is 1 as far as can be told.
 struct Tanhshrink {
+  static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // and simple
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {

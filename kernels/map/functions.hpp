@@ -8,7 +8,7 @@
 namespace tilewright::detail {
 
 struct Exp {
-  static constexpr bool kMixed = true;  // map.hpp
+  static constexpr int kMixed = 3;  // map.hpp
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::exp(x);
@@ -20,7 +20,7 @@ struct Exp {
 };
 
 struct Expm1 {
-  static constexpr bool kMixed = true;  // map.hpp
+  static constexpr int kMixed = 3;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::expm1(x);
@@ -33,9 +33,15 @@ struct Expm1 {
 
 /// f' = 1 / x
 struct Log {
+  static constexpr int kMixed = 3;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::log(x);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    if constexpr (sizeof(T) == 8 || !kIsAvx512<A>)
+      return simd::log(x);
+    else
+      return simd::common_or_rare(
+          simd::is_normal_and_positive(x), p, [=]() __attribute__((always_inline)) { return simd::log_of_usual(x); },
+          [=] { return simd::log_of_any(x); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -45,9 +51,15 @@ struct Log {
 
 /// f' = 1 / (1 + x)
 struct Log1p {
+  static constexpr int kMixed = 3;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::log1p(x);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    if constexpr (sizeof(T) == 8 || !kIsAvx512<A>)
+      return simd::log1p(x);
+    else
+      return simd::common_or_rare(
+          simd::is_usual_for_log1p(x), p, [=]() __attribute__((always_inline)) { return simd::log1p_of_usual(x); },
+          [=] { return simd::log1p_of_any(x); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -58,9 +70,17 @@ struct Log1p {
 /// f' = -1 / (2 x sqrt(x)). The rounded root s has s^2 = x - rest, so 1 / sqrt(x) is (1 - rest / (2 x)) / s up to what
 /// is too small to matter; where that factor is no number, the quotient is infinite, 0 or NaN already.
 struct Rsqrt {
+  static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::div(simd::set<T, A>(1), simd::sqrt(x));
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    const auto divided = [=] { return simd::div(simd::set<T, A>(1), simd::sqrt(x)); };
+    if constexpr (sizeof(T) == 8 || std::is_same_v<A, xsimd::sse2>) {
+      return divided();
+    } else {
+      return simd::common_or_rare(
+          simd::is_normal_and_positive(x), p, [=]() __attribute__((always_inline)) { return simd::rsqrt_of_usual(x); },
+          divided);
+    }
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -73,6 +93,7 @@ struct Rsqrt {
 
 /// f' = 2 / sqrt(pi) exp(-x^2), the square in two pieces; beyond 16 it is 0.
 struct Erf {
+  static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // there are none
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
@@ -105,24 +126,26 @@ struct Erf {
 };
 
 struct Sin {
+  static constexpr int kMixed = 3;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::sine<0, A>(x);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    return simd::sine<0, A>(x, p);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
-    return dy * simd::sine<1, A>(x);
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    return dy * simd::sine<1, A>(x, p);
   }
 };
 
 struct Cos {
+  static constexpr int kMixed = 3;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
-    return simd::sine<1, A>(x);
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+    return simd::sine<1, A>(x, p);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
-    return dy * simd::sine<2, A>(x);
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+    return dy * simd::sine<2, A>(x, p);
   }
 };
 

@@ -183,8 +183,9 @@ template <class F, class A>
 }
 #endif
 
-/// Whether the steps of several registers are to be mixed: those of one wait for each other for longer than the CPU
-/// looks ahead (Zen 5: expm1 18 and 13 cycles a register, exp 7.2 and 6.4). Branches would keep them apart.
+/// F::kMixed registers are computed at once where their steps wait for each other for longer than the CPU looks ahead
+/// (Zen 5, cycles a register one by one and mixed: expm1 18 and 13, exp 7.2 and 6.4). Branches would keep them apart,
+/// so rare lanes end the loop.
 template <class F, class T, class A>
 concept Mixed = sizeof(T) == 4 && kIsAvx512<A>&& requires {
   F::kMixed;
@@ -195,23 +196,38 @@ concept Mixed = sizeof(T) == 4 && kIsAvx512<A>&& requires {
 #else
 #define TILEWRIGHT_MIXING [[gnu::noinline]]
 #endif
-/// y[i] = f(x[i]) for as many elements of n as fill three registers at a time; returns how many.
+/// y[i] = f(x[i]) for as many elements of n as fill F::kMixed registers at a time, up to rare lanes; returns how many.
+/// On AVX-512.
+template <class F, class A>
+TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
+                                          const ActivationNumbers<float>& numbers) noexcept;
+
+#if defined(__AVX512F__)
 template <class F, class A>
 TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept {
-  constexpr Index lanes = kLanes<float, A>, together = 3;
+  constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
   const Numbers<float, A> p(numbers);
   Index i = 0;
-  for (; i + together * lanes <= n; i += together * lanes) {
+  for (; i + step <= n; i += step) {
     Vec<float, A> v[together];
-#pragma GCC unroll 3
-    for (Index u = 0; u < together; ++u)
-      v[u] = F::template forward<float, A>(simd::load<float, A>(x + i + u * lanes), p);
-#pragma GCC unroll 3
+    unsigned rare = 0;
+#pragma GCC unroll 4
+    for (Index u = 0; u < together; ++u) {
+      xsimd::batch_bool<float, A> far(__mmask16{0});
+      Numbers<float, A> q = p;
+      q.far = &far;
+      v[u] = F::template forward<float, A>(simd::load<float, A>(x + i + u * lanes), q);
+      rare |= far.data;
+    }
+    if (rare != 0) [[unlikely]]
+      break;
+#pragma GCC unroll 4
     for (Index u = 0; u < together; ++u) simd::store(y + i + u * lanes, v[u]);
   }
   return i;
 }
+#endif
 #undef TILEWRIGHT_MIXING
 
 /// body(i, rows) for whole registers of n elements; rows: where found(i), the rows of these lanes, stand.
@@ -226,12 +242,23 @@ TILEWRIGHT_INLINE void rows_ahead(Index n, Found found, Body body) {
   }
 }
 
+template <class F, class T, class A>
+TILEWRIGHT_INLINE void map_forward_singly(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) {
+  if constexpr (sizeof(T) == 4 && CollectsFar<F, A>) {
+    detail::map_forward_rows<F, A>({x, 0, y, 0, 1, n}, numbers);
+  } else {
+    const Numbers<T, A> p(numbers);
+    simd::for_registers<T, A>(
+        n, [=](Index i, auto... some) __attribute__((always_inline)) {
+          simd::store(y + i, F::template forward<T, A>(simd::load<T, A>(x + i, some...), p), some...);
+        });
+  }
+}
+
 /// y[i] = f(x[i]); y may be x.
 template <class F, class T, class A>
 void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) noexcept {
-  if constexpr (sizeof(T) == 4 && CollectsFar<F, A>) {
-    detail::map_forward_rows<F, A>({x, 0, y, 0, 1, n}, numbers);
-  } else if constexpr (HasTable<F, T, A> && kIsAvx2<A>) {
+  if constexpr (HasTable<F, T, A> && kIsAvx2<A>) {
     Numbers<T, A> p(numbers);
     // The partial register goes through memory, and not through another copy of the formula.
     const Index whole = n / kLanes<T, A> * kLanes<T, A>;
@@ -254,16 +281,16 @@ void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers)
     if (whole < n) simd::store(y + whole, simd::load<T, A>(rest), some);
   } else {
     if constexpr (Mixed<F, T, A>) {
-      const Index done = detail::map_forward_mixed<F, A>(x, y, n, numbers);
-      x += done;
-      y += done;
-      n -= done;
+      constexpr Index step = (CollectsFar<F, A> ? 512 : F::kMixed) * kLanes<T, A>;
+      for (Index first = 0, count; first < n; first += count) {
+        first += detail::map_forward_mixed<F, A>(x + first, y + first, n - first, numbers);
+        if (first == n) return;
+        count = n - first < step ? n - first : step;  // there are rare lanes, or too few for all registers
+        detail::map_forward_singly<F, T, A>(x + first, y + first, count, numbers);
+      }
+    } else {
+      detail::map_forward_singly<F, T, A>(x, y, n, numbers);
     }
-    const Numbers<T, A> p(numbers);
-    simd::for_registers<T, A>(
-        n, [=](Index i, auto... some) __attribute__((always_inline)) {
-          simd::store(y + i, F::template forward<T, A>(simd::load<T, A>(x + i, some...), p), some...);
-        });
   }
 }
 

@@ -140,8 +140,7 @@ TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
-  const Vec<T, A> result = simd::expm1_scaled(simd::scaled_exp(x));
-  return simd::with_sign(simd::abs(result), x);  // -0 is kept
+  return simd::with_sign(simd::expm1_scaled(simd::scaled_exp(x)), x);  // -0 is kept
 }
 
 /// log(1 + u + low) for -0.3 < u <= 1 and a low part far below it: 2 atanh(s) with 2 s = 2 u / (2 + u), and what the
@@ -200,15 +199,15 @@ TILEWRIGHT_INLINE LogParts<T, A> reduce_for_log(Vec<T, A> x) {
   using K = Constants<T>;
   using I = Vec<Bits<T>, A>;
   const I bits = simd::to_bits(x);
-  const V one = simd::set<T, A>(1), round = simd::set<T, A>(K::kRound);
+  const V one = simd::set<T, A>(1);
   if constexpr (sizeof(T) == 4) {
-    // The exponent of x / sqrt(1/2), 128 more than n, is what it is after subtracting these bits.
-    constexpr Bits<T> more = 0x40000000, sqrt_half = 0x3F3504F3, exponent = INT32_MIN >> 8;
-    const I shifted = bits + I(more - sqrt_half), power = shifted & I(exponent);
-    const V n = simd::from_bits<T, A>(simd::from_exponent<T, A>(shifted) | simd::to_bits(round)) -
-                simd::set<T, A>(K::kRound + 128);
-    return {n, simd::from_bits<T, A>(bits - power + I(more)) - one, simd::from_bits<T, A>(I(0x7F800000) - power)};
+    // n is the exponent of x / sqrt(1/2) as it is after subtracting these bits.
+    constexpr Bits<T> sqrt_half = 0x3F3504F3, exponent = INT32_MIN >> 8;
+    const I shifted = bits - I(sqrt_half), power = shifted & I(exponent);
+    return {xsimd::to_float(shifted >> K::kMantissaBits), simd::from_bits<T, A>(bits - power) - one,
+            simd::from_bits<T, A>(simd::to_bits(one) - power)};
   } else {
+    const V round = simd::set<T, A>(K::kRound);
     constexpr Bits<T> mantissa = (Bits<T>(1) << K::kMantissaBits) - 1;
     const I exponent_of_one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
     const I field = simd::from_exponent<T, A>(bits & I(static_cast<Bits<T>>(~kSignBit<T>)));
@@ -226,8 +225,8 @@ TILEWRIGHT_INLINE LogParts<T, A> reduce_for_log(Vec<T, A> x) {
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> plus_powers(Vec<T, A> n, Pair<T, A> log_m) {
   using K = Constants<T>;
-  const Vec<T, A> whole = n * simd::set<T, A>(K::kLn2High), sum = whole + log_m.high;  // the product is exact
-  const Vec<T, A> lost = log_m.high - (sum - whole);
+  const Vec<T, A> sum = simd::fma(n, simd::set<T, A>(K::kLn2High), log_m.high);  // the product is exact
+  const Vec<T, A> lost = log_m.high - simd::fma(n, simd::set<T, A>(-K::kLn2High), sum);
   return sum + simd::fma(n, simd::set<T, A>(K::kLn2Low), lost + log_m.low);
 }
 
@@ -248,35 +247,89 @@ TILEWRIGHT_INLINE Vec<T, A> with_limits_of_log(Vec<T, A> x, Vec<T, A> result) {
   return simd::select(zero < x, finite, simd::select(x == zero, zero - infinity, simd::select(x < zero, nan, x)));
 }
 
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
-  using V = Vec<T, A>;
-  const V smallest = simd::set<T, A>(std::numeric_limits<T>::min());
-  if (xsimd::all((smallest <= x) & (x < simd::set<T, A>(std::numeric_limits<T>::infinity())))) {
-    const LogParts<T, A> r = simd::reduce_for_log(x);
-    return simd::plus_powers(r.n, simd::log1p_reduced(r.u));
+/// common() where is_common, elsewhere rare(). Where p.far is not null it receives the lanes that rare() would serve,
+/// which then hold anything; p.all_far: there are no others.
+template <class T, class A, class Numbers, class Common, class Rare>
+TILEWRIGHT_INLINE Vec<T, A> common_or_rare(xsimd::batch_bool<T, A> is_common, const Numbers& p, Common common,
+                                           Rare rare) {
+  if (p.all_far) return rare();
+  const Vec<T, A> value = common();
+  if (p.far != nullptr) {
+    *p.far = !is_common;
+    return value;
   }
-  // Subnormals are scaled up.
-  constexpr int k = Constants<T>::kMantissaBits + 1;
-  const auto small = x < smallest;
-  const LogParts<T, A> r = simd::reduce_for_log(simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x));
-  const V n = r.n - simd::select(small, simd::set<T, A>(T(k)), simd::set<T, A>(0));
-  return simd::with_limits_of_log(x, simd::plus_powers(n, simd::log1p_reduced(r.u)));
+  if (xsimd::all(is_common)) [[likely]]
+    return value;
+  return simd::select(is_common, value, rare());
 }
 
-/// Around 0 the argument itself is known; elsewhere 1 + x and what its rounding lost, as long as that is something.
+template <class T, class A>
+TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_normal_and_positive(Vec<T, A> x) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4) return !xsimd::batch_bool<T, A>(_mm512_fpclass_ps_mask(x.data, 0xFF));
+#endif
+  return (simd::set<T, A>(std::numeric_limits<T>::min()) <= x) &
+         (x < simd::set<T, A>(std::numeric_limits<T>::infinity()));
+}
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log_of_usual(Vec<T, A> x) {
+  const LogParts<T, A> r = simd::reduce_for_log(x);
+  return simd::plus_powers(r.n, simd::log1p_reduced(r.u));
+}
+/// Of any x; subnormals are scaled up.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log_of_any(Vec<T, A> x) {
+  constexpr int k = Constants<T>::kMantissaBits + 1;
+  const auto small = x < simd::set<T, A>(std::numeric_limits<T>::min());
+  const LogParts<T, A> r = simd::reduce_for_log(simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x));
+  const Vec<T, A> n = r.n - simd::select(small, simd::set<T, A>(T(k)), simd::set<T, A>(0));
+  return simd::with_limits_of_log(x, simd::plus_powers(n, simd::log1p_reduced(r.u)));
+}
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
+  if (xsimd::all(simd::is_normal_and_positive(x))) return simd::log_of_usual(x);
+  return simd::log_of_any(x);
+}
+
+/// -1 < x < 1e30: of 1 + x and what its rounding lost.
+template <class T, class A>
+TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_usual_for_log1p(Vec<T, A> x) {
+  return (simd::set<T, A>(-1) < x) & (x < simd::set<T, A>(T(1e30)));
+}
+/// kAny: beyond 1e30, too, where the 1 is nothing.
+template <bool kAny, class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p_inside(Vec<T, A> x) {
+  using V = Vec<T, A>;
+  const V one = simd::set<T, A>(1), sum = one + x;
+  const V lost = xsimd::min(one, x) - (sum - xsimd::max(one, x));
+  const LogParts<T, A> r = simd::reduce_for_log(sum);
+  const V low = lost * r.scale, zero = simd::set<T, A>(0);
+  const Pair<T, A> log_m = simd::log1p_reduced(r.u, kAny ? simd::select(simd::set<T, A>(T(1e30)) < x, zero, low) : low);
+  return simd::with_sign(simd::plus_powers(r.n, log_m), x);  // -0 is kept
+}
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p_of_usual(Vec<T, A> x) {
+  return simd::log1p_inside<false, T, A>(x);
+}
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p_of_any(Vec<T, A> x) {
+  return simd::with_limits_of_log(simd::set<T, A>(1) + x, simd::log1p_inside<true, T, A>(x));
+}
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p(Vec<T, A> x) {
-  using V = Vec<T, A>;
-  const V one = simd::set<T, A>(1), zero = simd::set<T, A>(0);
-  const Pair<T, A> sum = simd::two_sum(one, x);
-  const LogParts<T, A> r = simd::reduce_for_log(sum.high);
-  const auto near = (simd::set<T, A>(T(-0.28)) < x) & (x < simd::set<T, A>(T(0.4)));
-  const V low = simd::select(near | (simd::set<T, A>(T(1e30)) < x), zero, sum.low * r.scale);
-  const Pair<T, A> log_m = simd::log1p_reduced(simd::select(near, x, r.u), low);
-  const V result = simd::with_sign(simd::abs(simd::plus_powers(simd::select(near, zero, r.n), log_m)), x);  // keeps -0
-  if (xsimd::all((simd::set<T, A>(-1) < x) & (x < simd::set<T, A>(T(1e30))))) return result;
-  return simd::with_limits_of_log(sum.high, result);
+  const Vec<T, A> result = simd::log1p_inside<true, T, A>(x);
+  if (xsimd::all(simd::is_usual_for_log1p(x))) return result;
+  return simd::with_limits_of_log(simd::set<T, A>(1) + x, result);
+}
+
+/// 1 / sqrt(x) for normal positive x, in float: a guess y from half the exponent, and (x y^2)^(-1/2) - 1 of it more. A
+/// root and a division take four times as long.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> rsqrt_of_usual(Vec<float, A> x) {
+  using V = Vec<float, A>;
+  const V guess = simd::from_bits<float, A>(Vec<std::int32_t, A>(0x5F370000) - (simd::to_bits(x) >> 1));
+  const V w = simd::fma(x * guess, guess, simd::set<float, A>(-1));
+  return simd::fma(guess, w * simd::polynomial(w, Coefficients<float>::kRsqrt), guess);
 }
 
 /// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither

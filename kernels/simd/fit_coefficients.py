@@ -100,6 +100,8 @@ def main():
         if kind == "float":
             emit(kind, "kLogNear", "(log(1 + u) - u) / u^2", series(lambda u: (log1p(u) - u) / u**2, -mpf(1) / 2),
                  sqrt(mpf(1) / 2) - 1, sqrt(mpf(2)) - 1, 9, log1p, lambda u, p: u + u * u * p)
+            emit(kind, "kRsqrt", "((1 + w)^(-1/2) - 1) / w", series(lambda w: ((1 + w) ** (-mpf(1) / 2) - 1) / w, -mpf(1) / 2),
+                 mpf("-0.0712"), mpf("0.0646"), 3, lambda w: (1 + w) ** (-mpf(1) / 2), lambda w, p: 1 + w * p)
         odd_log = series(lambda z: (atanh(sqrt(z)) / sqrt(z) - 1) / z, mpf(1) / 3)
         emit(kind, "kLog", "(atanh(s) - s) / s^3 in s^2", odd_log, 0, (3 - 2 * sqrt(2)) ** 2 * mpf("1.001"), d_log,
              lambda z: atanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))

@@ -10,7 +10,7 @@
 
 #include <array>
 
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/elementary.hpp"
 #include "kernels/simd/tables.hpp"
 #include "kernels/simd/transpose.hpp"
 
@@ -141,24 +141,14 @@ TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const std::int32_t* rows
   return chosen.polynomial(x - chosen.centre());
 }
 
-/// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. p.far, when not
-/// null, receives the lanes that far() would serve, which then hold anything; p.all_far: there are no others.
+/// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. See common_or_rare.
 template <class Table, class T, class A, class Numbers, class Near, class Far>
 TILEWRIGHT_INLINE Vec<T, A> near_or_far(Vec<T, A> x, const Numbers& p, Near near, Far far) {
-  if constexpr (sizeof(T) == 8) {
+  if constexpr (sizeof(T) == 8)
     return far();
-  } else {
-    if (p.all_far) return far();
-    const auto is_near = simd::abs(x) < simd::set<T, A>(Table::kEnd);
-    const Vec<T, A> value = near(x);
-    if (p.far != nullptr) {
-      *p.far = !is_near;
-      return value;
-    }
-    if (xsimd::all(is_near)) [[likely]]
-      return value;
-    return simd::select(is_near, value, far());
-  }
+  else
+    return simd::common_or_rare(
+        simd::abs(x) < simd::set<T, A>(Table::kEnd), p, [&]() __attribute__((always_inline)) { return near(x); }, far);
 }
 
 }  // namespace tilewright::detail::simd

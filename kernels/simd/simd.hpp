@@ -317,7 +317,7 @@ TILEWRIGHT_INLINE Vec<T, A> abs(Vec<T, A> v) {
   return simd::from_bits<T, A>(simd::to_bits(v) & Vec<Bits<T>, A>(static_cast<Bits<T>>(~kSignBit<T>)));
 }
 
-/// |magnitude| with the sign of `sign`; magnitude must not be negative.
+/// `magnitude` with the sign of `sign`; where it is negative, `sign` must be, too.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> with_sign(Vec<T, A> magnitude, Vec<T, A> sign) {
   return simd::from_bits<T, A>(simd::to_bits(magnitude) | (simd::to_bits(sign) & Vec<Bits<T>, A>(kSignBit<T>)));

@@ -56,39 +56,21 @@ template <class A>
   n = quadrant;
 }
 
-/// The lanes of x that are far.
 template <class A>
-[[gnu::noinline, gnu::cold]] void reduce_far_lanes(const float* x, float* rest, std::int32_t* n) {
-  for (int i = 0; i < kLanes<float, A>; ++i)
-    if (!(__builtin_fabsf(x[i]) < kNearEnd<A>)) simd::reduce_far<A>(x[i], rest[i], n[i]);
-}
-
-template <class A>
-TILEWRIGHT_INLINE Reduced<A> quarter_turns(Vec<float, A> x) {
+TILEWRIGHT_INLINE Reduced<A> reduce_near(Vec<float, A> x) {
   using V = Vec<float, A>;
   const V round = simd::set<float, A>(Constants<float>::kRound);
   const V shifted = simd::fma(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
   const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);  // exact
   const V second = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), first);
-  Reduced<A> r{simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
-  if (!xsimd::all(simd::abs(x) < simd::set<float, A>(kNearEnd<A>))) [[unlikely]] {
-    float arguments[kLanes<float, A>], rests[kLanes<float, A>];
-    std::int32_t turns[kLanes<float, A>];
-    simd::store(arguments, x);
-    simd::store(rests, r.rest);
-    r.n.store_unaligned(turns);
-    simd::reduce_far_lanes<A>(arguments, rests, turns);
-    r = {simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)};
-  }
-  return r;
+  return {simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
 }
 
-/// sin(x + turn pi/2). Float only.
+/// sin(x + turn pi/2)
 template <int kTurn, class A>
-TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x) {
+TILEWRIGHT_INLINE Vec<float, A> sine_of(Vec<float, A> x, const Reduced<A>& r) {
   using V = Vec<float, A>;
   using I = Vec<std::int32_t, A>;
-  const Reduced<A> r = simd::quarter_turns<A>(x);
   const V z = r.rest * r.rest;
   const V sin = simd::fma(r.rest * z, simd::polynomial(z, Coefficients<float>::kSin), r.rest);
   const V bend = simd::fma(z, simd::polynomial(z, Coefficients<float>::kCos), simd::set<float, A>(-0.5F));
@@ -98,6 +80,29 @@ TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x) {
   const V value = simd::select(simd::set<float, A>(0) < odd, cos, sin);
   const V result = simd::from_bits<float, A>(simd::to_bits(value) ^ ((n << 30) & I(INT32_MIN)));
   return kTurn == 0 ? simd::select(x == simd::set<float, A>(0), x, result) : result;  // -0 is kept
+}
+
+/// The same of any x, one lane after the other. Not inlined, or loops would lose their constants to it.
+template <int kTurn, class A>
+[[gnu::noinline, gnu::cold]] Vec<float, A> sine_of_any(Vec<float, A> x) {
+  const Reduced<A> near = simd::reduce_near<A>(x);
+  float arguments[kLanes<float, A>], rests[kLanes<float, A>];
+  std::int32_t turns[kLanes<float, A>];
+  simd::store(arguments, x);
+  simd::store(rests, near.rest);
+  near.n.store_unaligned(turns);
+  for (int i = 0; i < kLanes<float, A>; ++i)
+    if (!(__builtin_fabsf(arguments[i]) < kNearEnd<A>)) simd::reduce_far<A>(arguments[i], rests[i], turns[i]);
+  return simd::sine_of<kTurn, A>(x, {simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)});
+}
+
+/// sin(x + turn pi/2). Float only. p: see common_or_rare.
+template <int kTurn, class A, class Numbers>
+TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x, const Numbers& p) {
+  return simd::common_or_rare(
+      simd::abs(x) < simd::set<float, A>(kNearEnd<A>),
+      p, [=]() __attribute__((always_inline)) { return simd::sine_of<kTurn, A>(x, simd::reduce_near<A>(x)); },
+      [=] { return simd::sine_of_any<kTurn, A>(x); });
 }
 
 }  // namespace simd
