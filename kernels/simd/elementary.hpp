@@ -179,8 +179,8 @@ TILEWRIGHT_INLINE Pair<T, A> log1p_reduced(Vec<T, A> u) {
 template <class T, class A>
 TILEWRIGHT_INLINE Pair<T, A> log1p_reduced(Vec<T, A> u, Vec<T, A> low) {
   if constexpr (sizeof(T) == 4) {
-    const Pair<T, A> log = simd::log1p_reduced(u);
-    return {log.high, simd::fma(low, simd::fma(u, u, simd::set<T, A>(1) - u), log.low)};  // low / (1 + u) to a tenth
+    const Vec<T, A> square = u * u, inverse = simd::set<T, A>(1) - u + square;  // 1 / (1 + u) to a tenth
+    return {u, simd::fma(low, inverse, square * simd::polynomial(u, Coefficients<T>::kLogNear))};
   } else {
     return simd::log1p_near(u, low);
   }
@@ -300,8 +300,8 @@ TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_usual_for_log1p(Vec<T, A> x) {
 template <bool kAny, class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p_inside(Vec<T, A> x) {
   using V = Vec<T, A>;
-  const V one = simd::set<T, A>(1), sum = one + x;
-  const V lost = xsimd::min(one, x) - (sum - xsimd::max(one, x));
+  // Where x is so large that x - (sum - 1) is not what the rounding lost, neither matters.
+  const V one = simd::set<T, A>(1), sum = one + x, lost = x - (sum - one);
   const LogParts<T, A> r = simd::reduce_for_log(sum);
   const V low = lost * r.scale, zero = simd::set<T, A>(0);
   const Pair<T, A> log_m = simd::log1p_reduced(r.u, kAny ? simd::select(simd::set<T, A>(T(1e30)) < x, zero, low) : low);
