@@ -134,7 +134,7 @@ T row_log_softmax(const T* x, T* y, Index n) noexcept {
 template <class T, class A, bool kLog>
 void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
   using V = Vec<T, A>;
-  constexpr Index kMost = 8, kElements = 512;
+  constexpr Index kMost = 8, kElements = 512, kLong = 1 << 15;
   const SoftmaxGradients t = all;
   for (Index first = 0, count; first < t.rows; first += count) {
     T sums[kMost];
@@ -154,14 +154,25 @@ void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
       const T *y = t.y + (first + k) * t.y_stride, *dy = t.dy + (first + k) * t.dy_stride;
       T* dx = t.dx + (first + k) * t.dx_stride;
       const V sum = simd::set<T, A>(kLog ? -sums[k] : sums[k]);
-      simd::for_registers<T, A>(
-          t.n, [=](Index i, auto... some) __attribute__((always_inline)) {
-            const V v = simd::load<T, A>(y + i, some...), d = simd::load<T, A>(dy + i, some...);
-            if constexpr (kLog)
-              simd::store(dx + i, simd::fma(simd::exp(v), sum, d), some...);
-            else
-              simd::store(dx + i, v * (d - sum), some...);
-          });
+      const auto differentiate = [=](auto fetches) __attribute__((always_inline)) {
+        simd::for_registers<T, A>(
+            t.n, [=](Index i, auto... some) __attribute__((always_inline)) {
+              const V v = simd::load<T, A>(y + i, some...), d = simd::load<T, A>(dy + i, some...);
+              if constexpr (fetches) {
+                __builtin_prefetch(y + t.y_stride + i, 0, 2);
+                __builtin_prefetch(dy + t.dy_stride + i, 0, 2);
+              }
+              if constexpr (kLog)
+                simd::store(dx + i, simd::fma(simd::exp(v), sum, d), some...);
+              else
+                simd::store(dx + i, v * (d - sum), some...);
+            });
+      };
+      // While a long row is written nothing else is read: the next one comes meanwhile.
+      if (t.n >= kLong && first + k + 1 < t.rows)
+        differentiate(std::true_type{});
+      else
+        differentiate(std::false_type{});
     }
   }
 }
