@@ -343,12 +343,37 @@ TEST(Rows, NarrowRowsAreThoseOfEachRowAlone) {
         ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows << " " << centered;
         ASSERT_TRUE(std::ranges::equal(numbers.span(), wanted.span(), same)) << n << " " << rows << " " << centered;
         kernels.softmax_narrow({x.data(), y.data(), n + 3, n + 5, rows, n});
-        for (Index i = 0; i < rows; ++i) kernels.softmax(&x(i, 0), &want(i, 0), n);
+        for (Index i = 0; i < rows; ++i) kernels.softmax({&x(i, 0), &want(i, 0), n + 3, n + 5, 1, n});
         ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows;
         kernels.log_softmax_narrow({x.data(), y.data(), n + 3, n + 5, rows, n});
-        for (Index i = 0; i < rows; ++i) kernels.log_softmax(&x(i, 0), &want(i, 0), n);
+        for (Index i = 0; i < rows; ++i) kernels.log_softmax({&x(i, 0), &want(i, 0), n + 3, n + 5, 1, n});
         ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n << " " << rows;
       }
+}
+
+/// Some rows at a time, or alone; in place, or not.
+TEST(Rows, SoftmaxOfManyRowsIsThatOfEachRowAlone) {
+  const detail::RowKernels& kernels = detail::active_table().rows;
+  for (const auto kernel : {kernels.softmax, kernels.log_softmax})
+    for (const Index n : {1, 16, 17, 63, 64, 200, 255, 256, 257, 1000, 2049, 5000}) {
+      const Index rows = 35;
+      Matrix<float> x = test::random_matrix<float>(rows, n + 3, static_cast<std::uint64_t>(n));
+      x(3, n / 2) = NAN;
+      x(4, n - 1) = INFINITY;
+      for (Index j = 0; j < n; ++j) x(5, j) = -INFINITY;
+      Matrix<float> y(rows, n + 5), want(rows, n + 5), alone = x;
+      kernel({x.data(), y.data(), n + 3, n + 5, rows, n});
+      for (Index i = 0; i < rows; ++i) kernel({&x(i, 0), &want(i, 0), n + 3, n + 5, 1, n});
+      kernel({x.data(), x.data(), n + 3, n + 3, rows, n});
+      for (Index i = 0; i < rows; ++i) kernel({&alone(i, 0), &alone(i, 0), n + 3, n + 3, 1, n});
+      const auto same = [](float a, float b) {
+        return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (std::isnan(a) && std::isnan(b));
+      };
+      ASSERT_TRUE(std::ranges::equal(y.span(), want.span(), same)) << n;
+      ASSERT_TRUE(std::ranges::equal(x.span(), alone.span(), same)) << n;
+      for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < n; ++j) ASSERT_TRUE(same(x(i, j), y(i, j))) << n << " " << i << " " << j;
+    }
 }
 
 /// Whenever the next row is read.

@@ -213,11 +213,10 @@ struct NormRow {
 };
 inline constexpr Index kNormRows = 16;
 
-/// The longest rows that narrow.hpp takes.
+/// The longest rows that narrow.hpp takes, whose kernels may be null, all of them.
 inline constexpr Index kNarrow = 16;
 
-/// Rows of 1 to kNarrow elements (narrow.hpp); kernels of such may be null, all of them.
-struct NarrowRows {
+struct RowBlock {
   const float* x;
   float* y;
   Index x_stride, y_stride, rows, n;
@@ -238,11 +237,10 @@ struct ColumnsRow {
 
 /// Rows of n neighbours.
 struct RowKernels {
-  using Forward = float (*)(const float* x, float* y, Index n) noexcept;
+  using Forward = void (*)(const RowBlock& rows) noexcept;
   using Backward = void (*)(const SoftmaxGradients& rows) noexcept;
-  Forward softmax, log_softmax, logsumexp;
-  void (*softmax_narrow)(const NarrowRows& rows) noexcept;
-  void (*log_softmax_narrow)(const NarrowRows& rows) noexcept;
+  Forward softmax, log_softmax, softmax_narrow, log_softmax_narrow;
+  float (*logsumexp)(const float* x, Index n) noexcept;
   Backward softmax_backward, log_softmax_backward;
   float (*max)(const float* x, Index n) noexcept;
   Index (*find)(const float* x, Index n, float value) noexcept;

@@ -134,7 +134,7 @@ constexpr MapKernels<T> make_map(FormulaList<F...>, FormulaList<G...>) {
 
 // Kernels of narrow.hpp, or null.
 template <class A, bool kLog>
-constexpr auto softmax_of_short_rows() -> void (*)(const NarrowRows&) noexcept {
+constexpr RowKernels::Forward softmax_of_short_rows() {
   if constexpr (kHasNarrow<A>) return &softmax_narrow<float, A, kLog>;
   return nullptr;
 }
@@ -180,11 +180,11 @@ constexpr KernelTable make_table(Isa isa, const GemmKernels<float>& gemm_f32, co
           {&add_elements<float, A>, &multiply_elements<float, A>, &transpose_block<float, A>, kLanes<float, A>},
           {&add_elements<double, A>, &multiply_elements<double, A>, &transpose_block<double, A>, kLanes<double, A>},
           {&philox_blocks<A>, &scale_words<A>, &drop<A>},
-          {&row_softmax<float, A>,
-           &row_log_softmax<float, A>,
-           &row_logsumexp<float, A>,
+          {&softmax_rows<float, A, false>,
+           &softmax_rows<float, A, true>,
            softmax_of_short_rows<A, false>(),
            softmax_of_short_rows<A, true>(),
+           &row_logsumexp<float, A>,
            &softmax_rows_backward<float, A, false>,
            &softmax_rows_backward<float, A, true>,
            &row_max<float, A>,

@@ -191,11 +191,6 @@ concept Mixed = sizeof(T) == 4 && kIsAvx512<A>&& requires {
   F::kMixed;
 };
 
-#if defined(__GNUC__) && !defined(__clang__)
-#define TILEWRIGHT_MIXING [[gnu::noinline, gnu::optimize("schedule-insns")]]
-#else
-#define TILEWRIGHT_MIXING [[gnu::noinline]]
-#endif
 /// y[i] = f(x[i]) for as many elements of n as fill F::kMixed registers at a time, up to rare lanes; returns how many.
 /// On AVX-512.
 template <class F, class A>
@@ -228,7 +223,6 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
   return i;
 }
 #endif
-#undef TILEWRIGHT_MIXING
 
 /// body(i, rows) for whole registers of n elements; rows: where found(i), the rows of these lanes, stand.
 template <class A, class Found, class Body>

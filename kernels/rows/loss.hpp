@@ -178,13 +178,20 @@ using Points =
     PointList<SquaredError, LogisticLoss, WeightedLogisticLoss, AbsoluteError, SmoothAbsoluteError, HuberLoss,
               BinaryCrossEntropy, KlDivergence, KlDivergenceOfLogs, HingeEmbedding, MarginRanking>;
 
+/// The sum of exp(x - largest), whose terms dx receives unless it is null.
+template <class T, class A>
+TILEWRIGHT_MIXING T exponentials(const T* x, T* dx, Index n, T largest) noexcept {
+  if (dx == nullptr) return sum_of_exponentials<false, T, A>(x, dx, n, largest);
+  return sum_of_exponentials<true, T, A>(x, dx, n, largest);
+}
+
 /// log(sum_j exp(x_j)) - x_target for one row; dx = (softmax(x) - onehot) * scale. Three passes over a row that sits in
 /// the first-level cache: maximum; exponentials (into dx) and their sum; scaling.
 template <class A>
 float cross_entropy_row(const float* x, float* dx, Index n, Index target, float scale) noexcept {
   using T = float;
   const T largest = row_max<T, A, MaxOfNumbers>(x, n), picked = x[target];
-  const T sum = sum_of_exponentials<T, A>(x, dx, n, largest);
+  const T sum = exponentials<T, A>(x, dx, n, largest);
   if (dx != nullptr) {
     const Vec<T, A> factor = simd::div(simd::set<T, A>(scale), simd::set<T, A>(sum));
     simd::for_registers<T, A>(
@@ -217,7 +224,7 @@ float cross_entropy_mix(const MixRow& row) noexcept {
         const V r = wanted(i, some...);
         return simd::select(r == zero, zero, r * (top - simd::load<T, A>(m.x + i, some...)));
       });
-  const T sum = sum_of_exponentials<T, A>(m.x, m.dx, m.n, largest);  // x may be dx: from here on x is gone
+  const T sum = exponentials<T, A>(m.x, m.dx, m.n, largest);  // x may be dx: from here on x is gone
   T value = away + mass * scalar_log<T, A>(sum);
   if (m.target >= 0) value += m.picked * (largest - at_target);
   if (m.dx != nullptr) {

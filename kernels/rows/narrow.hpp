@@ -75,12 +75,12 @@ TILEWRIGHT_INLINE Vec<T, A> largest_of_columns(Index n, const Vec<T, A>* columns
       n, -std::numeric_limits<T>::infinity(), [&](Index j) __attribute__((always_inline)) { return columns[j]; });
 }
 
-/// As row_softmax() or row_log_softmax(), any number of rows.
+/// As softmax_rows(), of 1 to kNarrow elements each.
 template <class T, class A, bool kLog>
-void softmax_narrow(const NarrowRows& all) noexcept {
+void softmax_narrow(const RowBlock& all) noexcept {
   using V = Vec<T, A>;
   constexpr int lanes = kLanes<T, A>;
-  const NarrowRows t = all;
+  const RowBlock t = all;
   for (Index i = 0; i < t.rows; i += lanes) {
     const Index rows = t.rows - i < lanes ? t.rows - i : lanes;
     V columns[kNarrow];

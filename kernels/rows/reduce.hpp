@@ -63,14 +63,18 @@ struct MaxOfNumbers {
   }
 };
 
+struct Nothing {
+  TILEWRIGHT_MEMBER void operator()(auto...) const {}
+};
+
 /// Whether a term is so long that copies of it for every register would be most of the library.
 enum class Term { is_short, is_long };
 
 /// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. It is called with an offset and either
 /// nothing or the lanes to take; it returns a register, or a Product of two, whose lanes outside the choice do not
 /// matter.
-template <class Op, class T, class A, Term kTerm = Term::is_short, class F>
-TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
+template <class Op, class T, class A, Term kTerm = Term::is_short, class F, class Done = Nothing>
+TILEWRIGHT_INLINE T reduce(Index n, T zero, F term, Done done = {}) {
   constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes;
   constexpr bool kUnrolled = kTerm == Term::is_short || kIsAvx512<A>;
   const Vec<T, A> neutral = simd::set<T, A>(zero);
@@ -84,11 +88,21 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
     for (int v = 0; v < kWide; ++v) wide[v] = neutral;
     for (; i + kSumLanes <= n; i += kSumLanes) {
       if constexpr (kUnrolled) {
+        decltype(term(i)) terms[kWide];
 #pragma GCC unroll 16
-        for (int v = 0; v < kWide; ++v) wide[v] = Op::template of<T, A>(wide[v], term(i + v * lanes));
+        for (int v = 0; v < kWide; ++v) terms[v] = term(i + v * lanes);
+#pragma GCC unroll 16
+        for (int v = 0; v < kWide; ++v) {
+          done(terms[v], i + v * lanes);
+          wide[v] = Op::template of<T, A>(wide[v], terms[v]);
+        }
       } else {
 #pragma GCC unroll 1
-        for (int v = 0; v < kWide; ++v) wide[v] = Op::template of<T, A>(wide[v], term(i + v * lanes));
+        for (int v = 0; v < kWide; ++v) {
+          const auto t = term(i + v * lanes);
+          done(t, i + v * lanes);
+          wide[v] = Op::template of<T, A>(wide[v], t);
+        }
       }
     }
 #pragma GCC unroll 8
@@ -97,10 +111,16 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term) {
                                       Op::template of<T, A>(wide[v + kFold], wide[v + 3 * kFold]));
   }
   const auto add = [&](Index at, Vec<T, A> & to) __attribute__((always_inline)) {
-    if (at + lanes <= n)
-      to = Op::template of<T, A>(to, term(at));
-    else if (at < n)
-      to = simd::keep(Op::template of<T, A>(to, term(at, simd::first_lanes<T, A>(n - at))), to, n - at);
+    if (at + lanes <= n) {
+      const auto t = term(at);
+      done(t, at);
+      to = Op::template of<T, A>(to, t);
+    } else if (at < n) {
+      const auto some = simd::first_lanes<T, A>(n - at);
+      const auto t = term(at, some);
+      done(t, at, some);
+      to = simd::keep(Op::template of<T, A>(to, t), to, n - at);
+    }
   };
   for (; i < n; i += kFoldLanes) {
     if constexpr (kUnrolled) {

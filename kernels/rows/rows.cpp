@@ -11,22 +11,19 @@ namespace tilewright {
 namespace detail {
 namespace {
 
-/// narrow: takes many short rows at a time.
-void map_rows(const char* operation, RowKernels::Forward kernel, void (*narrow)(const NarrowRows&) noexcept,
-              const View& x, const Output& y, int requested) {
+/// narrow: for short rows.
+void map_rows(const char* operation, RowKernels::Forward kernel, RowKernels::Forward narrow, const View& x,
+              const Output& y, int requested) {
   check_neighbours(operation, "x", x);
   check_result(operation, "y", y, "x", x);
   check_apart(operation, "y", y, "x", x, Sharing::same);
   check_thread_count(operation, requested);
   const Call call(over_elements<float>, operation, "", x.rows, x.cols, 1, 1);
-  if (is_narrow(x.rows, x.cols)) {
-    parallel(plan_rows(x.rows, x.cols, 0.4, requested), [&](Member member) {
-      const auto [first, end] = member.share(x.rows);
-      narrow({row_of(x, first), row_of(y, first), x.row_stride, y.row_stride, end - first, x.cols});
-    });
-    return;
-  }
-  for_rows(x, 0.4, requested, [&](Index i) { kernel(row_of(x, i), row_of(y, i), x.cols); });
+  if (is_narrow(x.rows, x.cols)) kernel = narrow;
+  parallel(plan_rows(x.rows, x.cols, 0.4, requested), [&](Member member) {
+    const auto [first, end] = member.share(x.rows);
+    kernel({row_of(x, first), row_of(y, first), x.row_stride, y.row_stride, end - first, x.cols});
+  });
 }
 
 void map_rows_backward(const char* operation, RowKernels::Backward kernel, const View& y, const View& dy,
@@ -119,7 +116,7 @@ void log_softmax_backward(const View& y, const View& dy, const Output& dx, int n
 
 void row_logsumexp(const View& x, std::span<float> out, int num_threads) {
   const auto kernel = active_table().rows.logsumexp;
-  reduce_rows("row_logsumexp", x, out, num_threads, [&](const float* row) { return kernel(row, nullptr, x.cols); });
+  reduce_rows("row_logsumexp", x, out, num_threads, [&](const float* row) { return kernel(row, x.cols); });
 }
 void row_sum(const View& x, std::span<float> out, int num_threads) {
   const auto kernel = active_table().rows.sum;

@@ -78,15 +78,16 @@ void row_distances(const T* x, T center, T factor, T* to, Index n) noexcept {
       });
 }
 
-/// sum exp(x - largest); the terms are also stored in y unless that is null.
-template <class T, class A>
+/// sum exp(x - largest); the terms are also stored in y when kStores.
+template <bool kStores, class T, class A>
 TILEWRIGHT_INLINE T sum_of_exponentials(const T* x, T* y, Index n, T largest) {
   const Vec<T, A> m = simd::set<T, A>(largest);
   return reduce<Add, T, A, Term::is_long>(
-      n, T(0), [=](Index i, auto... some) __attribute__((always_inline)) {
-        const Vec<T, A> e = simd::exp(simd::load<T, A>(x + i, some...) - m);
-        if (y != nullptr) simd::store(y + i, e, some...);
-        return e;
+      n, T(0),
+      [=](Index i, auto... some)
+          __attribute__((always_inline)) { return simd::exp(simd::load<T, A>(x + i, some...) - m); },
+      [=](Vec<T, A> e, Index i, auto... some) __attribute__((always_inline)) {
+        if constexpr (kStores) simd::store(y + i, e, some...);
       });
 }
 
@@ -96,37 +97,44 @@ TILEWRIGHT_INLINE T scalar_log(T x) {
   return simd::first_lane<T, A>(simd::log_normal(simd::set<T, A>(x)));
 }
 
-/// log(sum exp(x)), not overflowing; -infinity for a row of such. y: null.
+/// log(sum exp(x)), not overflowing; -infinity for a row of such.
 template <class T, class A>
-T row_logsumexp(const T* x, T*, Index n) noexcept {
+TILEWRIGHT_MIXING T row_logsumexp(const T* x, Index n) noexcept {
   const T largest = row_max<T, A>(x, n);
   if (largest == -std::numeric_limits<T>::infinity() || largest == std::numeric_limits<T>::infinity()) return largest;
-  return largest + scalar_log<T, A>(sum_of_exponentials<T, A>(x, static_cast<T*>(nullptr), n, largest));
+  return largest + scalar_log<T, A>(sum_of_exponentials<false, T, A>(x, nullptr, n, largest));
 }
 
-/// y = exp(x - max) / sum; returns nothing of use.
-template <class T, class A>
-T row_softmax(const T* x, T* y, Index n) noexcept {
-  const T sum = sum_of_exponentials<T, A>(x, y, n, row_max<T, A, MaxOfNumbers>(x, n));
-  const Vec<T, A> factor = simd::div(simd::set<T, A>(1), simd::set<T, A>(sum));
-  simd::for_registers<T, A>(
-      n, [=](Index i, auto... some) __attribute__((always_inline)) {
-        simd::store(y + i, simd::load<T, A>(y + i, some...) * factor, some...);
-      });
-  return sum;
-}
-
-/// y = (x - max) - log(sum)
-template <class T, class A>
-T row_log_softmax(const T* x, T* y, Index n) noexcept {
-  const T largest = row_max<T, A, MaxOfNumbers>(x, n);
-  const T log_sum = scalar_log<T, A>(sum_of_exponentials<T, A>(x, static_cast<T*>(nullptr), n, largest));
-  const Vec<T, A> m = simd::set<T, A>(largest), l = simd::set<T, A>(log_sum);
-  simd::for_registers<T, A>(
-      n, [=](Index i, auto... some) __attribute__((always_inline)) {
-        simd::store(y + i, (simd::load<T, A>(x + i, some...) - m) - l, some...);
-      });
-  return log_sum;
+/// y = exp(x - max) / sum, or (x - max) - log(sum). The extremes of some rows that fit into the first-level cache come
+/// first, then their sums, so that no row waits for its own.
+template <class T, class A, bool kLog>
+TILEWRIGHT_MIXING void softmax_rows(const RowBlock& all) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index kMost = 16, kElements = 4096;
+  const RowBlock t = all;
+  for (Index first = 0, count; first < t.rows; first += count) {
+    const T* x = t.x + first * t.x_stride;
+    T* y = t.y + first * t.y_stride;
+    T largest[kMost], sums[kMost] = {};
+    for (count = 0; first + count < t.rows && count < kMost && (count == 0 || (count + 1) * t.n <= kElements); ++count)
+      largest[count] = row_max<T, A, MaxOfNumbers>(x + count * t.x_stride, t.n);
+    for (Index k = 0; k < count; ++k)
+      sums[k] = sum_of_exponentials<!kLog, T, A>(x + k * t.x_stride, y + k * t.y_stride, t.n, largest[k]);
+    for (Index k = 0; k < count; k += kLanes<T, A>) {
+      const V sum = simd::load<T, A>(sums + k);
+      simd::store(sums + k, kLog ? simd::log_normal(sum) : simd::div(simd::set<T, A>(1), sum));
+    }
+    for (Index k = 0; k < count; ++k, x += t.x_stride, y += t.y_stride) {
+      const V m = simd::set<T, A>(largest[k]), last = simd::set<T, A>(sums[k]);
+      simd::for_registers<T, A>(
+          t.n, [=](Index i, auto... some) __attribute__((always_inline)) {
+            if constexpr (kLog)
+              simd::store(y + i, (simd::load<T, A>(x + i, some...) - m) - last, some...);
+            else
+              simd::store(y + i, simd::load<T, A>(y + i, some...) * last, some...);
+          });
+    }
+  }
 }
 
 /// The gradients of softmax, dx = y (dy - sum y dy), or of log_softmax, dx = dy - exp(y) sum dy. The sums of some short

@@ -20,6 +20,13 @@
 
 #define TILEWRIGHT_INLINE [[gnu::always_inline]] static inline
 #define TILEWRIGHT_MEMBER [[gnu::always_inline]] inline
+/// For functions whose loops compute several registers at once, each in a chain of steps that is longer than the CPU
+/// looks ahead: the compiler is to mix them. Without 32 registers there is no room for that.
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
+#define TILEWRIGHT_MIXING [[gnu::noinline, gnu::optimize("schedule-insns")]]
+#else
+#define TILEWRIGHT_MIXING [[gnu::noinline]]
+#endif
 
 namespace tilewright::detail {
 
