@@ -105,6 +105,9 @@ TILEWRIGHT_MIXING T row_logsumexp(const T* x, Index n) noexcept {
   return largest + scalar_log<T, A>(sum_of_exponentials<false, T, A>(x, nullptr, n, largest));
 }
 
+/// Of a row from here on the last pass, which only writes memory, asks for the next row.
+inline constexpr Index kLongRow = 1 << 15;
+
 /// y = exp(x - max) / sum, or (x - max) - log(sum). The extremes of some rows that fit into the first-level cache come
 /// first, then their sums, so that no row waits for its own.
 template <class T, class A, bool kLog>
@@ -126,13 +129,20 @@ TILEWRIGHT_MIXING void softmax_rows(const RowBlock& all) noexcept {
     }
     for (Index k = 0; k < count; ++k, x += t.x_stride, y += t.y_stride) {
       const V m = simd::set<T, A>(largest[k]), last = simd::set<T, A>(sums[k]);
-      simd::for_registers<T, A>(
-          t.n, [=](Index i, auto... some) __attribute__((always_inline)) {
-            if constexpr (kLog)
-              simd::store(y + i, (simd::load<T, A>(x + i, some...) - m) - last, some...);
-            else
-              simd::store(y + i, simd::load<T, A>(y + i, some...) * last, some...);
-          });
+      const auto finish = [=](auto fetches) __attribute__((always_inline)) {
+        simd::for_registers<T, A>(
+            t.n, [=](Index i, auto... some) __attribute__((always_inline)) {
+              if constexpr (fetches) __builtin_prefetch(x + t.x_stride + i, 0, 2);
+              if constexpr (kLog)
+                simd::store(y + i, (simd::load<T, A>(x + i, some...) - m) - last, some...);
+              else
+                simd::store(y + i, simd::load<T, A>(y + i, some...) * last, some...);
+            });
+      };
+      if (t.n >= kLongRow && first + k + 1 < t.rows)
+        finish(std::true_type{});
+      else
+        finish(std::false_type{});
     }
   }
 }
@@ -142,7 +152,7 @@ TILEWRIGHT_MIXING void softmax_rows(const RowBlock& all) noexcept {
 template <class T, class A, bool kLog>
 void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
   using V = Vec<T, A>;
-  constexpr Index kMost = 8, kElements = 512, kLong = 1 << 15;
+  constexpr Index kMost = 8, kElements = 512;
   const SoftmaxGradients t = all;
   for (Index first = 0, count; first < t.rows; first += count) {
     T sums[kMost];
@@ -176,8 +186,7 @@ void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
                 simd::store(dx + i, v * (d - sum), some...);
             });
       };
-      // While a long row is written nothing else is read: the next one comes meanwhile.
-      if (t.n >= kLong && first + k + 1 < t.rows)
+      if (t.n >= kLongRow && first + k + 1 < t.rows)
         differentiate(std::true_type{});
       else
         differentiate(std::false_type{});
