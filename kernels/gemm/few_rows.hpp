@@ -48,7 +48,7 @@ void few_rows_across(const FewRows<T>& t) noexcept {
   constexpr int V = R > 4 && !many_registers ? 1 : 2;  // registers across
   constexpr bool fetches = R > 2;
   constexpr int lines = kLinesOf<V, T, A>;
-  FetchRuns<T> soon(t.b, t.b_stride, t.n);
+  FetchRuns<T> soon(t.b, t.b_stride, t.run);
   const auto some_rows = [&](Index p, auto count) __attribute__((always_inline)) {
     constexpr int steps = decltype(count)::value;
     const T* b = t.b + p * t.b_stride;
@@ -105,7 +105,7 @@ template <class T, class A, int R>
 void few_rows_along(const FewRows<T>& t) noexcept {
   constexpr int lanes = kLanes<T, A>;
   constexpr int lines = kLinesOf<lanes, T, A>;
-  FetchRuns<T> soon(t.next, t.b_stride, t.k);
+  FetchRuns<T> soon(t.next, t.b_stride, t.run);
   for (Index j = 0; j < t.n; j += lanes) {
     const Index cols = t.n - j < lanes ? t.n - j : lanes;
     const T* b = t.b + j * t.b_stride;

@@ -301,7 +301,12 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
   // Rows of b: the sums of so many columns share the first-level cache with eight pieces of rows; long ones where the
   // hardware fetches them, of a kibibyte where the kernel does. Columns are followed through all of k.
   constexpr Index kSums = (Index{16} << 10) / Index{sizeof(T)};
-  const Index chunk = along ? kernels.tile_cols : m > 2 ? kSums / 16 : kSums >> kernel;
+  // Where columns come from memory and two groups of them fit into the second-level cache, all of the next group comes
+  // while one is computed, column by column: one long run of memory.
+  const Index group = p.a.cols * kernels.lanes * Index{sizeof(T)};
+  const bool whole =
+      along && p.c.cols / kernels.lanes * group > cache_sizes().l3_bytes && 2 * group <= cache_sizes().l2_bytes * 3 / 4;
+  const Index chunk = whole ? kernels.lanes : along ? kernels.tile_cols : m > 2 ? kSums / 16 : kSums >> kernel;
   alignas(64) T sums[kSums];
   const auto block = [&](Index j, Index k0, Index kc, T keep, bool last) {
     const Index n = std::min(chunk, columns.end - j);
@@ -309,7 +314,10 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     // What comes next: further columns, or more of these.
     const bool sideways = along ? last : j + chunk < columns.end;
     const T* next = sideways ? b + chunk * p.b.col_stride - (along ? k0 * p.b.row_stride : 0) : b + kc * p.b.row_stride;
-    const FewRows<T> t{steps + (k0 << kernel), b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, next};
+    if (whole) next = p.b.data + (j + chunk + chunk * k0 / p.a.cols) * p.b.col_stride;
+    const FewRows<T> t{
+        steps + (k0 << kernel),           b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, next,
+        whole ? p.a.cols : along ? kc : n};
     (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
     for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
     if (!p.finishes || !last) return;

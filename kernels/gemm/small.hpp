@@ -91,7 +91,7 @@ struct SmallProduct {
          {c, tile.c_row_stride, rows, tile.k, tile.alpha});
   }
   [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
-    if (one_column) return kernels->few_rows_along[0]({b, a, t.a_row_stride, t.k, rows, c, rows, a});
+    if (one_column) return kernels->few_rows_along[0]({b, a, t.a_row_stride, t.k, rows, c, rows, a, t.k});
     T panel[kSmallPanel * kMaxTileCols];
     if (tiny != nullptr) {
       if (packs_b) kernels->pack_columns(b, b_stride_, cols, t.k, panel);
