@@ -323,7 +323,7 @@ TILEWRIGHT_INLINE Vec<T, A> log1p(Vec<T, A> x) {
 }
 
 /// 1 / sqrt(x) for normal positive x, in float: a guess y from half the exponent, and (x y^2)^(-1/2) - 1 of it more. A
-/// root and a division take four times as long.
+/// root and a division take twice as long.
 template <class A>
 TILEWRIGHT_INLINE Vec<float, A> rsqrt_of_usual(Vec<float, A> x) {
   using V = Vec<float, A>;
