@@ -3,6 +3,7 @@
 // float are tests/accuracy.cpp's.
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "kernels/core/table.hpp"
 #include "tests/reference.hpp"
@@ -114,6 +115,41 @@ TEST(Functions, EveryPlaceGivesTheSameBits) {
           ASSERT_EQ(part[count], 7.0F);
         }
     }
+  }
+}
+
+/// Rare arguments end the loops for usual ones, which begin again behind them.
+TEST(Functions, RareArgumentsLeaveTheirNeighboursAlone) {
+  const Index n = 20011;  // more than any loop takes over for
+  Matrix<float> x(1, n), y(1, n);
+  fill_uniform(x.span(), {1, 3}, -3, 3);
+  for (const auto& [place, value] : std::initializer_list<std::pair<Index, float>>{{7, NAN},
+                                                                                   {70, -INFINITY},
+                                                                                   {71, 1e-40F},
+                                                                                   {500, 50},
+                                                                                   {501, -50},
+                                                                                   {9000, INFINITY},
+                                                                                   {18000, 1e36F},
+                                                                                   {n - 1, 0}})
+    x(0, place) = value;
+  const auto check = [&](std::string_view name, auto&& compute) {
+    compute(x.view(), y.view());
+    for (Index i = 0; i < n; ++i) {
+      float alone;
+      compute(MatrixView<float>(&x(0, i), 1, 1), MatrixView<float>(&alone, 1, 1));
+      ASSERT_TRUE(std::bit_cast<std::uint32_t>(alone) == std::bit_cast<std::uint32_t>(y(0, i)) ||
+                  (std::isnan(alone) && std::isnan(y(0, i))))
+          << name << " of " << x(0, i) << ", element " << i;
+    }
+  };
+  for (int f = 0; f < kFunctionKinds; ++f) {
+    const auto kind = static_cast<FunctionKind>(f);
+    check(to_string(kind), [=](MatrixView<float> from, MatrixView<float> to) { function_forward(kind, from, to, 1); });
+  }
+  for (int f = 0; f < kActivationKinds; ++f) {
+    const auto kind = static_cast<ActivationKind>(f);
+    check(to_string(kind),
+          [=](MatrixView<float> from, MatrixView<float> to) { activation_forward(kind, from, to, 1); });
   }
 }
 

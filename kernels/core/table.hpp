@@ -217,6 +217,7 @@ inline constexpr Index kNormRows = 16;
 /// The longest rows that narrow.hpp takes, whose kernels may be null, all of them.
 inline constexpr Index kNarrow = 16;
 
+/// Rows of n elements that become others, which may be in the same place.
 struct RowBlock {
   const float* x;
   float* y;

@@ -315,9 +315,8 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     const bool sideways = along ? last : j + chunk < columns.end;
     const T* next = sideways ? b + chunk * p.b.col_stride - (along ? k0 * p.b.row_stride : 0) : b + kc * p.b.row_stride;
     if (whole) next = p.b.data + (j + chunk + chunk * k0 / p.a.cols) * p.b.col_stride;
-    const FewRows<T> t{
-        steps + (k0 << kernel),           b, along ? p.b.col_stride : p.b.row_stride, kc, n, sums, chunk, next,
-        whole ? p.a.cols : along ? kc : n};
+    const Index stride = along ? p.b.col_stride : p.b.row_stride, run = whole ? p.a.cols : along ? kc : n;
+    const FewRows<T> t{steps + (k0 << kernel), b, stride, kc, n, sums, chunk, next, run};
     (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
     for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
     if (!p.finishes || !last) return;
