@@ -236,6 +236,7 @@ TILEWRIGHT_INLINE void rows_ahead(Index n, Found found, Body body) {
   }
 }
 
+/// y[i] = f(x[i]), one register after the other, whatever is in it.
 template <class F, class T, class A>
 TILEWRIGHT_INLINE void map_forward_singly(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers) {
   if constexpr (sizeof(T) == 4 && CollectsFar<F, A>) {
@@ -275,6 +276,7 @@ void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers)
     if (whole < n) simd::store(y + whole, simd::load<T, A>(rest), some);
   } else {
     if constexpr (Mixed<F, T, A>) {
+      // Where far lanes are collected they are many, as a rule, once there are some: mixing is not tried again soon.
       constexpr Index step = (CollectsFar<F, A> ? 512 : F::kMixed) * kLanes<T, A>;
       for (Index first = 0, count; first < n; first += count) {
         first += detail::map_forward_mixed<F, A>(x + first, y + first, n - first, numbers);

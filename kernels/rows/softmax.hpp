@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// One row at a time: softmax and its relatives, sums, extremes, and the gradient of softmax. The sums have the order of
-// reduce.hpp.
+// Rows: softmax and its relatives, sums, extremes, and the gradient of softmax. The sums have the order of reduce.hpp.
 #pragma once
 
 #include "kernels/rows/reduce.hpp"

@@ -247,22 +247,6 @@ TILEWRIGHT_INLINE Vec<T, A> with_limits_of_log(Vec<T, A> x, Vec<T, A> result) {
   return simd::select(zero < x, finite, simd::select(x == zero, zero - infinity, simd::select(x < zero, nan, x)));
 }
 
-/// common() where is_common, elsewhere rare(). Where p.far is not null it receives the lanes that rare() would serve,
-/// which then hold anything; p.all_far: there are no others.
-template <class T, class A, class Numbers, class Common, class Rare>
-TILEWRIGHT_INLINE Vec<T, A> common_or_rare(xsimd::batch_bool<T, A> is_common, const Numbers& p, Common common,
-                                           Rare rare) {
-  if (p.all_far) return rare();
-  const Vec<T, A> value = common();
-  if (p.far != nullptr) {
-    *p.far = !is_common;
-    return value;
-  }
-  if (xsimd::all(is_common)) [[likely]]
-    return value;
-  return simd::select(is_common, value, rare());
-}
-
 template <class T, class A>
 TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_normal_and_positive(Vec<T, A> x) {
 #if defined(__AVX512F__)

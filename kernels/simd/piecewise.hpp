@@ -10,7 +10,7 @@
 
 #include <array>
 
-#include "kernels/simd/elementary.hpp"
+#include "kernels/simd/simd.hpp"
 #include "kernels/simd/tables.hpp"
 #include "kernels/simd/transpose.hpp"
 
@@ -139,6 +139,22 @@ template <class Table, class A>
 TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const std::int32_t* rows) {
   const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x), rows);
   return chosen.polynomial(x - chosen.centre());
+}
+
+/// common() where is_common, elsewhere rare(). Where p.far is not null it receives the lanes that rare() would serve,
+/// which then hold anything; p.all_far: there are no others.
+template <class T, class A, class Numbers, class Common, class Rare>
+TILEWRIGHT_INLINE Vec<T, A> common_or_rare(xsimd::batch_bool<T, A> is_common, const Numbers& p, Common common,
+                                           Rare rare) {
+  if (p.all_far) return rare();
+  const Vec<T, A> value = common();
+  if (p.far != nullptr) {
+    *p.far = !is_common;
+    return value;
+  }
+  if (xsimd::all(is_common)) [[likely]]
+    return value;
+  return simd::select(is_common, value, rare());
 }
 
 /// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. See common_or_rare.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/simd/elementary.hpp"
+#include "kernels/simd/piecewise.hpp"
 
 namespace tilewright::detail {
 namespace simd {
