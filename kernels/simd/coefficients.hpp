@@ -28,18 +28,13 @@ struct Coefficients<float> {
       -0x1.116a160000000p-7f,
       0x1.2c83c00000000p-9f,
   };
-  // (log(1 + u) - u) / u^2, on [-0.292893, 0.414214]: relative error 2.9e-09
+  // (log(1 + u) - u) / u^2, on [-0.0566463, 0.113293]: relative error 4.4e-09
   static constexpr float kLogNear[] = {
-      -0x1.0000000000000p-1f,
-      0x1.55554e0000000p-2f,
-      -0x1.0000080000000p-2f,
-      0x1.99a1300000000p-3f,
-      -0x1.5559e60000000p-3f,
-      0x1.237a560000000p-3f,
-      -0x1.fcc1ae0000000p-4f,
-      0x1.e3d33a0000000p-4f,
-      -0x1.d962f20000000p-4f,
-      0x1.15425c0000000p-4f,
+      -0x1.fffffe0000000p-2f,
+      0x1.5555660000000p-2f,
+      -0x1.0012100000000p-2f,
+      0x1.99fc0e0000000p-3f,
+      -0x1.30c2e40000000p-3f,
   };
   // ((1 + w)^(-1/2) - 1) / w, on [-0.0712, 0.0646]: relative error 4.8e-08
   static constexpr float kRsqrt[] = {
@@ -47,13 +42,6 @@ struct Coefficients<float> {
       0x1.7ffddc0000000p-2f,
       -0x1.4128000000000p-2f,
       0x1.1c70bc0000000p-2f,
-  };
-  // (atanh(s) - s) / s^3 in s^2, on [0, 0.0294667]: relative error 3.0e-10
-  static constexpr float kLog[] = {
-      0x1.5555560000000p-2f,
-      0x1.9999ec0000000p-3f,
-      0x1.245c280000000p-3f,
-      0x1.ddd4da0000000p-4f,
   };
   // (atanh(s) - s) / s^3 in s^2, on [0, 0.11112]: relative error 1.1e-09
   static constexpr float kLog1p[] = {
@@ -191,6 +179,18 @@ struct Coefficients<double> {
       -0x1.0f7256280956dp-36,
   };
   static constexpr double kMillsRest = -0x1.9938320779f77p-56;
+};
+
+/// Of x = 2^n m with m from 23/32 on: c, about 1 / m, of few bits; -log(c) in two parts, a multiple of 2^-16 first.
+template <class A>
+struct LogPieces {
+  static constexpr int kFirst = 0x3f380000, kShift = 20;  // row: (x's bits - kFirst) >> kShift
+  alignas(32) static constexpr float kInverse[8] = {
+      0x1.5000000000000p+0f, 0x1.4000000000000p+0f, 0x1.2000000000000p+0f, 0x1.1000000000000p+0f, 0x1.0000000000000p+0f, 0x1.e000000000000p-1f, 0x1.a000000000000p-1f, 0x1.7000000000000p-1f};
+  alignas(32) static constexpr float kHigh[8] = {
+      -0x1.1674000000000p-2f, -0x1.c900000000000p-3f, -0x1.e270000000000p-4f, -0x1.f0a0000000000p-5f, 0x0.0p+0f, 0x1.0860000000000p-4f, 0x1.a940000000000p-3f, 0x1.522c000000000p-2f};
+  alignas(32) static constexpr float kLow[8] = {
+      -0x1.cababa0000000p-18f, 0x1.070cac0000000p-20f, -0x1.db8abc0000000p-22f, -0x1.86008c0000000p-20f, 0x0.0p+0f, -0x1.9d29880000000p-18f, -0x1.2c37520000000p-19f, -0x1.1f8c760000000p-18f};
 };
 
 }  // namespace tilewright::detail

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "kernels/simd/coefficients.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/lookup.hpp"
 
 namespace tilewright::detail {
 
@@ -166,76 +166,94 @@ TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
   return log.low + log.high;
 }
 
-/// log(1 + u) for sqrt(1/2) <= 1 + u < sqrt(2); the high part is u itself in float.
-template <class T, class A>
-TILEWRIGHT_INLINE Pair<T, A> log1p_reduced(Vec<T, A> u) {
-  if constexpr (sizeof(T) == 4)
-    return {u, u * u * simd::polynomial(u, Coefficients<T>::kLogNear)};
-  else
-    return simd::log1p_near(u, simd::set<T, A>(0));
+/// a b + c for a b of few bits (five do), rounded once.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> fma_of_few_bits(Vec<float, A> a, Vec<float, A> b, Vec<float, A> c) {
+  if constexpr (!std::is_same_v<A, xsimd::sse2>) return simd::fma(a, b, c);
+  const auto high = simd::from_bits<float, A>(simd::to_bits(a) & Vec<std::int32_t, A>(-1 << 12));
+  return (high * b + c) + (a - high) * b;
 }
 
-/// The same of 1 + u + low.
-template <class T, class A>
-TILEWRIGHT_INLINE Pair<T, A> log1p_reduced(Vec<T, A> u, Vec<T, A> low) {
-  if constexpr (sizeof(T) == 4) {
-    const Vec<T, A> square = u * u, inverse = simd::set<T, A>(1) - u + square;  // 1 / (1 + u) to a tenth
-    return {u, simd::fma(low, inverse, square * simd::polynomial(u, Coefficients<T>::kLogNear))};
-  } else {
-    return simd::log1p_near(u, low);
-  }
-}
-
-/// x = 2^n (1 + u) with u as above, and 2^-n where that is not too small.
-template <class T, class A>
-struct LogParts {
-  Vec<T, A> n, u, scale;
+/// Float: x = 2^n m, and of the piece that m is in c, about 1 / m, and -log(c) in two parts.
+template <class A>
+struct LogPiece {
+  Vec<float, A> n, c, high, low;
+  Vec<std::int32_t, A> n_in_place;  // of an exponent
 };
 
 /// Of normal positive x; others give nonsense.
-template <class T, class A>
-TILEWRIGHT_INLINE LogParts<T, A> reduce_for_log(Vec<T, A> x) {
-  using V = Vec<T, A>;
-  using K = Constants<T>;
-  using I = Vec<Bits<T>, A>;
+template <class A>
+TILEWRIGHT_INLINE LogPiece<A> log_piece(Vec<float, A> x) {
+  using I = Vec<std::int32_t, A>;
+  using P = LogPieces<A>;
+  constexpr int exponent = INT32_MIN >> 8;
+  const I shifted = simd::to_bits(x) - I(P::kFirst), row = shifted >> P::kShift;
+  return {xsimd::to_float(shifted >> Constants<float>::kMantissaBits), simd::lookup<A>(P::kInverse, row),
+          simd::lookup<A>(P::kHigh, row), simd::lookup<A>(P::kLow, row), shifted & I(exponent)};
+}
+
+/// n log(2) - log(c) + log(1 + u)
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> log_of_piece(const LogPiece<A>& piece, Vec<float, A> n, Vec<float, A> u) {
+  using V = Vec<float, A>;
+  using K = Constants<float>;
+  const V whole = simd::fma(n, simd::set<float, A>(K::kLn2High), piece.high);  // exact
+  const V sum = whole + u, lost = u - (sum - whole);
+  const V rest = simd::fma(n, simd::set<float, A>(K::kLn2Low), piece.low) + lost;
+  return sum + simd::fma(u * u, simd::polynomial(u, Coefficients<float>::kLogNear), rest);
+}
+
+/// Double: x = 2^n (1 + u) with sqrt(1/2) <= 1 + u < sqrt(2), and 2^-n where that is not too small.
+template <class A>
+struct LogParts {
+  Vec<double, A> n, u, scale;
+};
+
+/// Of normal positive x; others give nonsense.
+template <class A>
+TILEWRIGHT_INLINE LogParts<A> reduce_for_log(Vec<double, A> x) {
+  using V = Vec<double, A>;
+  using K = Constants<double>;
+  using I = Vec<std::int64_t, A>;
   const I bits = simd::to_bits(x);
-  const V one = simd::set<T, A>(1);
-  if constexpr (sizeof(T) == 4) {
-    // n is the exponent of x / sqrt(1/2) as it is after subtracting these bits.
-    constexpr Bits<T> sqrt_half = 0x3F3504F3, exponent = INT32_MIN >> 8;
-    const I shifted = bits - I(sqrt_half), power = shifted & I(exponent);
-    return {xsimd::to_float(shifted >> K::kMantissaBits), simd::from_bits<T, A>(bits - power) - one,
-            simd::from_bits<T, A>(simd::to_bits(one) - power)};
-  } else {
-    const V round = simd::set<T, A>(K::kRound);
-    constexpr Bits<T> mantissa = (Bits<T>(1) << K::kMantissaBits) - 1;
-    const I exponent_of_one(static_cast<Bits<T>>(Bits<T>(K::kBias) << K::kMantissaBits));
-    const I field = simd::from_exponent<T, A>(bits & I(static_cast<Bits<T>>(~kSignBit<T>)));
-    const V n = simd::from_bits<T, A>(field | simd::to_bits(round)) - round - simd::set<T, A>(T(K::kBias));
-    const V m = simd::from_bits<T, A>((bits & I(mantissa)) | exponent_of_one);
-    const auto large = simd::set<T, A>(T(1.41421356237309504880)) < m;
-    const V half = simd::set<T, A>(T(0.5));
-    const V scale = simd::from_bits<T, A>(exponent_of_one + exponent_of_one - simd::to_exponent<T, A>(field));
-    return {simd::select(large, n + one, n), simd::select(large, m * half, m) - one,
-            simd::select(large, scale * half, scale)};
-  }
+  const V round = simd::set<double, A>(K::kRound), one = simd::set<double, A>(1), half = simd::set<double, A>(0.5);
+  constexpr std::int64_t mantissa = (std::int64_t{1} << K::kMantissaBits) - 1;
+  const I exponent_of_one(std::int64_t{K::kBias} << K::kMantissaBits);
+  const I field = simd::from_exponent<double, A>(bits & I(~kSignBit<double>));
+  const V n = simd::from_bits<double, A>(field | simd::to_bits(round)) - round - simd::set<double, A>(K::kBias);
+  const V m = simd::from_bits<double, A>((bits & I(mantissa)) | exponent_of_one);
+  const auto large = simd::set<double, A>(1.41421356237309504880) < m;
+  const V scale = simd::from_bits<double, A>(exponent_of_one + exponent_of_one - simd::to_exponent<double, A>(field));
+  return {simd::select(large, n + one, n), simd::select(large, m * half, m) - one,
+          simd::select(large, scale * half, scale)};
 }
 
 /// n log(2) + log_m
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> plus_powers(Vec<T, A> n, Pair<T, A> log_m) {
-  using K = Constants<T>;
-  const Vec<T, A> sum = simd::fma(n, simd::set<T, A>(K::kLn2High), log_m.high);  // the product is exact
-  const Vec<T, A> lost = log_m.high - simd::fma(n, simd::set<T, A>(-K::kLn2High), sum);
-  return sum + simd::fma(n, simd::set<T, A>(K::kLn2Low), lost + log_m.low);
+template <class A>
+TILEWRIGHT_INLINE Vec<double, A> plus_powers(Vec<double, A> n, Pair<double, A> log_m) {
+  using K = Constants<double>;
+  const auto sum = simd::fma(n, simd::set<double, A>(K::kLn2High), log_m.high);  // the product is exact
+  const auto lost = log_m.high - simd::fma(n, simd::set<double, A>(-K::kLn2High), sum);
+  return sum + simd::fma(n, simd::set<double, A>(K::kLn2Low), lost + log_m.low);
+}
+
+/// log(x) + k log(2) for normal positive x.
+template <class T, class A, class... Powers>
+TILEWRIGHT_INLINE Vec<T, A> log_of_usual(Vec<T, A> x, Powers... k) {
+  if constexpr (sizeof(T) == 4) {
+    const LogPiece<A> p = simd::log_piece(x);
+    const auto m = simd::from_bits<T, A>(simd::to_bits(x) - p.n_in_place);
+    return simd::log_of_piece(p, (p.n + ... + k), simd::fma_of_few_bits(m, p.c, simd::set<T, A>(-1)));
+  } else {
+    const LogParts<A> r = simd::reduce_for_log(x);
+    return simd::plus_powers((r.n + ... + k), simd::log1p_near(r.u, simd::set<T, A>(0)));
+  }
 }
 
 /// log(x) for normal positive x; infinity and NaN go through.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log_normal(Vec<T, A> x) {
-  const LogParts<T, A> r = simd::reduce_for_log(x);
-  const Vec<T, A> result = simd::plus_powers(r.n, simd::log1p_reduced(r.u));
-  return simd::select(x < simd::set<T, A>(std::numeric_limits<T>::infinity()), result, x);
+  return simd::select(x < simd::set<T, A>(std::numeric_limits<T>::infinity()), simd::log_of_usual(x), x);
 }
 
 /// result where x > 0; -infinity at 0, NaN below, infinity and NaN as they are.
@@ -255,19 +273,14 @@ TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_normal_and_positive(Vec<T, A> x) {
   return (simd::set<T, A>(std::numeric_limits<T>::min()) <= x) &
          (x < simd::set<T, A>(std::numeric_limits<T>::infinity()));
 }
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log_of_usual(Vec<T, A> x) {
-  const LogParts<T, A> r = simd::reduce_for_log(x);
-  return simd::plus_powers(r.n, simd::log1p_reduced(r.u));
-}
 /// Of any x; subnormals are scaled up.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log_of_any(Vec<T, A> x) {
   constexpr int k = Constants<T>::kMantissaBits + 1;
   const auto small = x < simd::set<T, A>(std::numeric_limits<T>::min());
-  const LogParts<T, A> r = simd::reduce_for_log(simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x));
-  const Vec<T, A> n = r.n - simd::select(small, simd::set<T, A>(T(k)), simd::set<T, A>(0));
-  return simd::with_limits_of_log(x, simd::plus_powers(n, simd::log1p_reduced(r.u)));
+  const Vec<T, A> scaled = simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x);
+  const Vec<T, A> power = simd::select(small, simd::set<T, A>(T(-k)), simd::set<T, A>(0));
+  return simd::with_limits_of_log(x, simd::log_of_usual(scaled, power));
 }
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
@@ -275,35 +288,37 @@ TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
   return simd::log_of_any(x);
 }
 
-/// -1 < x < 1e30: of 1 + x and what its rounding lost.
+/// -1 < x < 1e30, beyond which the 1 is nothing.
 template <class T, class A>
 TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_usual_for_log1p(Vec<T, A> x) {
   return (simd::set<T, A>(-1) < x) & (x < simd::set<T, A>(T(1e30)));
 }
-/// kAny: beyond 1e30, too, where the 1 is nothing.
-template <bool kAny, class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log1p_inside(Vec<T, A> x) {
-  using V = Vec<T, A>;
-  // Where x is so large that x - (sum - 1) is not what the rounding lost, neither matters.
-  const V one = simd::set<T, A>(1), sum = one + x, lost = x - (sum - one);
-  const LogParts<T, A> r = simd::reduce_for_log(sum);
-  const V low = lost * r.scale, zero = simd::set<T, A>(0);
-  const Pair<T, A> log_m = simd::log1p_reduced(r.u, kAny ? simd::select(simd::set<T, A>(T(1e30)) < x, zero, low) : low);
-  return simd::with_sign(simd::plus_powers(r.n, log_m), x);  // -0 is kept
-}
+/// Float: (1 + x) 2^-n c - 1 without rounding 1 + x, by which the piece is found. Double: of 1 + x and what its
+/// rounding lost.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p_of_usual(Vec<T, A> x) {
-  return simd::log1p_inside<false, T, A>(x);
+  using V = Vec<T, A>;
+  const V one = simd::set<T, A>(1), sum = one + x;
+  if constexpr (sizeof(T) == 4) {
+    const LogPiece<A> p = simd::log_piece(sum);
+    const V factor = simd::from_bits<T, A>(simd::to_bits(p.c) - p.n_in_place);
+    const V u = simd::fma_of_few_bits(x, factor, factor - one);
+    return simd::with_sign(simd::log_of_piece(p, p.n, u), x);  // -0 is kept
+  } else {
+    const LogParts<A> r = simd::reduce_for_log(sum);
+    const V low = (x - (sum - one)) * r.scale;
+    return simd::with_sign(simd::plus_powers(r.n, simd::log1p_near(r.u, low)), x);
+  }
 }
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p_of_any(Vec<T, A> x) {
-  return simd::with_limits_of_log(simd::set<T, A>(1) + x, simd::log1p_inside<true, T, A>(x));
+  const Vec<T, A> usual = simd::select(simd::set<T, A>(T(1e30)) < x, simd::log_of_usual(x), simd::log1p_of_usual(x));
+  return simd::with_limits_of_log(simd::set<T, A>(1) + x, usual);
 }
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p(Vec<T, A> x) {
-  const Vec<T, A> result = simd::log1p_inside<true, T, A>(x);
-  if (xsimd::all(simd::is_usual_for_log1p(x))) return result;
-  return simd::with_limits_of_log(simd::set<T, A>(1) + x, result);
+  if (xsimd::all(simd::is_usual_for_log1p(x))) return simd::log1p_of_usual(x);
+  return simd::log1p_of_any(x);
 }
 
 /// 1 / sqrt(x) for normal positive x, in float: a guess y from half the exponent, and (x y^2)^(-1/2) - 1 of it more. A

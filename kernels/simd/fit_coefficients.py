@@ -77,10 +77,36 @@ def mills_of_t(t):
     return (a + C) * mills(a)
 
 
-DEGREES = {  # exp, tanh, log, log1p, mills
-    "float": (5, 5, 3, 7, 13),
-    "double": (9, 11, 7, 16, 27),
+DEGREES = {  # exp, tanh, log1p, mills
+    "float": (5, 5, 7, 13),
+    "double": (9, 11, 16, 27),
 }
+# log's pieces begin at 23/32 and are an eighth of a mantissa wide. For each c, about 1 / m, of so few bits that c m - 1 is
+# exact; beside 1 it is chosen so that c m - 1 is small where log(m) is.
+LOG_FIRST = 0x3F380000
+LOG_INVERSES = [mpf(21) / 16, mpf(5) / 4, mpf(9) / 8, mpf(17) / 16, mpf(1), mpf(15) / 16, mpf(13) / 16, mpf(23) / 32]
+
+
+def log_reach():
+    """The smallest and the largest c m - 1, and a little for log1p, which picks the piece by a rounded sum."""
+    begins = [mpf(struct.unpack("f", struct.pack("i", LOG_FIRST + (i << 20)))[0]) for i in range(9)]
+    ends = [c * m - 1 for c, *piece in zip(LOG_INVERSES, begins, begins[1:]) for m in piece]
+    return min(ends) * mpf("1.0001"), max(ends) * mpf("1.0001")
+
+
+def emit_log_pieces():
+    """-log(c) in two parts, the first of which n log(2) can be added to without a rounding."""
+    high = [mp.nint(-log(c) * 2**16) / 2**16 for c in LOG_INVERSES]
+    columns = {"kInverse": LOG_INVERSES, "kHigh": high, "kLow": [-log(c) - h for c, h in zip(LOG_INVERSES, high)]}
+    print("/// Of x = 2^n m with m from 23/32 on: c, about 1 / m, of few bits; -log(c) in two parts, a multiple of 2^-16 first.")
+    print("template <class A>\nstruct LogPieces {")
+    print(f"  static constexpr int kFirst = {LOG_FIRST:#x}, kShift = 20;  // row: (x's bits - kFirst) >> kShift")
+    for name, values in columns.items():
+        print(f"  alignas(32) static constexpr float {name}[8] = {{")
+        print("      " + ", ".join(rounded(v, "float").hex() + "f" for v in values) + "};")
+    print("};\n")
+
+
 MILLS_END = {"float": 15, "double": 39}  # beyond, the tail underflows
 
 def main():
@@ -90,7 +116,7 @@ def main():
     print("#pragma once\n")
     print("namespace tilewright::detail {\n")
     print("template <class T>\nstruct Coefficients;\n")
-    for kind, (d_exp, d_tanh, d_log, d_log1p, d_mills) in DEGREES.items():
+    for kind, (d_exp, d_tanh, d_log1p, d_mills) in DEGREES.items():
         print("template <>")
         print(f"struct Coefficients<{kind}> {{")
         emit(kind, "kExp", "(exp(r) - 1 - r) / r^2", series(lambda r: (expm1(r) - r) / r**2, mpf(1) / 2),
@@ -99,12 +125,13 @@ def main():
              0, TANH_LIMIT**2, d_tanh, lambda z: tanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
         if kind == "float":
             emit(kind, "kLogNear", "(log(1 + u) - u) / u^2", series(lambda u: (log1p(u) - u) / u**2, -mpf(1) / 2),
-                 sqrt(mpf(1) / 2) - 1, sqrt(mpf(2)) - 1, 9, log1p, lambda u, p: u + u * u * p)
+                 *log_reach(), 4, log1p, lambda u, p: u + u * u * p)
             emit(kind, "kRsqrt", "((1 + w)^(-1/2) - 1) / w", series(lambda w: ((1 + w) ** (-mpf(1) / 2) - 1) / w, -mpf(1) / 2),
                  mpf("-0.0712"), mpf("0.0646"), 3, lambda w: (1 + w) ** (-mpf(1) / 2), lambda w, p: 1 + w * p)
         odd_log = series(lambda z: (atanh(sqrt(z)) / sqrt(z) - 1) / z, mpf(1) / 3)
-        emit(kind, "kLog", "(atanh(s) - s) / s^3 in s^2", odd_log, 0, (3 - 2 * sqrt(2)) ** 2 * mpf("1.001"), d_log,
-             lambda z: atanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
+        if kind == "double":
+            emit(kind, "kLog", "(atanh(s) - s) / s^3 in s^2", odd_log, 0, (3 - 2 * sqrt(2)) ** 2 * mpf("1.001"), 7,
+                 lambda z: atanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
         emit(kind, "kLog1p", "(atanh(s) - s) / s^3 in s^2", odd_log, 0, mpf("0.11112"), d_log1p,
              lambda z: atanh(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
         end = mpf(MILLS_END[kind])
@@ -118,6 +145,7 @@ def main():
                  series(lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, mpf(1) / 24), 0, square, 2, lambda z: cos(sqrt(z)),
                  lambda z, p: 1 - z / 2 + z * z * p)
         print("};\n")
+    emit_log_pieces()
     print("}  // namespace tilewright::detail")
 
 

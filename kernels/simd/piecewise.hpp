@@ -10,11 +10,13 @@
 
 #include <array>
 
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/lookup.hpp"
 #include "kernels/simd/tables.hpp"
 #include "kernels/simd/transpose.hpp"
 
 namespace tilewright::detail::simd {
+
+inline constexpr int kTableRows = 16;
 
 /// A table row by row: the centre, then the first columns.
 inline constexpr int kRowLength = 8;

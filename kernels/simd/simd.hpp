@@ -383,32 +383,6 @@ TILEWRIGHT_INLINE PowerOfTwo<T, A> power_of_two(Vec<T, A> n, [[maybe_unused]] T 
   }
 }
 
-// ---- tables
-
-inline constexpr int kTableRows = 16;
-
-/// table[row % 16], lane by lane.
-template <class A>
-TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[kTableRows], Vec<std::int32_t, A> row) {
-#if defined(__AVX512F__)
-  if constexpr (kIsAvx512<A>) return _mm512_permutexvar_ps(row.data, _mm512_load_ps(table));
-#endif
-#if defined(__AVX2__)
-  if constexpr (kIsAvx2<A>)  // two tables of eight, chosen by the next bit: gathers took three times as long (Zen 5)
-    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_load_ps(table), row.data),
-                            _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), row.data),
-                            _mm256_castsi256_ps(_mm256_slli_epi32(row.data, 28)));
-#endif
-  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
-    constexpr int lanes = kLanes<float, A>;
-    std::int32_t rows[lanes];
-    float values[lanes];
-    row.store_unaligned(rows);
-    for (int i = 0; i < lanes; ++i) values[i] = table[rows[i] & (kTableRows - 1)];
-    return simd::load<float, A>(values);
-  }
-}
-
 // ---- lanes
 
 template <int D, class T, class A, std::size_t... J>
