@@ -22,12 +22,19 @@ struct Identity {
   }
 };
 
-/// f'(0) = 0, as PyTorch. Selections rather than products: dy may be infinite where the result is 0.
+/// f'(0) = 0, as PyTorch. Selections rather than products: dy may be infinite where the result is 0. A float's forward
+/// formula goes by its bits, so that the control register does not matter (map.cpp): as integers, all negative floats
+/// but NaNs are at most -infinity.
 struct Relu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(x <= zero, zero, x);
+    if constexpr (sizeof(T) == 8) {
+      return simd::select(x <= zero, zero, x);
+    } else {
+      const Vec<std::int32_t, A> bits = simd::to_bits(x);
+      return simd::from_bits<T, A>(xsimd::select(bits > Vec<std::int32_t, A>(-0x800000), bits, simd::to_bits(zero)));
+    }
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {

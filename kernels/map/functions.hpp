@@ -33,7 +33,7 @@ struct Expm1 {
 
 /// f' = 1 / x
 struct Log {
-  static constexpr int kMixed = 2;
+  static constexpr int kMixed = 3;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     if constexpr (sizeof(T) == 8 || !kIsAvx512<A>)
@@ -51,7 +51,7 @@ struct Log {
 
 /// f' = 1 / (1 + x)
 struct Log1p {
-  static constexpr int kMixed = 2;
+  static constexpr int kMixed = 4;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     if constexpr (sizeof(T) == 8 || !kIsAvx512<A>)

@@ -174,11 +174,13 @@ TILEWRIGHT_INLINE Vec<float, A> fma_of_few_bits(Vec<float, A> a, Vec<float, A> b
   return (high * b + c) + (a - high) * b;
 }
 
-/// Float: x = 2^n m, and of the piece that m is in c, about 1 / m, and -log(c) in two parts.
+/// Float: x = 2^n m, and of the piece that m is in c, about 1 / m, and -log(c) in two parts. n stands in the exponent's
+/// place, as a float in units of kUnit.
 template <class A>
 struct LogPiece {
-  Vec<float, A> n, c, high, low;
-  Vec<std::int32_t, A> n_in_place;  // of an exponent
+  static constexpr float kUnit = 0x1p-23F;
+  Vec<std::int32_t, A> n;
+  Vec<float, A> c, high, low;
 };
 
 /// Of normal positive x; others give nonsense.
@@ -188,18 +190,20 @@ TILEWRIGHT_INLINE LogPiece<A> log_piece(Vec<float, A> x) {
   using P = LogPieces<A>;
   constexpr int exponent = INT32_MIN >> 8;
   const I shifted = simd::to_bits(x) - I(P::kFirst), row = shifted >> P::kShift;
-  return {xsimd::to_float(shifted >> Constants<float>::kMantissaBits), simd::lookup<A>(P::kInverse, row),
-          simd::lookup<A>(P::kHigh, row), simd::lookup<A>(P::kLow, row), shifted & I(exponent)};
+  return {shifted & I(exponent), simd::lookup<A>(P::kInverse, row), simd::lookup<A>(P::kHigh, row),
+          simd::lookup<A>(P::kLow, row)};
 }
 
-/// n log(2) - log(c) + log(1 + u)
-template <class A>
-TILEWRIGHT_INLINE Vec<float, A> log_of_piece(const LogPiece<A>& piece, Vec<float, A> n, Vec<float, A> u) {
+/// (n + more) log(2) - log(c) + log(1 + u)
+template <class A, class... Powers>
+TILEWRIGHT_INLINE Vec<float, A> log_of_piece(const LogPiece<A>& piece, Vec<float, A> u, Powers... more) {
   using V = Vec<float, A>;
   using K = Constants<float>;
-  const V whole = simd::fma(n, simd::set<float, A>(K::kLn2High), piece.high);  // exact
+  constexpr float unit = LogPiece<A>::kUnit;
+  const V n = xsimd::to_float((piece.n + ... + more));
+  const V whole = simd::fma(n, simd::set<float, A>(K::kLn2High * unit), piece.high);  // exact
   const V sum = whole + u, lost = u - (sum - whole);
-  const V rest = simd::fma(n, simd::set<float, A>(K::kLn2Low), piece.low) + lost;
+  const V rest = simd::fma(n, simd::set<float, A>(K::kLn2Low * unit), piece.low) + lost;
   return sum + simd::fma(u * u, simd::polynomial(u, Coefficients<float>::kLogNear), rest);
 }
 
@@ -237,13 +241,13 @@ TILEWRIGHT_INLINE Vec<double, A> plus_powers(Vec<double, A> n, Pair<double, A> l
   return sum + simd::fma(n, simd::set<double, A>(K::kLn2Low), lost + log_m.low);
 }
 
-/// log(x) + k log(2) for normal positive x.
+/// log(x) + k log(2) for normal positive x; k a whole number, in float an integer in the exponent's place.
 template <class T, class A, class... Powers>
 TILEWRIGHT_INLINE Vec<T, A> log_of_usual(Vec<T, A> x, Powers... k) {
   if constexpr (sizeof(T) == 4) {
     const LogPiece<A> p = simd::log_piece(x);
-    const auto m = simd::from_bits<T, A>(simd::to_bits(x) - p.n_in_place);
-    return simd::log_of_piece(p, (p.n + ... + k), simd::fma_of_few_bits(m, p.c, simd::set<T, A>(-1)));
+    const auto m = simd::from_bits<T, A>(simd::to_bits(x) - p.n);
+    return simd::log_of_piece(p, simd::fma_of_few_bits(m, p.c, simd::set<T, A>(-1)), k...);
   } else {
     const LogParts<A> r = simd::reduce_for_log(x);
     return simd::plus_powers((r.n + ... + k), simd::log1p_near(r.u, simd::set<T, A>(0)));
@@ -276,11 +280,15 @@ TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_normal_and_positive(Vec<T, A> x) {
 /// Of any x; subnormals are scaled up.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log_of_any(Vec<T, A> x) {
-  constexpr int k = Constants<T>::kMantissaBits + 1;
+  constexpr int mantissa = Constants<T>::kMantissaBits, k = mantissa + 1;
   const auto small = x < simd::set<T, A>(std::numeric_limits<T>::min());
-  const Vec<T, A> scaled = simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x);
-  const Vec<T, A> power = simd::select(small, simd::set<T, A>(T(-k)), simd::set<T, A>(0));
-  return simd::with_limits_of_log(x, simd::log_of_usual(scaled, power));
+  const Vec<T, A> scaled = simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x), zero = simd::set<T, A>(0);
+  if constexpr (sizeof(T) == 4) {
+    const Vec<T, A> power = simd::select(small, simd::from_bits<T, A>(Vec<std::int32_t, A>(-k << mantissa)), zero);
+    return simd::with_limits_of_log(x, simd::log_of_usual(scaled, simd::to_bits(power)));
+  } else {
+    return simd::with_limits_of_log(x, simd::log_of_usual(scaled, simd::select(small, simd::set<T, A>(-k), zero)));
+  }
 }
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
@@ -291,6 +299,13 @@ TILEWRIGHT_INLINE Vec<T, A> log(Vec<T, A> x) {
 /// -1 < x < 1e30, beyond which the 1 is nothing.
 template <class T, class A>
 TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_usual_for_log1p(Vec<T, A> x) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4) {  // 1 + x is from 2^-24 to 1e30, by its bits
+    constexpr int kLeast = 0x33800000, kMost = 0x7149F2CA;
+    const __m512i above = _mm512_sub_epi32(_mm512_castps_si512(simd::set<T, A>(1) + x), _mm512_set1_epi32(kLeast));
+    return !xsimd::batch_bool<T, A>(_mm512_cmpge_epu32_mask(above, _mm512_set1_epi32(kMost - kLeast)));
+  }
+#endif
   return (simd::set<T, A>(-1) < x) & (x < simd::set<T, A>(T(1e30)));
 }
 /// Float: (1 + x) 2^-n c - 1 without rounding 1 + x, by which the piece is found. Double: of 1 + x and what its
@@ -301,9 +316,9 @@ TILEWRIGHT_INLINE Vec<T, A> log1p_of_usual(Vec<T, A> x) {
   const V one = simd::set<T, A>(1), sum = one + x;
   if constexpr (sizeof(T) == 4) {
     const LogPiece<A> p = simd::log_piece(sum);
-    const V factor = simd::from_bits<T, A>(simd::to_bits(p.c) - p.n_in_place);
+    const V factor = simd::from_bits<T, A>(simd::to_bits(p.c) - p.n);
     const V u = simd::fma_of_few_bits(x, factor, factor - one);
-    return simd::with_sign(simd::log_of_piece(p, p.n, u), x);  // -0 is kept
+    return simd::with_sign(simd::log_of_piece(p, u), x);  // -0 is kept
   } else {
     const LogParts<A> r = simd::reduce_for_log(sum);
     const V low = (x - (sum - one)) * r.scale;

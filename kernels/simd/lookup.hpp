@@ -23,13 +23,21 @@ TILEWRIGHT_INLINE Vec<float, A> lookup(const float (&table)[N], Vec<std::int32_t
                             _mm256_castsi256_ps(_mm256_slli_epi32(row.data, 28)));
   }
 #endif
-  if constexpr (!kIsAvx512<A> && !kIsAvx2<A>) {
-    constexpr int lanes = kLanes<float, A>;
-    std::int32_t rows[lanes];
-    float values[lanes];
-    row.store_unaligned(rows);
-    for (int i = 0; i < lanes; ++i) values[i] = table[rows[i] & (N - 1)];
-    return simd::load<float, A>(values);
+#if defined(__aarch64__)
+  if constexpr (kIsNeon<A>) {  // by bytes
+    const uint32x4_t number = vreinterpretq_u32_s32((row & Vec<std::int32_t, A>(N - 1)).data);
+    const auto bytes = vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), number, 0x04040404));
+    const auto* from = reinterpret_cast<const std::uint8_t*>(table);
+    if constexpr (N == 8) return vreinterpretq_f32_u8(vqtbl2q_u8(vld1q_u8_x2(from), bytes));
+    if constexpr (N == 16) return vreinterpretq_f32_u8(vqtbl4q_u8(vld1q_u8_x4(from), bytes));
+  }
+#endif
+  if constexpr (std::is_same_v<A, xsimd::sse2>) {
+    std::int32_t rows[4];
+    (row & Vec<std::int32_t, A>(N - 1)).store_unaligned(rows);
+    typedef float Native [[gnu::vector_size(16)]];
+    const Native chosen{table[rows[0]], table[rows[1]], table[rows[2]], table[rows[3]]};
+    return Vec<float, A>((typename Vec<float, A>::register_type)chosen);
   }
 }
 

@@ -327,6 +327,11 @@ TILEWRIGHT_INLINE Vec<T, A> abs(Vec<T, A> v) {
 /// `magnitude` with the sign of `sign`; where it is negative, `sign` must be, too.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> with_sign(Vec<T, A> magnitude, Vec<T, A> sign) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4)  // a | (b & c) at once, which compilers do not find
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+        _mm512_castps_si512(magnitude.data), _mm512_castps_si512(sign.data), _mm512_set1_epi32(kSignBit<T>), 0xF8));
+#endif
   return simd::from_bits<T, A>(simd::to_bits(magnitude) | (simd::to_bits(sign) & Vec<Bits<T>, A>(kSignBit<T>)));
 }
 
