@@ -29,12 +29,10 @@ struct Relu {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     const Vec<T, A> zero = simd::set<T, A>(0);
-    if constexpr (sizeof(T) == 8) {
+    if constexpr (sizeof(T) == 8)
       return simd::select(x <= zero, zero, x);
-    } else {
-      const Vec<std::int32_t, A> bits = simd::to_bits(x);
-      return simd::from_bits<T, A>(xsimd::select(bits > Vec<std::int32_t, A>(-0x800000), bits, simd::to_bits(zero)));
-    }
+    else
+      return simd::from_bits<T, A>(simd::above_or_zero(simd::to_bits(x), INT32_MIN >> 8));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {

@@ -335,6 +335,19 @@ TILEWRIGHT_INLINE Vec<T, A> with_sign(Vec<T, A> magnitude, Vec<T, A> sign) {
   return simd::from_bits<T, A>(simd::to_bits(magnitude) | (simd::to_bits(sign) & Vec<Bits<T>, A>(kSignBit<T>)));
 }
 
+/// v where it is above the limit, else 0.
+template <class A>
+TILEWRIGHT_INLINE Vec<std::int32_t, A> above_or_zero(Vec<std::int32_t, A> v, std::int32_t limit) {
+  Vec<std::int32_t, A> least(limit);
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) {
+    asm("" : "+x"(v.data), "+x"(least.data));  // GCC would read v twice
+    return _mm256_and_si256(v.data, _mm256_cmpgt_epi32(v.data, least.data));
+  }
+#endif
+  if constexpr (!kIsAvx2<A>) return xsimd::select(v > least, v, Vec<std::int32_t, A>(0));
+}
+
 /// The bits of v moved left by the size of T's mantissa: turns the low bits of an integer into an exponent.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<Bits<T>, A> to_exponent(Vec<Bits<T>, A> v) {
