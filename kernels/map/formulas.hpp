@@ -3,8 +3,8 @@
 // epilogue of gemm and the tails all use these objects; no formula stands anywhere else.
 //
 // backward(saved, dy, p) is dy * f'(x), where saved is the input x or the output y as saves_input() says, and p has the
-// activation's numbers. NaN in `saved` or dy gives NaN. Where a table serves, rows(x, p) and slope_rows(saved, p) are
-// the rows that forward and backward read, so that loops can look for them ahead (map.hpp).
+// activation's numbers. NaN in `saved` or dy gives NaN. Where a table serves, place(x, p) and slope_place(saved, p)
+// are what forward and backward read there, so that loops can look for it ahead (map.hpp).
 #pragma once
 
 #include "kernels/map/gates.hpp"
@@ -55,17 +55,17 @@ struct LeakyRelu {
 
 /// f' = y (1 - y)
 struct Sigmoid {
-  static constexpr int kMixed = 1;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<SigmoidTable<A>>(
         x,
-        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.ahead); },
         [=] { return simd::sigmoid(x); });
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<SigmoidTable<A>, A>(simd::abs(x));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<SigmoidTable<A>, A>(simd::abs(x));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -75,19 +75,19 @@ struct Sigmoid {
 
 /// f' = 1 - y^2
 struct Tanh {
-  static constexpr int kMixed = 1;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<TanhTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
-          return simd::with_sign(simd::pieces<TanhTable<A>, A>(simd::abs(v), p.rows), v);
+          return simd::with_sign(simd::pieces<TanhTable<A>, A>(simd::abs(v), p.ahead), v);
         },
         [=] { return simd::tanh(x); });
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<TanhTable<A>, A>(simd::abs(x));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<TanhTable<A>, A>(simd::abs(x));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
@@ -139,14 +139,14 @@ template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const Numbers<T, A>& p) {
   const Vec<T, A> zero = simd::set<T, A>(0), c = simd::select(zero < x, zero, x);
   return simd::near_or_far<ExpFallTable<A>>(
-      c,
-      p, [rows = p.rows](auto v) __attribute__((always_inline)) { return simd::pieces<ExpFallTable<A>, A>(v, rows); },
+      c, p,
+      [ahead = p.ahead](auto v) __attribute__((always_inline)) { return simd::pieces<ExpFallTable<A>, A>(v, ahead); },
       [=] { return simd::expm1(c); });
 }
 template <class A>
-TILEWRIGHT_INLINE auto rows_of_exp_fall(Vec<float, A> x) {
+TILEWRIGHT_INLINE auto place_of_exp_fall(Vec<float, A> x) {
   const Vec<float, A> zero = simd::set<float, A>(0);
-  return simd::row_of<ExpFallTable<A>, A>(simd::select(zero < x, zero, x));
+  return simd::place_of<ExpFallTable<A>, A>(simd::select(zero < x, zero, x));
 }
 
 /// f' = x > 0 ? 1 : a exp(x)
@@ -159,8 +159,8 @@ struct Elu {
     return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x, p));
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return detail::rows_of_exp_fall<A>(x);
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return detail::place_of_exp_fall<A>(x);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
@@ -180,8 +180,8 @@ struct Selu {
                         scaled<T, A>(detail::exp_fall<T, A>(x, p), kScale * kAlpha));
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return detail::rows_of_exp_fall<A>(x);
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return detail::place_of_exp_fall<A>(x);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -217,13 +217,13 @@ struct Celu {
 
 /// f' = sigmoid(a x). a x is formed in two pieces.
 struct Softplus {
-  static constexpr int kMixed = 1;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
         plain<T, A>(x, p.a), p,
         [p](auto v) __attribute__((always_inline)) {
-          return detail::positive_part<float, A>(v) + simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows);
+          return detail::positive_part<float, A>(v) + simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.ahead);
         },
         [=] { return far<T, A>(x, p); });
     return simd::select(p.b < p.a * x, x, soft);
@@ -232,17 +232,17 @@ struct Softplus {
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     const Vec<T, A> slope = simd::near_or_far<SigmoidTable<A>>(
         plain<T, A>(x, p.a),
-        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.rows); },
+        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.ahead); },
         [=] { return far_slope<T, A>(x, p); });
     return dy * simd::select(p.b < p.a * x, simd::set<T, A>(1), slope);
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>& p) {
-    return simd::row_of<SoftplusTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>& p) {
+    return simd::place_of<SoftplusTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
   }
   template <class A>
-  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>& p) {
-    return simd::row_of<SigmoidTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
+  TILEWRIGHT_INLINE auto slope_place(Vec<float, A> x, const Numbers<float, A>& p) {
+    return simd::place_of<SigmoidTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
   }
   /// x where the tables serve: they are for a = 1.
   template <class T, class A>
@@ -274,13 +274,13 @@ struct Softplus {
 
 /// f' = sigmoid(-x)
 struct LogSigmoid {
-  static constexpr int kMixed = 1;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
         x, p,
-        [p](auto v) __attribute__((always_inline)) { return simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.rows); },
+        [p](auto v) __attribute__((always_inline)) { return simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.ahead); },
         [=] { return simd::log1p_unit(simd::exp(zero - simd::abs(x))); });
     return simd::select(zero < x, zero, x) - log_part;
   }
@@ -289,12 +289,12 @@ struct LogSigmoid {
     return dy * Sigmoid::forward<T, A>(simd::set<T, A>(0) - x, p);
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<SoftplusTable<A>, A>(simd::abs(x));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<SoftplusTable<A>, A>(simd::abs(x));
   }
   template <class A>
-  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<SigmoidTable<A>, A>(simd::abs(x));
+  TILEWRIGHT_INLINE auto slope_place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<SigmoidTable<A>, A>(simd::abs(x));
   }
 };
 
@@ -367,8 +367,9 @@ struct Tanhshrink {
       using Table = TanhshrinkTable<A>;
       const Vec<T, A> a = simd::abs(x), zero = simd::set<T, A>(0);
       const auto near = [&](auto) __attribute__((always_inline)) {
-        const Vec<T, A> third = simd::select(simd::in_first_pieces<Table, A>(a), simd::set<T, A>(1 / 3.0F), zero);
-        const Vec<T, A> ratio = simd::fma(a, third, simd::pieces<Table, A>(a, p.rows)), square = a * a;
+        const Vec<T, A> third =
+            simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), simd::set<T, A>(1 / 3.0F), zero);
+        const Vec<T, A> ratio = simd::fma(a, third, simd::pieces<Table, A>(a, p.ahead)), square = a * a;
         return simd::with_sign(simd::fma(ratio, square, ratio * simd::fma(a, a, zero - square)), x);
       };
       return simd::near_or_far<Table>(x, p, near, [=] { return simd::with_sign(a - simd::set<T, A>(1), x); });
@@ -381,17 +382,17 @@ struct Tanhshrink {
       return dy * simd::fma(t.high, t.high, (t.high + t.high) * t.low);
     } else {
       using Table = TanhSquareTable<A>;
-      const Vec<T, A> a = simd::abs(x), near = simd::pieces<Table, A>(a, p.rows);
+      const Vec<T, A> a = simd::abs(x), near = simd::pieces<Table, A>(a, p.ahead);
       return dy * simd::select(simd::set<T, A>(Table::kEnd) <= a, simd::set<T, A>(1), near);
     }
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<TanhshrinkTable<A>, A>(simd::abs(x));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<TanhshrinkTable<A>, A>(simd::abs(x));
   }
   template <class A>
-  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<TanhSquareTable<A>, A>(simd::abs(x));
+  TILEWRIGHT_INLINE auto slope_place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<TanhSquareTable<A>, A>(simd::abs(x));
   }
 };
 

@@ -94,17 +94,18 @@ struct Rsqrt {
 /// f' = 2 / sqrt(pi) exp(-x^2), the square in two pieces; beyond 16 it is 0.
 struct Erf {
   static constexpr int kMixed = 2;
-  static constexpr bool kFarIsRare = true;  // there are none
+  static constexpr bool kFarIsRare = true, kNeverFar = true;  // arguments are bounded
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     using Table = ErfTable<A>;
-    const Vec<T, A> a = bounded<A>(x), zero = simd::set<T, A>(0);
-    const Vec<T, A> itself = simd::select(simd::in_first_pieces<Table, A>(a), a, zero);  // erf is almost a there
-    return simd::with_sign(simd::pieces<Table, A>(a, p.rows) + itself, x);
+    const Vec<T, A> a = p.ahead.x != nullptr ? *p.ahead.x : bounded<A>(x), zero = simd::set<T, A>(0);
+    const Vec<T, A> itself =
+        simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), a, zero);  // erf is almost a there
+    return simd::with_sign(simd::pieces<Table, A>(a, p.ahead) + itself, x);
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<ErfTable<A>, A>(bounded<A>(x));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<ErfTable<A>, A>(bounded<A>(x));
   }
   /// min(|x|, 3.93), where erf is 1.
   template <class A>

@@ -21,8 +21,8 @@ TILEWRIGHT_INLINE Vec<T, A> positive_part(Vec<T, A> x) {
 
 /// f(x) where f(-x) = 1 - f(x); the table has f(-a).
 template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> rising_pieces(Vec<float, A> x, const std::int32_t* rows) {
-  const Vec<float, A> below = simd::pieces<Table, A>(simd::abs(x), rows), zero = simd::set<float, A>(0);
+TILEWRIGHT_INLINE Vec<float, A> rising_pieces(Vec<float, A> x, const simd::Ahead<A>& ahead) {
+  const Vec<float, A> below = simd::pieces<Table, A>(simd::abs(x), ahead), zero = simd::set<float, A>(0);
   return simd::select(zero < x, simd::set<float, A>(1) - below, below);
 }
 
@@ -36,11 +36,12 @@ struct Gated {
     return simd::near_or_far<Table<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
-          const Vec<float, A> piece = simd::pieces<Table<A>, A>(place<A>(v), p.rows), zero = simd::set<float, A>(0);
+          const Vec<float, A> piece = simd::pieces<Table<A>, A>(argument<A>(v), p.ahead), zero = simd::set<float, A>(0);
           if constexpr (kSymmetric) {
             return detail::positive_part<float, A>(v) - piece;
           } else {  // mish; around 0 its piece is what 5/8 x leaves, whose sum is rounded once
-            const auto around_0 = simd::shifted<Table<A>, A>(v) == simd::set<float, A>(simd::kShift);
+            const auto row = simd::row_of<Table<A>, A>(v, p.ahead);
+            const auto around_0 = simd::from_bits<float, A>(row) == simd::set<float, A>(simd::kShift);
             return simd::fma(v, simd::select(around_0, simd::set<float, A>(0.625F), zero), piece);
           }
         },
@@ -52,23 +53,23 @@ struct Gated {
                     x, p,
                     [p](auto v) __attribute__((always_inline)) {
                       if constexpr (kSymmetric)
-                        return detail::rising_pieces<Slope<A>, A>(v, p.rows);
+                        return detail::rising_pieces<Slope<A>, A>(v, p.ahead);
                       else
-                        return simd::pieces<Slope<A>, A>(v, p.rows);
+                        return simd::pieces<Slope<A>, A>(v, p.ahead);
                     },
                     [=] { return Formula::template slope<T, A>(x); });
   }
   template <class A>
-  TILEWRIGHT_INLINE auto rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<Table<A>, A>(place<A>(x));
+  TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<Table<A>, A>(argument<A>(x));
   }
   template <class A>
-  TILEWRIGHT_INLINE auto slope_rows(Vec<float, A> x, const Numbers<float, A>&) {
-    return simd::row_of<Slope<A>, A>(place<A>(x));
+  TILEWRIGHT_INLINE auto slope_place(Vec<float, A> x, const Numbers<float, A>&) {
+    return simd::place_of<Slope<A>, A>(argument<A>(x));
   }
   /// Where the tables have x.
   template <class A>
-  TILEWRIGHT_INLINE Vec<float, A> place(Vec<float, A> x) {
+  TILEWRIGHT_INLINE Vec<float, A> argument(Vec<float, A> x) {
     return kSymmetric ? simd::abs(x) : x;
   }
 };

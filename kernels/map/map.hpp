@@ -16,11 +16,11 @@ namespace tilewright::detail {
 
 template <class F, class T, class A>
 concept HasTable = sizeof(T) == 4 && requires(Vec<float, A> x, const Numbers<float, A>& p) {
-  F::template rows<A>(x, p);
+  F::template place<A>(x, p);
 };
 template <class F, class T, class A>
 concept HasSlopeTable = sizeof(T) == 4 && requires(Vec<float, A> x, const Numbers<float, A>& p) {
-  F::template slope_rows<A>(x, p);
+  F::template slope_place<A>(x, p);
 };
 template <class F, class A>
 concept CollectsFar = HasTable<F, float, A> && kIsAvx512<A> && !requires {
@@ -198,11 +198,58 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept;
 
 #if defined(__AVX512F__)
+/// The same where a table serves. While the polynomials of some registers are computed the places of the next ones are
+/// found: otherwise all steps of a register, of which most wait for others, fill what the CPU looks ahead in. One
+/// comparison for all registers, because comparisons take the ports that lookups need.
+template <class F, class A>
+TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, const Numbers<float, A>& p) {
+  constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
+  using Place = decltype(F::template place<A>(Vec<float, A>(), p));
+  // Not an array of places, which GCC would keep in memory.
+  Vec<float, A> next[together], next_x[together], next_distance[together];
+  Vec<std::int32_t, A> next_row[together];
+  // Whether one of the lanes is far.
+  const auto find = [&](Index from) __attribute__((always_inline)) {
+    Vec<std::int32_t, A> size(0);
+#pragma GCC unroll 4
+    for (Index u = 0; u < together; ++u) {
+      next[u] = simd::load<float, A>(x + from + u * lanes);
+      const Place place = F::template place<A>(next[u], p);
+      next_row[u] = place.row, next_distance[u] = place.distance, next_x[u] = place.x;
+      if constexpr (!requires { F::kNeverFar; }) size = xsimd::max(size, simd::to_bits(simd::abs(place.x)));
+    }
+    return _mm512_cmpge_epi32_mask(size.data, _mm512_set1_epi32(Place::kEnd)) != 0;
+  };
+  if (n < step) return 0;
+  bool far = find(0);
+  Index i = 0;
+  for (; i + step <= n; i += step) {
+    if (far) [[unlikely]]
+      break;
+    Vec<float, A> v[together], distance[together], at[together];
+    Vec<std::int32_t, A> row[together];
+#pragma GCC unroll 4
+    for (Index u = 0; u < together; ++u)
+      v[u] = next[u], row[u] = next_row[u], distance[u] = next_distance[u], at[u] = next_x[u];
+    far = find(i + 2 * step <= n ? i + step : i);
+#pragma GCC unroll 4
+    for (Index u = 0; u < together; ++u) {
+      Numbers<float, A> q = p;
+      q.ahead = {nullptr, &row[u], &distance[u], &at[u]};
+      v[u] = F::template forward<float, A>(v[u], q);
+    }
+#pragma GCC unroll 4
+    for (Index u = 0; u < together; ++u) simd::store(y + i + u * lanes, v[u]);
+  }
+  return i;
+}
+
 template <class F, class A>
 TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept {
   constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
   const Numbers<float, A> p(numbers);
+  if constexpr (HasTable<F, float, A> && together > 1) return detail::map_forward_by_table<F, A>(x, y, n, p);
   Index i = 0;
   for (; i + step <= n; i += step) {
     Vec<float, A> v[together];
@@ -264,9 +311,10 @@ void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers)
     for (Index count = whole;; count = kLanes<T, A>) {
       detail::rows_ahead<A>(
           count,
-          [&](Index i) __attribute__((always_inline)) { return F::template rows<A>(simd::load<T, A>(from + i), p); },
+          [&](Index i)
+              __attribute__((always_inline)) { return F::template place<A>(simd::load<T, A>(from + i), p).row; },
           [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
-            p.rows = rows;
+            p.ahead.rows = rows;
             simd::store(to + i, F::template forward<T, A>(simd::load<T, A>(from + i), p));
           });
       if (whole == n || from == rest) break;
@@ -306,9 +354,9 @@ void map_backward(const T* saved, const T* dy, T* dx, Index n, const ActivationN
       detail::rows_ahead<A>(
           count,
           [&](Index i)
-              __attribute__((always_inline)) { return F::template slope_rows<A>(simd::load<T, A>(from + i), p); },
+              __attribute__((always_inline)) { return F::template slope_place<A>(simd::load<T, A>(from + i), p).row; },
           [&](Index i, const std::int32_t* rows) __attribute__((always_inline)) {
-            p.rows = rows;
+            p.ahead.rows = rows;
             simd::store(to + i, F::template backward<T, A>(simd::load<T, A>(from + i), simd::load<T, A>(up + i), p));
           });
       if (whole == n || from == rest) break;

@@ -3,14 +3,14 @@
 #pragma once
 
 #include "kernels/core/table.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/piecewise.hpp"
 
 namespace tilewright::detail {
 
 template <class T, class A>
 struct Numbers {
   Vec<T, A> a, b;
-  const std::int32_t* rows = nullptr;  // of these lanes in the table, where they have been looked for ahead
+  simd::Ahead<A> ahead;  // what has been found of these lanes in the table
   /// Not null: lanes that the table does not serve are left for later (map.hpp); here it says which.
   xsimd::batch_bool<T, A>* far = nullptr;
   bool all_far = false;  // there are no others

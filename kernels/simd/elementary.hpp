@@ -279,7 +279,7 @@ TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_normal_and_positive(Vec<T, A> x) {
 }
 /// Of any x; subnormals are scaled up.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log_of_any(Vec<T, A> x) {
+[[gnu::noinline, gnu::cold]] Vec<T, A> log_of_any(Vec<T, A> x) {
   constexpr int mantissa = Constants<T>::kMantissaBits, k = mantissa + 1;
   const auto small = x < simd::set<T, A>(std::numeric_limits<T>::min());
   const Vec<T, A> scaled = simd::select(small, x * simd::set<T, A>(T(Bits<T>(1) << k)), x), zero = simd::set<T, A>(0);
@@ -326,7 +326,7 @@ TILEWRIGHT_INLINE Vec<T, A> log1p_of_usual(Vec<T, A> x) {
   }
 }
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log1p_of_any(Vec<T, A> x) {
+[[gnu::noinline, gnu::cold]] Vec<T, A> log1p_of_any(Vec<T, A> x) {
   const Vec<T, A> usual = simd::select(simd::set<T, A>(T(1e30)) < x, simd::log_of_usual(x), simd::log1p_of_usual(x));
   return simd::with_limits_of_log(simd::set<T, A>(1) + x, usual);
 }

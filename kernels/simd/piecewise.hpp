@@ -9,6 +9,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 
 #include "kernels/simd/lookup.hpp"
 #include "kernels/simd/tables.hpp"
@@ -107,6 +108,7 @@ class ChosenRows {
   Vec<float, A> values_[kIsAvx512<A> ? 1 : kRowLength];
 };
 
+inline constexpr int kOctaveShift = 21;
 inline constexpr float kShift = 0x1.8p23F;  // plus this, a number is rounded to a whole one, which stands in its bits
 
 /// What x's row stands in. Even tables: x / kWidth + kShift, whose last bits are k where kWidth k is nearest.
@@ -126,21 +128,55 @@ TILEWRIGHT_INLINE Vec<std::int32_t, A> row_of(Vec<float, A> x) {
   if constexpr (requires { Table::kWidth; })
     return bits;
   else
-    return bits >> 21;
+    return bits >> kOctaveShift;
+}
+
+/// Where x stands in a table: its row, and how far it is from the row's centre. |x| is to be below kEnd, by its bits.
+template <class Table, class A>
+struct Place {
+  static constexpr std::int32_t kEnd = std::bit_cast<std::int32_t>(Table::kEnd);
+  Vec<std::int32_t, A> row;
+  Vec<float, A> distance, x;
+};
+template <class Table, class A>
+TILEWRIGHT_INLINE Place<Table, A> place_of(Vec<float, A> x) {
+  const auto row = simd::row_of<Table, A>(x);
+  return {row, x - simd::lookup<A>(Table::kCentres, row), x};
+}
+
+/// What loops have found ahead of x's polynomial, if anything: rows from store_rows, or a place inside the table.
+template <class A>
+struct Ahead {
+  const std::int32_t* rows = nullptr;
+  const Vec<std::int32_t, A>* row = nullptr;  // and the place's other members
+  const Vec<float, A>* distance = nullptr;
+  const Vec<float, A>* x = nullptr;
+};
+
+template <class Table, class A>
+TILEWRIGHT_INLINE Vec<std::int32_t, A> row_of(Vec<float, A> x, const Ahead<A>& ahead) {
+  return ahead.row != nullptr ? *ahead.row : simd::row_of<Table, A>(x);
 }
 
 /// Where the piece of x >= 0 is among the first ones, which hold something else than the function.
 template <class Table, class A>
-TILEWRIGHT_INLINE xsimd::batch_bool<float, A> in_first_pieces(Vec<float, A> x) {
-  return simd::shifted<Table, A>(x) < simd::set<float, A>(Table::kFirst);
+TILEWRIGHT_INLINE xsimd::batch_bool<float, A> in_first_pieces(Vec<float, A> x, [[maybe_unused]] const Ahead<A>& ahead) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) {
+    constexpr bool even = requires { Table::kWidth; };
+    constexpr std::int32_t first = std::bit_cast<std::int32_t>(Table::kFirst) >> (even ? 0 : kOctaveShift);
+    return _mm512_cmplt_epi32_mask(simd::row_of<Table, A>(x, ahead).data, _mm512_set1_epi32(first));
+  }
+#endif
+  if constexpr (!kIsAvx512<A>) return simd::shifted<Table, A>(x) < simd::set<float, A>(Table::kFirst);
 }
 
 /// The value of x's polynomial; x is what the table is for (|x| of most functions). The value at the centre is exact
 /// up to a hundredth of a unit, so the last sum's rounding is most of the error.
 template <class Table, class A>
-TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const std::int32_t* rows) {
-  const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x), rows);
-  return chosen.polynomial(x - chosen.centre());
+TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const Ahead<A>& ahead) {
+  const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x, ahead), ahead.rows);
+  return chosen.polynomial(ahead.distance != nullptr ? *ahead.distance : x - chosen.centre());
 }
 
 /// common() where is_common, elsewhere rare(). Where p.far is not null it receives the lanes that rare() would serve,
@@ -162,11 +198,13 @@ TILEWRIGHT_INLINE Vec<T, A> common_or_rare(xsimd::batch_bool<T, A> is_common, co
 /// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. See common_or_rare.
 template <class Table, class T, class A, class Numbers, class Near, class Far>
 TILEWRIGHT_INLINE Vec<T, A> near_or_far(Vec<T, A> x, const Numbers& p, Near near, Far far) {
-  if constexpr (sizeof(T) == 8)
+  if constexpr (sizeof(T) == 8) {
     return far();
-  else
+  } else {
+    if (p.ahead.distance != nullptr) return near(x);
     return simd::common_or_rare(
         simd::abs(x) < simd::set<T, A>(Table::kEnd), p, [&]() __attribute__((always_inline)) { return near(x); }, far);
+  }
 }
 
 }  // namespace tilewright::detail::simd
