@@ -165,7 +165,8 @@ TILEWRIGHT_INLINE xsimd::batch_bool<float, A> in_first_pieces(Vec<float, A> x, [
   if constexpr (kIsAvx512<A>) {
     constexpr bool even = requires { Table::kWidth; };
     constexpr std::int32_t first = std::bit_cast<std::int32_t>(Table::kFirst) >> (even ? 0 : kOctaveShift);
-    return _mm512_cmplt_epi32_mask(simd::row_of<Table, A>(x, ahead).data, _mm512_set1_epi32(first));
+    const __m512i row = simd::row_of<Table, A>(x, ahead).data;
+    return _mm512_cmplt_epi32_mask(row, _mm512_set1_epi32(first));
   }
 #endif
   if constexpr (!kIsAvx512<A>) return simd::shifted<Table, A>(x) < simd::set<float, A>(Table::kFirst);
