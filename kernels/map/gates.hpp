@@ -30,7 +30,7 @@ TILEWRIGHT_INLINE Vec<float, A> rising_pieces(Vec<float, A> x, const simd::Ahead
 /// gate(x) + gate(-x) = 1, so f(x) is max(x, 0) plus f(-|x|), and f'(x) + f'(-x) = 1; the tables are for |x|.
 template <template <class> class Table, template <class> class Slope, class Formula, bool kSymmetric = true>
 struct Gated {
-  static constexpr int kMixed = 1;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<Table<A>>(

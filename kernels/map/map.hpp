@@ -249,7 +249,7 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept {
   constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
   const Numbers<float, A> p(numbers);
-  if constexpr (HasTable<F, float, A> && together > 1) return detail::map_forward_by_table<F, A>(x, y, n, p);
+  if constexpr (HasTable<F, float, A>) return detail::map_forward_by_table<F, A>(x, y, n, p);
   Index i = 0;
   for (; i + step <= n; i += step) {
     Vec<float, A> v[together];

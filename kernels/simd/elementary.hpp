@@ -194,6 +194,13 @@ TILEWRIGHT_INLINE LogPiece<A> log_piece(Vec<float, A> x) {
           simd::lookup<A>(P::kLow, row)};
 }
 
+/// c m - 1, exactly.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> log_argument(Vec<float, A> x, const LogPiece<A>& piece) {
+  const auto m = simd::from_bits<float, A>(simd::to_bits(x) - piece.n);
+  return simd::fma_of_few_bits(m, piece.c, simd::set<float, A>(-1));
+}
+
 /// (n + more) log(2) - log(c) + log(1 + u)
 template <class A, class... Powers>
 TILEWRIGHT_INLINE Vec<float, A> log_of_piece(const LogPiece<A>& piece, Vec<float, A> u, Powers... more) {
@@ -246,8 +253,7 @@ template <class T, class A, class... Powers>
 TILEWRIGHT_INLINE Vec<T, A> log_of_usual(Vec<T, A> x, Powers... k) {
   if constexpr (sizeof(T) == 4) {
     const LogPiece<A> p = simd::log_piece(x);
-    const auto m = simd::from_bits<T, A>(simd::to_bits(x) - p.n);
-    return simd::log_of_piece(p, simd::fma_of_few_bits(m, p.c, simd::set<T, A>(-1)), k...);
+    return simd::log_of_piece(p, simd::log_argument(x, p), k...);
   } else {
     const LogParts<A> r = simd::reduce_for_log(x);
     return simd::plus_powers((r.n + ... + k), simd::log1p_near(r.u, simd::set<T, A>(0)));
@@ -309,26 +315,31 @@ TILEWRIGHT_INLINE xsimd::batch_bool<T, A> is_usual_for_log1p(Vec<T, A> x) {
   return (simd::set<T, A>(-1) < x) & (x < simd::set<T, A>(T(1e30)));
 }
 /// Float: (1 + x) 2^-n c - 1 without rounding 1 + x, by which the piece is found. Double: of 1 + x and what its
-/// rounding lost.
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> log1p_of_usual(Vec<T, A> x) {
+/// rounding lost. kAny: also from 1e30 on.
+template <bool kAny, class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p_inside(Vec<T, A> x) {
   using V = Vec<T, A>;
-  const V one = simd::set<T, A>(1), sum = one + x;
+  const V one = simd::set<T, A>(1), sum = one + x, end = simd::set<T, A>(T(1e30));
   if constexpr (sizeof(T) == 4) {
     const LogPiece<A> p = simd::log_piece(sum);
     const V factor = simd::from_bits<T, A>(simd::to_bits(p.c) - p.n);
-    const V u = simd::fma_of_few_bits(x, factor, factor - one);
+    V u = simd::fma_of_few_bits(x, factor, factor - one);
+    if constexpr (kAny) u = simd::select(end <= x, simd::log_argument(sum, p), u);
     return simd::with_sign(simd::log_of_piece(p, u), x);  // -0 is kept
   } else {
     const LogParts<A> r = simd::reduce_for_log(sum);
-    const V low = (x - (sum - one)) * r.scale;
+    V low = (x - (sum - one)) * r.scale;
+    if constexpr (kAny) low = simd::select(end <= x, simd::set<T, A>(0), low);
     return simd::with_sign(simd::plus_powers(r.n, simd::log1p_near(r.u, low)), x);
   }
 }
 template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> log1p_of_usual(Vec<T, A> x) {
+  return simd::log1p_inside<false, T, A>(x);
+}
+template <class T, class A>
 [[gnu::noinline, gnu::cold]] Vec<T, A> log1p_of_any(Vec<T, A> x) {
-  const Vec<T, A> usual = simd::select(simd::set<T, A>(T(1e30)) < x, simd::log_of_usual(x), simd::log1p_of_usual(x));
-  return simd::with_limits_of_log(simd::set<T, A>(1) + x, usual);
+  return simd::with_limits_of_log(simd::set<T, A>(1) + x, simd::log1p_inside<true, T, A>(x));
 }
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p(Vec<T, A> x) {
