@@ -4,7 +4,7 @@
 #pragma once
 
 #include "kernels/map/numbers.hpp"
-#include "kernels/simd/elementary.hpp"
+#include "kernels/simd/logarithm.hpp"
 #include "kernels/simd/piecewise.hpp"
 
 namespace tilewright::detail {

@@ -6,7 +6,7 @@
 
 #include "kernels/core/table.hpp"
 #include "kernels/rows/reduce.hpp"
-#include "kernels/simd/elementary.hpp"
+#include "kernels/simd/logarithm.hpp"
 #include "kernels/simd/transpose.hpp"
 
 namespace tilewright::detail {

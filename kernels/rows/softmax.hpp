@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/rows/reduce.hpp"
-#include "kernels/simd/elementary.hpp"
+#include "kernels/simd/logarithm.hpp"
 
 namespace tilewright::detail {
 

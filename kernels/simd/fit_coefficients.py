@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fit the polynomials of elementary.hpp and print coefficients.hpp.
+"""Fit the polynomials of elementary.hpp, logarithm.hpp and trigonometry.hpp and print coefficients.hpp.
 
     /usr/bin/python3 kernels/simd/fit_coefficients.py > kernels/simd/coefficients.hpp
 
