@@ -99,8 +99,8 @@ struct Erf {
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     using Table = ErfTable<A>;
     const Vec<T, A> a = p.ahead.x != nullptr ? *p.ahead.x : bounded<A>(x), zero = simd::set<T, A>(0);
-    const Vec<T, A> itself =
-        simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), a, zero);  // erf is almost a there
+    // In the first pieces erf is almost a.
+    const Vec<T, A> itself = simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), a, zero);
     return simd::with_sign(simd::pieces<Table, A>(a, p.ahead) + itself, x);
   }
   template <class A>

@@ -108,7 +108,7 @@ class ChosenRows {
   Vec<float, A> values_[kIsAvx512<A> ? 1 : kRowLength];
 };
 
-inline constexpr int kOctaveShift = 21;
+inline constexpr int kOctaveShift = 21;     // leaves a float's exponent and two bits of its mantissa
 inline constexpr float kShift = 0x1.8p23F;  // plus this, a number is rounded to a whole one, which stands in its bits
 
 /// What x's row stands in. Even tables: x / kWidth + kShift, whose last bits are k where kWidth k is nearest.
@@ -197,6 +197,7 @@ TILEWRIGHT_INLINE Vec<T, A> common_or_rare(xsimd::batch_bool<T, A> is_common, co
 }
 
 /// near(x) where |x| < Table::kEnd and far() elsewhere and where x is NaN; far() always for double. See common_or_rare.
+/// Where a place has been found ahead, its finder has seen to it that no lane is far.
 template <class Table, class T, class A, class Numbers, class Near, class Far>
 TILEWRIGHT_INLINE Vec<T, A> near_or_far(Vec<T, A> x, const Numbers& p, Near near, Far far) {
   if constexpr (sizeof(T) == 8) {
