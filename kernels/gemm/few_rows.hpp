@@ -77,7 +77,7 @@ void few_rows_across(const FewRows<T>& t) noexcept {
         for (int r = 0; r < R; ++r) {
           const Vec<T, A> av = keeps ? elements[q * R + r] : simd::set<T, A>(a[q * R + r]);
 #pragma GCC unroll 2
-          for (int v = 0; v < width; ++v) s[r][v] = simd::fma(av, bv[v], s[r][v]);
+          for (int v = 0; v < width; ++v) s[r][v] = simd::multiply_add(av, bv[v], s[r][v]);
         }
       }
 #pragma GCC unroll 8
@@ -124,7 +124,7 @@ void few_rows_along(const FewRows<T>& t) noexcept {
         for (int i = 0; i < lanes; ++i) {
           if (i % (lanes / lines) == 0) soon.template fetch<1>();
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
+          for (int r = 0; r < R; ++r) s[r] = simd::multiply_add(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
         }
         continue;
       }
@@ -138,7 +138,7 @@ void few_rows_along(const FewRows<T>& t) noexcept {
       for (int i = 0; i < lanes; ++i)
         if (i < steps)
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) s[r] = simd::fma(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
+          for (int r = 0; r < R; ++r) s[r] = simd::multiply_add(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
     }
     const auto some = simd::first_lanes<T, A>(cols);
 #pragma GCC unroll 8

@@ -113,7 +113,7 @@ void accumulate(const T* x, T* c, Index n, T alpha, T keep_c) noexcept {
   simd::for_registers<T, A>(
       n, [=](Index j, auto... some) __attribute__((always_inline)) {
         Vec<T, A> v = simd::load<T, A>(x + j, some...) * factor;
-        if (read_c) v = simd::fma(keep, simd::load<T, A>(c + j, some...), v);
+        if (read_c) v = simd::multiply_add(keep, simd::load<T, A>(c + j, some...), v);
         simd::store(c + j, v, some...);
       });
 }

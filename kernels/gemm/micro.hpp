@@ -92,7 +92,7 @@ struct MicroKernel {
   template <int I, int U, int... W>
   TILEWRIGHT_MEMBER void step_row(const Register (&bv)[V], Each<W...>) {
     const Register av = simd::set<T, A>(kAlong ? base[I / 3 % kBases][I % 3 * row + U] : base[0][I + U * step_a]);
-    ((acc[I][W] = simd::fma(av, bv[W], acc[I][W])), ...);
+    ((acc[I][W] = simd::multiply_add(av, bv[W], acc[I][W])), ...);
   }
 
   /// Step U from here, of the rows First + I. kPartly: the last register of B is read partially.
@@ -165,7 +165,7 @@ struct MicroKernel {
       (simd::store(to + W * kWidth, acc[I][W]), ...);
     } else {
       ((acc[I][W] = acc[I][W] * alpha), ...);
-      if (read_c) ((acc[I][W] = simd::fma(keep_c, load_c<W>(to), acc[I][W])), ...);
+      if (read_c) ((acc[I][W] = simd::multiply_add(keep_c, load_c<W>(to), acc[I][W])), ...);
       (store_c<W>(to, acc[I][W]), ...);
     }
     c += step_c;

@@ -38,7 +38,7 @@ template <class T, class A, int K, bool kAlong, bool kWhole>
     const auto multiply = [&](Index p, const Register& row_of_b) __attribute__((always_inline)) {
 #pragma GCC unroll 8
       for (int r = 0; r < kTinyRows; ++r)
-        sum[r] = simd::fma(simd::set<T, A>(base[r / 3][r % 3 * row + (kAlong ? p : 0)]), row_of_b, sum[r]);
+        sum[r] = simd::multiply_add(simd::set<T, A>(base[r / 3][r % 3 * row + (kAlong ? p : 0)]), row_of_b, sum[r]);
       if constexpr (!kAlong) {
 #pragma GCC unroll 3
         for (int g = 0; g < 3; ++g) base[g] += step;

@@ -7,6 +7,8 @@
 // are what forward and backward read there, so that loops can look for it ahead (map.hpp).
 #pragma once
 
+#include <bit>
+
 #include "kernels/map/gates.hpp"
 
 namespace tilewright::detail {
@@ -81,7 +83,7 @@ struct Tanh {
     return simd::near_or_far<TanhTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
-          return simd::with_sign(simd::pieces<TanhTable<A>, A>(simd::abs(v), p.ahead), v);
+          return simd::with_sign(simd::pieces<TanhTable<A>, A, true>(simd::abs(v), p.ahead), v);
         },
         [=] { return simd::tanh(x); });
   }
@@ -188,10 +190,13 @@ struct Selu {
     const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::exp(x);
     return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)), negative);
   }
-  /// factor v, with the factor in two pieces; infinity - infinity is not formed.
+  /// factor v, with the factor in two pieces, the first not above it: where that overflows the sum does. infinity -
+  /// infinity is not formed.
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> scaled(Vec<T, A> v, double factor) {
-    const Vec<T, A> high = simd::set<T, A>(T(factor)), low = simd::set<T, A>(T(factor - double(T(factor))));
+    T first = T(factor);
+    if (factor < double(first)) first = std::bit_cast<T>(std::bit_cast<Bits<T>>(first) - 1);
+    const Vec<T, A> high = simd::set<T, A>(first), low = simd::set<T, A>(T(factor - double(first)));
     return simd::fma(high, v, low * simd::at_most(v, std::numeric_limits<T>::max()));
   }
 };
@@ -254,7 +259,7 @@ struct Softplus {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> u = p.a * x;
     const Vec<T, A> log_part = simd::log1p_unit(decay<T, A>(u, p.a, x).rounded());
-    const Vec<T, A> rest = simd::select(zero < u, simd::fma(p.a, x, zero - u), zero);
+    const Vec<T, A> rest = simd::select(zero < u, simd::product_low(p.a, x, u), zero);
     return simd::div(simd::select(u < zero, zero, u) + (log_part + rest), p.a);
   }
   template <class T, class A>
@@ -267,7 +272,7 @@ struct Softplus {
   TILEWRIGHT_INLINE simd::ScaledExp<T, A> decay(Vec<T, A> u, Vec<T, A> a, Vec<T, A> x) {
     const Vec<T, A> zero = simd::set<T, A>(0), low = simd::set<T, A>(Constants<T>::kExpLow);
     const Vec<T, A> size = zero - simd::abs(u);
-    const Vec<T, A> rest = simd::fma(zero - a, simd::abs(x), zero - size);
+    const Vec<T, A> rest = simd::product_low(zero - a, simd::abs(x), size);
     return simd::scaled_exp(size, simd::select(low < size, rest, zero));
   }
 };
@@ -305,7 +310,7 @@ struct Softsign {
     // Halves, so that 1 + |x| stays finite; the quotient of infinities is 1.
     const Vec<T, A> half = simd::set<T, A>(T(0.5)), largest = simd::set<T, A>(std::numeric_limits<T>::max());
     const Vec<T, A> c = detail::clip<T, A>(x, simd::set<T, A>(0) - largest, largest);
-    return simd::div(c * half, simd::fma(simd::abs(c), half, half));
+    return simd::div(c * half, simd::multiply_add(simd::abs(c), half, half));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -314,7 +319,7 @@ struct Softsign {
     const Vec<T, A> largest = simd::set<T, A>(std::numeric_limits<T>::max()), a = simd::abs(x);
     const P denominator = simd::two_sum(simd::select(largest < a, largest, a) * half, half);
     const P inverse = simd::quotient(P{half, zero}, denominator);
-    return dy * simd::fma(inverse.high, inverse.high, (inverse.high + inverse.high) * inverse.low);
+    return dy * simd::multiply_add(inverse.high, inverse.high, (inverse.high + inverse.high) * inverse.low);
   }
 };
 
@@ -323,7 +328,7 @@ template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> sixth(Vec<T, A> t) {
   if constexpr (std::is_same_v<A, xsimd::sse2>) return simd::div(t, simd::set<T, A>(6));  // has no fused multiply-add
   constexpr T high = T(1.0 / 6), low = sizeof(T) == 4 ? T(-4.967053731e-9) : T(9.25185853854297066e-18);
-  return simd::fma(t, simd::set<T, A>(high), t * simd::set<T, A>(low));
+  return simd::multiply_add(t, simd::set<T, A>(high), t * simd::set<T, A>(low));
 }
 
 /// f' = 1/6 for -3 < x < 3
@@ -350,7 +355,7 @@ struct Hardswish {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
-    const Vec<T, A> slope = detail::sixth<T, A>(simd::fma(simd::set<T, A>(2), x, three));
+    const Vec<T, A> slope = detail::sixth<T, A>(simd::multiply_add(simd::set<T, A>(2), x, three));
     return simd::select(three <= x, dy, simd::select(x <= zero - three, zero, dy * slope));
   }
 };
@@ -370,7 +375,7 @@ struct Tanhshrink {
         const Vec<T, A> third =
             simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), simd::set<T, A>(1 / 3.0F), zero);
         const Vec<T, A> ratio = simd::fma(a, third, simd::pieces<Table, A>(a, p.ahead)), square = a * a;
-        return simd::with_sign(simd::fma(ratio, square, ratio * simd::fma(a, a, zero - square)), x);
+        return simd::with_sign(simd::multiply_add(ratio, square, ratio * simd::product_low(a, a, square)), x);
       };
       return simd::near_or_far<Table>(x, p, near, [=] { return simd::with_sign(a - simd::set<T, A>(1), x); });
     }
@@ -379,7 +384,7 @@ struct Tanhshrink {
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
     if constexpr (sizeof(T) == 8) {
       const simd::Pair<T, A> t = simd::tanh_of_abs(x);
-      return dy * simd::fma(t.high, t.high, (t.high + t.high) * t.low);
+      return dy * simd::multiply_add(t.high, t.high, (t.high + t.high) * t.low);
     } else {
       using Table = TanhSquareTable<A>;
       const Vec<T, A> a = simd::abs(x), near = simd::pieces<Table, A>(a, p.ahead);

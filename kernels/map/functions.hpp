@@ -86,7 +86,7 @@ struct Rsqrt {
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     const Vec<T, A> zero = simd::set<T, A>(0), root = simd::sqrt(x), h = simd::div(simd::set<T, A>(T(-0.5)), x);
     const Vec<T, A> quotient = simd::div(h, root);
-    const Vec<T, A> slope = simd::fma(quotient, h * simd::fma(zero - root, root, x), quotient);
+    const Vec<T, A> slope = simd::multiply_add(quotient, h * simd::fma(zero - root, root, x), quotient);
     return dy * simd::select(slope == slope, slope, quotient);
   }
 };
@@ -117,11 +117,11 @@ struct Erf {
     using V = Vec<T, A>;
     const V zero = simd::set<T, A>(0), end = simd::set<T, A>(16), a = simd::abs(x);
     const V c = simd::select(end < a, end, a), square = c * c;
-    const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - square, zero - simd::fma(c, c, zero - square));
+    const simd::ScaledExp<T, A> e = simd::scaled_exp(zero - square, zero - simd::product_low(c, c, square));
     constexpr double kTwoOverRootPi = 1.12837916709551257390;
     const V factor = simd::set<T, A>(T(kTwoOverRootPi));
     const V factor_low = simd::set<T, A>(T(kTwoOverRootPi - double(T(kTwoOverRootPi))));
-    const V slope = simd::fma(factor, e.value, simd::fma(factor, e.error, factor_low * e.value));
+    const V slope = simd::multiply_add(factor, e.value, simd::multiply_add(factor, e.error, factor_low * e.value));
     return dy * e.scale.times(slope);
   }
 };

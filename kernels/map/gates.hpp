@@ -42,7 +42,7 @@ struct Gated {
           } else {  // mish; around 0 its piece is what 5/8 x leaves, whose sum is rounded once
             const auto row = simd::row_of<Table<A>, A>(v, p.ahead);
             const auto around_0 = simd::from_bits<float, A>(row) == simd::set<float, A>(simd::kShift);
-            return simd::fma(v, simd::select(around_0, simd::set<float, A>(0.625F), zero), piece);
+            return simd::fma_of_few_bits(v, simd::select(around_0, simd::set<float, A>(0.625F), zero), piece);
           }
         },
         [=] { return Formula::template value<T, A>(x); });
@@ -84,7 +84,7 @@ struct GeluFormula {
     const auto positive = simd::set<T, A>(0) <= x;
     const Vec<T, A> one = simd::set<T, A>(1), q = n.scale.times(n.upper.high), below_one = one - q;
     const Vec<T, A> rest = ((one - below_one) - q) - n.scale.times(n.upper.low);
-    const Vec<T, A> above = simd::fma(x, below_one, bounded_above<T, A>(x) * rest);
+    const Vec<T, A> above = simd::multiply_add(x, below_one, bounded_above<T, A>(x) * rest);
     const simd::Pair<T, A> product = simd::times({bounded_below<T, A>(x), simd::set<T, A>(0)}, n.upper);
     const Vec<T, A> below = n.scale.times(product.high + product.low);
     return simd::select(positive, above, below);
@@ -128,7 +128,7 @@ struct GeluTanhFormula {
     using P = simd::Pair<T, A>;
     const Vec<T, A> zero = simd::set<T, A>(0), square = p.bounded * p.bounded;
     const P cubic{simd::set<T, A>(T(3 * kCubic)), simd::set<T, A>(T(3 * kCubic - double(T(3 * kCubic))))};
-    const P bend = simd::times({square, simd::fma(p.bounded, p.bounded, zero - square)}, cubic);
+    const P bend = simd::times({square, simd::product_low(p.bounded, p.bounded, square)}, cubic);
     const P slope = simd::two_sum(simd::set<T, A>(T(kLinear)), bend.high);
     const Vec<T, A> low = slope.low + (bend.low + simd::set<T, A>(T(kLinear - double(T(kLinear)))));
     return gate_derivative<T, A>(p.negative, simd::times<T, A>({p.bounded, zero}, {slope.high, low}), p.e);
@@ -158,17 +158,17 @@ struct GeluTanhFormula {
     const V linear_low = simd::set<T, A>(T(kLinear - double(linear) + kLinearRest));
     const V cubic_low = simd::set<T, A>(T(kCubic - double(cubic) + kCubicRest));
     const V square = b * b;
-    const V square_low = simd::fma(b, b, simd::set<T, A>(0) - square);
+    const V square_low = simd::product_low(b, b, square);
     const V product = square * simd::set<T, A>(cubic);
-    const V product_low = simd::fma(square, simd::set<T, A>(cubic), simd::set<T, A>(0) - product);
+    const V product_low = simd::product_low(square, simd::set<T, A>(cubic), product);
     const V sum = product + simd::set<T, A>(linear);  // TwoSum (Knuth)
     const V part = sum - product;
     const V sum_low = (product - (sum - part)) + (simd::set<T, A>(linear) - part);
     V low_terms = sum_low + product_low + linear_low;
-    low_terms = simd::fma(square_low, simd::set<T, A>(cubic), low_terms);
-    low_terms = simd::fma(square, cubic_low, low_terms);
+    low_terms = simd::multiply_add(square_low, simd::set<T, A>(cubic), low_terms);
+    low_terms = simd::multiply_add(square, cubic_low, low_terms);
     const V u = b * sum;
-    const V u_low = simd::fma(b, sum, simd::set<T, A>(0) - u) + b * low_terms;
+    const V u_low = simd::product_low(b, sum, u) + b * low_terms;
     const V zero = simd::set<T, A>(0);
     return {c, simd::with_sign(b, x), x < zero, simd::scaled_exp(zero - u, zero - u_low)};
   }
@@ -304,7 +304,7 @@ struct MishFormula {
     // below 0: e + 2 over e (e + 2) + 2; above: 1 + 2e over 1 + 2e + 2e^2
     const P first =
         simd::two_sum(simd::select(negative, two, one), simd::select(negative, small.high, small.high + small.high));
-    const P numerator{first.high, simd::fma(simd::select(negative, one, two), small.low, first.low)};
+    const P numerator{first.high, simd::multiply_add(simd::select(negative, one, two), small.low, first.low)};
     const P product = simd::times(small, simd::select(negative, numerator, P{small.high + small.high, zero}));
     const P second = simd::two_sum(simd::select(negative, two, numerator.high), product.high);
     const P denominator{second.high, second.low + product.low + simd::select(negative, zero, numerator.low)};

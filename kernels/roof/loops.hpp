@@ -16,7 +16,7 @@ T fma_loop(Index steps, T a, T b) noexcept {
   for (int i = 0; i < kFmaChains; ++i) x[i] = simd::set<T, A>(b * static_cast<T>(i));  // or it would be one chain
   for (Index s = 0; s < steps; ++s)
 #pragma GCC unroll 12
-    for (int i = 0; i < kFmaChains; ++i) x[i] = simd::fma(x[i], factor, term);
+    for (int i = 0; i < kFmaChains; ++i) x[i] = simd::multiply_add(x[i], factor, term);
 #pragma GCC unroll 12
   for (int i = 1; i < kFmaChains; ++i) x[0] = x[0] + x[i];
   T lanes[kLanes<T, A>];
@@ -73,8 +73,8 @@ float stream_loop(float* const* arrays, Index n) noexcept {
     } else {
 #pragma GCC unroll 4
       for (int w = 0; w < kWrites; ++w) {
-        const V y = in_place      ? simd::fma(x[w + 1], a, x[0])
-                    : kReads == 2 ? simd::fma(x[0], a, x[kReads - 1])
+        const V y = in_place      ? simd::multiply_add(x[w + 1], a, x[0])
+                    : kReads == 2 ? simd::multiply_add(x[0], a, x[kReads - 1])
                                   : x[0] * a;
         simd::store(p[in_place ? w + 1 : kReads] + at, y);
       }

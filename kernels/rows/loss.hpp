@@ -74,9 +74,9 @@ struct WeightedLogisticLoss {
     const V major = simd::div(one, one + e);
     const auto negative = x < zero;
     const V softplus = simd::log1p_unit(e) + simd::select(negative, zero - x, zero);  // of -x
-    const V q = simd::fma(pos_weight - one, t, one);
-    return {simd::fma(one - t, x, q * softplus),
-            simd::fma(q, simd::select(negative, e * major, major), zero - pos_weight * t)};
+    const V q = simd::multiply_add(pos_weight - one, t, one);
+    return {simd::multiply_add(one - t, x, q * softplus),
+            simd::multiply_add(q, simd::select(negative, e * major, major), zero - pos_weight * t)};
   }
 };
 
@@ -97,7 +97,7 @@ struct SmoothAbsoluteError {
   TILEWRIGHT_INLINE ValueAndGradient<T, A> at(Vec<T, A> x, Vec<T, A> t, Vec<T, A>, Vec<T, A> beta) {
     const Vec<T, A> d = x - t, size = simd::abs(d), half = simd::set<T, A>(T(0.5)), slope = simd::div(d, beta);
     const auto near = size < beta;
-    return {simd::select(near, half * d * slope, simd::fma(half, simd::set<T, A>(0) - beta, size)),
+    return {simd::select(near, half * d * slope, simd::multiply_add(half, simd::set<T, A>(0) - beta, size)),
             simd::select(near, slope, simd::sign(d))};
   }
 };
@@ -109,7 +109,7 @@ struct HuberLoss {
   TILEWRIGHT_INLINE ValueAndGradient<T, A> at(Vec<T, A> x, Vec<T, A> t, Vec<T, A>, Vec<T, A> delta) {
     const Vec<T, A> d = x - t, size = simd::abs(d), half = simd::set<T, A>(T(0.5));
     const auto near = size <= delta;
-    return {simd::select(near, half * d * d, delta * simd::fma(half, simd::set<T, A>(0) - delta, size)),
+    return {simd::select(near, half * d * d, delta * simd::multiply_add(half, simd::set<T, A>(0) - delta, size)),
             simd::select(near, d, delta * simd::sign(d))};
   }
 };
@@ -222,7 +222,7 @@ float cross_entropy_mix(const MixRow& row) noexcept {
   const V uniform = simd::set<T, A>(m.uniform), share = simd::set<T, A>(m.share);
   const auto wanted = [&](Index i, auto... some) __attribute__((always_inline)) {
     V r = uniform;
-    if (m.probabilities != nullptr) r = simd::fma(share, simd::load<T, A>(m.probabilities + i, some...), r);
+    if (m.probabilities != nullptr) r = simd::multiply_add(share, simd::load<T, A>(m.probabilities + i, some...), r);
     return m.weight == nullptr ? r : r * simd::load<T, A>(m.weight + i, some...);
   };
   const T mass = m.picked + reduce<Add, T, A, Term::is_long>(m.n, T(0), wanted);
@@ -239,7 +239,7 @@ float cross_entropy_mix(const MixRow& row) noexcept {
     simd::for_registers<T, A>(
         m.n, [&](Index i, auto... some) __attribute__((always_inline)) {
           const V e = simd::load<T, A>(m.dx + i, some...);
-          simd::store(m.dx + i, simd::fma(wanted(i, some...), scale, e * factor), some...);
+          simd::store(m.dx + i, simd::multiply_add(wanted(i, some...), scale, e * factor), some...);
         });
     if (m.target >= 0) m.dx[m.target] -= m.scale * m.picked;
   }

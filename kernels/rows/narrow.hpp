@@ -158,7 +158,7 @@ void norm_narrow(const NormRows& all) noexcept {
           return simd::div(simd::set<double, A>(1), simd::sqrt(simd::div(sum, elements) + eps));
         });
     for (Index j = 0; j < t.n; ++j)
-      columns[j] = simd::fma(columns[j] * rstd, simd::set<T, A>(t.gamma[j]), simd::set<T, A>(t.beta[j]));
+      columns[j] = simd::multiply_add(columns[j] * rstd, simd::set<T, A>(t.gamma[j]), simd::set<T, A>(t.beta[j]));
     store_columns<T, A>(columns, rows, t.n, t.y + i * t.y_stride, t.y_stride);
     T numbers[2][lanes];
     simd::store(numbers[0], mean);

@@ -23,7 +23,8 @@ template <class A, class... Some>
 TILEWRIGHT_INLINE void write_normed(const NormNumbers<A>& r, Index i, Some... some) {
   using T = float;
   const Vec<T, A> h = (simd::load<T, A>(r.x + i, some...) - r.mean) * r.rstd;
-  simd::store(r.y + i, simd::fma(h, simd::load<T, A>(r.gamma + i, some...), simd::load<T, A>(r.beta + i, some...)),
+  simd::store(r.y + i,
+              simd::multiply_add(h, simd::load<T, A>(r.gamma + i, some...), simd::load<T, A>(r.beta + i, some...)),
               some...);
 }
 
@@ -172,13 +173,13 @@ TILEWRIGHT_INLINE void write_gradients(const NormRow* rows, Index i, Some... som
     const V dy = simd::load<T, A>(r.dy + i, some...);
     h[k] = (simd::load<T, A>(r.x + i, some...) - simd::set<T, A>(r.mean)) * simd::set<T, A>(r.rstd);
     g[k] = dy * gamma;
-    dg = simd::fma(dy, h[k], dg);
+    dg = simd::multiply_add(dy, h[k], dg);
     db = db + dy;
   }
 #pragma GCC unroll 4
   for (int k = 0; k < kRows; ++k) {
     const NormRow& r = rows[k];
-    const V inner = simd::fma(h[k], simd::set<T, A>(r.slope), g[k] - simd::set<T, A>(r.offset));
+    const V inner = simd::multiply_add(h[k], simd::set<T, A>(r.slope), g[k] - simd::set<T, A>(r.offset));
     simd::store(r.y + i, simd::set<T, A>(r.rstd) * inner, some...);
   }
   if constexpr (kSums) {
@@ -231,7 +232,7 @@ TILEWRIGHT_INLINE void add_column_gradients(const NormRow* rows, Index count, In
 #pragma GCC unroll 4
     for (int v = 0; v < kRegisters; ++v) {
       const V dy = simd::load<T, A>(r->dy + i + v * lanes, some...);
-      dg[v] = simd::fma(dy, (simd::load<T, A>(r->x + i + v * lanes, some...) - mean) * rstd, dg[v]);
+      dg[v] = simd::multiply_add(dy, (simd::load<T, A>(r->x + i + v * lanes, some...) - mean) * rstd, dg[v]);
       db[v] = db[v] + dy;
     }
   }
@@ -265,7 +266,7 @@ void add_squares(const float* x, const float* mean, Index n, float* sums) noexce
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> d = simd::load<T, A>(x + i, some...) - simd::load<T, A>(mean + i, some...);
-        simd::store(sums + i, simd::fma(d, d, simd::load<T, A>(sums + i, some...)), some...);
+        simd::store(sums + i, simd::multiply_add(d, d, simd::load<T, A>(sums + i, some...)), some...);
       });
 }
 
@@ -277,9 +278,10 @@ void scale_columns(const ColumnsRow& row) noexcept {
   simd::for_registers<T, A>(
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
         const Vec<T, A> d = simd::load<T, A>(r.x + i, some...) - simd::load<T, A>(r.mean + i, some...);
-        simd::store(r.y + i,
-                    simd::fma(d, simd::load<T, A>(r.factor + i, some...), simd::load<T, A>(r.shift + i, some...)),
-                    some...);
+        simd::store(
+            r.y + i,
+            simd::multiply_add(d, simd::load<T, A>(r.factor + i, some...), simd::load<T, A>(r.shift + i, some...)),
+            some...);
       });
 }
 
@@ -293,7 +295,7 @@ void add_products(const ColumnsRow& row, float* products, float* sums) noexcept 
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
         const V d = simd::load<T, A>(r.x + i, some...) - simd::load<T, A>(r.mean + i, some...);
         const V dy = simd::load<T, A>(r.dy + i, some...);
-        simd::store(products + i, simd::fma(d, dy, simd::load<T, A>(products + i, some...)), some...);
+        simd::store(products + i, simd::multiply_add(d, dy, simd::load<T, A>(products + i, some...)), some...);
         simd::store(sums + i, simd::load<T, A>(sums + i, some...) + dy, some...);
       });
 }
@@ -308,10 +310,10 @@ void scale_columns_backward(const ColumnsRow& row) noexcept {
       r.n, [&](Index i, auto... some) __attribute__((always_inline)) {
         const V d = simd::load<T, A>(r.mean + i, some...) - simd::load<T, A>(r.x + i, some...);
         const V rest = simd::load<T, A>(r.dy + i, some...) - simd::load<T, A>(r.shift + i, some...);
-        simd::store(
-            r.y + i,
-            simd::load<T, A>(r.factor + i, some...) * simd::fma(d, simd::load<T, A>(r.slope + i, some...), rest),
-            some...);
+        simd::store(r.y + i,
+                    simd::load<T, A>(r.factor + i, some...) *
+                        simd::multiply_add(d, simd::load<T, A>(r.slope + i, some...), rest),
+                    some...);
       });
 }
 

@@ -27,7 +27,7 @@ struct Add {
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> of(Vec<T, A> sum, Product<T, A> term) {
-    return simd::fma(term.a, term.b, sum);
+    return simd::multiply_add(term.a, term.b, sum);
   }
 };
 

@@ -50,7 +50,8 @@ void row_combine(const T* x, const T* y, T a, T b, T* to, Index n) noexcept {
   const Vec<T, A> va = simd::set<T, A>(a), vb = simd::set<T, A>(b);
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
-        simd::store(to + i, simd::fma(va, simd::load<T, A>(x + i, some...), vb * simd::load<T, A>(y + i, some...)),
+        simd::store(to + i,
+                    simd::multiply_add(va, simd::load<T, A>(x + i, some...), vb * simd::load<T, A>(y + i, some...)),
                     some...);
       });
 }
@@ -180,7 +181,7 @@ void softmax_rows_backward(const SoftmaxGradients& all) noexcept {
                 __builtin_prefetch(dy + t.dy_stride + i, 0, 2);
               }
               if constexpr (kLog)
-                simd::store(dx + i, simd::fma(simd::exp(v), sum, d), some...);
+                simd::store(dx + i, simd::multiply_add(simd::exp(v), sum, d), some...);
               else
                 simd::store(dx + i, v * (d - sum), some...);
             });

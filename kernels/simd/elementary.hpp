@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "kernels/simd/coefficients.hpp"
-#include "kernels/simd/simd.hpp"
+#include "kernels/simd/fma.hpp"
 
 namespace tilewright::detail {
 
@@ -45,7 +45,7 @@ template <int kFirst, class T, class A, int N>
 TILEWRIGHT_INLINE Vec<T, A> polynomial_from(Vec<T, A> x, const T (&c)[N]) {
   Vec<T, A> sum = simd::set<T, A>(c[N - 1]);
 #pragma GCC unroll 32
-  for (int i = N - 2; i >= kFirst; --i) sum = simd::fma(sum, x, simd::set<T, A>(c[i]));
+  for (int i = N - 2; i >= kFirst; --i) sum = simd::multiply_add(sum, x, simd::set<T, A>(c[i]));
   return sum;
 }
 
@@ -55,32 +55,19 @@ TILEWRIGHT_INLINE Vec<T, A> polynomial(Vec<T, A> x, const T (&c)[N]) {
   return simd::polynomial_from<0, T, A>(x, c);
 }
 
-/// high + low, low a small correction.
-template <class T, class A>
-struct Pair {
-  Vec<T, A> high, low;
-};
-
-/// a + b exactly (Knuth's TwoSum).
-template <class T, class A>
-TILEWRIGHT_INLINE Pair<T, A> two_sum(Vec<T, A> a, Vec<T, A> b) {
-  const Vec<T, A> sum = a + b, part = sum - a;
-  return {sum, (a - (sum - part)) + (b - part)};
-}
-
 /// a * b; exact but for the product of the low parts.
 template <class T, class A>
 TILEWRIGHT_INLINE Pair<T, A> times(Pair<T, A> a, Pair<T, A> b) {
   const Vec<T, A> product = a.high * b.high;
-  const Vec<T, A> rest = simd::fma(a.high, b.high, simd::set<T, A>(0) - product);
-  return {product, simd::fma(a.low, b.high, simd::fma(a.high, b.low, rest))};
+  const Vec<T, A> rest = simd::product_low(a.high, b.high, product);
+  return {product, simd::multiply_add(a.low, b.high, simd::multiply_add(a.high, b.low, rest))};
 }
 
 /// a / b
 template <class T, class A>
 TILEWRIGHT_INLINE Pair<T, A> quotient(Pair<T, A> a, Pair<T, A> b) {
   const Vec<T, A> q = simd::div(a.high, b.high), minus = simd::set<T, A>(0) - q;
-  const Vec<T, A> rest = simd::fma(minus, b.high, a.high) + simd::fma(minus, b.low, a.low);
+  const Vec<T, A> rest = simd::fma(minus, b.high, a.high) + simd::multiply_add(minus, b.low, a.low);
   return {q, simd::div(rest, b.high)};
 }
 
@@ -110,11 +97,11 @@ TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Correction... correcti
   using K = Constants<T>;
   const V clamped = simd::at_least(simd::at_most(x, K::kExpHigh), K::kExpLow);
   const V round = simd::set<T, A>(K::kRound);
-  const V n = simd::fma(clamped, simd::set<T, A>(K::kLog2e), round) - round;
-  V r = simd::fma(n, simd::set<T, A>(-K::kLn2High), clamped);
-  r = (simd::fma(n, simd::set<T, A>(-K::kLn2Low), r) + ... + correction);
+  const V n = simd::multiply_add(clamped, simd::set<T, A>(K::kLog2e), round) - round;
+  V r = simd::multiply_add(n, simd::set<T, A>(-K::kLn2High), clamped);
+  r = (simd::multiply_add(n, simd::set<T, A>(-K::kLn2Low), r) + ... + correction);
   const V bend = simd::polynomial(r, Coefficients<T>::kExp);
-  const V above_one = simd::fma(r * r, bend, r), lost = simd::fma(r * r, bend, r - above_one);
+  const V above_one = simd::multiply_add(r * r, bend, r), lost = simd::fma(r * r, bend, r - above_one);
   const V value = simd::set<T, A>(1) + above_one;
   const V error = above_one - (value - simd::set<T, A>(1));
   return {value, error, simd::power_of_two<T, A>(n, K::kRound, K::kBias), above_one, lost};
@@ -131,11 +118,12 @@ TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
   using V = Vec<T, A>;
   const V one = simd::set<T, A>(1);
   const V scale = e.scale.times(one), whole = scale - one;
-  const V sum = simd::fma(scale, e.above_one, whole), lost = simd::fma(scale, e.above_one, whole - sum);
+  const V sum = simd::multiply_add(scale, e.above_one, whole),
+          lost = simd::multiply_add(scale, e.above_one, whole - sum);
   const V rest = lost + ((scale - whole) - one);
   // From there on 1 is nothing.
   return simd::select(simd::set<T, A>(sizeof(T) == 4 ? T(1e10) : T(1e18)) < scale, e.rounded(),
-                      sum + simd::fma(scale, e.low, rest));
+                      sum + simd::multiply_add(scale, e.low, rest));
 }
 
 template <class T, class A>
@@ -159,7 +147,7 @@ TILEWRIGHT_INLINE Vec<float, A> rsqrt_of_usual(Vec<float, A> x) {
   using V = Vec<float, A>;
   const V guess = simd::from_bits<float, A>(Vec<std::int32_t, A>(0x5F370000) - (simd::to_bits(x) >> 1));
   const V w = simd::fma(x * guess, guess, simd::set<float, A>(-1));
-  return simd::fma(guess, w * simd::polynomial(w, Coefficients<float>::kRsqrt), guess);
+  return simd::multiply_add(guess, w * simd::polynomial(w, Coefficients<float>::kRsqrt), guess);
 }
 
 /// factor * sigmoid(u), given e = exp(-|u|): factor / (1 + e) where u >= 0, factor * e / (1 + e) where u < 0. Neither
@@ -173,16 +161,16 @@ TILEWRIGHT_INLINE Vec<T, A> times_sigmoid(Vec<T, A> factor, xsimd::batch_bool<T,
   const V denominator = one + small;
   const V denominator_low = small - (denominator - one);
   const V product = factor * e.value;
-  const V product_low = simd::fma(factor, e.error, simd::fma(factor, e.value, zero - product));
+  const V product_low = simd::multiply_add(factor, e.error, simd::product_low(factor, e.value, product));
   const V numerator = simd::select(negative, product, factor);
   const V numerator_low = simd::select(negative, product_low, zero);
   const V quotient = simd::div(numerator, denominator);
   const V minus_quotient = zero - quotient;
-  const V rest =
-      simd::fma(minus_quotient, denominator, numerator) + simd::fma(minus_quotient, denominator_low, numerator_low);
+  const V rest = simd::fma(minus_quotient, denominator, numerator) +
+                 simd::multiply_add(minus_quotient, denominator_low, numerator_low);
   // 1 / denominator to an eighth, which is plenty for a correction.
-  const V inverse = simd::fma(simd::set<T, A>(T(-0.5)), denominator, simd::set<T, A>(T(1.5)));
-  const V corrected = simd::fma(rest, inverse, quotient);
+  const V inverse = simd::multiply_add(simd::set<T, A>(T(-0.5)), denominator, simd::set<T, A>(T(1.5)));
+  const V corrected = simd::multiply_add(rest, inverse, quotient);
   const V result = simd::select(rest == rest, corrected, quotient);  // an infinite factor has no rest
   return simd::select(negative, e.scale.times(result), result);
 }
@@ -201,7 +189,7 @@ TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   const V a = simd::abs(x), one = simd::set<T, A>(1), limit = simd::set<T, A>(20);  // tanh is 1 from there on
   const V z = x * x;
   const V bend = simd::polynomial(z, Coefficients<T>::kTanh);
-  const V small = simd::fma(a * z, bend, a);
+  const V small = simd::multiply_add(a * z, bend, a);
   const V bounded = simd::select(limit < a, limit, a);
   const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded);
   const V power = e.rounded();
@@ -211,7 +199,7 @@ TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   const V rest = simd::fma(simd::set<T, A>(0) - q, denominator, two) - q * lost;
   const V rough = one - q, low = ((one - rough) - q) - rest * (q * simd::set<T, A>(T(0.5)));
   const V large = rough + low;
-  return simd::select(a < simd::set<T, A>(T(0.625)), Pair<T, A>{small, simd::fma(a * z, bend, a - small)},
+  return simd::select(a < simd::set<T, A>(T(0.625)), Pair<T, A>{small, simd::multiply_add(a * z, bend, a - small)},
                       Pair<T, A>{large, (rough - large) + low});
 }
 
@@ -226,14 +214,15 @@ TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
   using V = Vec<T, A>;
   const V a = simd::abs(x), one = simd::set<T, A>(1), limit = simd::set<T, A>(20), zero = simd::set<T, A>(0);
   // z (c0 + z p(z)) with c0 = -1/3 in two pieces, and what its roundings lost.
-  const V z = x * x, z_low = simd::fma(x, x, zero - z);
+  const V z = x * x, z_low = simd::product_low(x, x, z);
   constexpr T c0 = Coefficients<T>::kTanh[0];
   constexpr double kThirdRest = -1.850371707708594e-17;  // of -1/3
   const V first = simd::set<T, A>(c0), first_low = simd::set<T, A>(T((-1.0 / 3 - double(c0)) + kThirdRest));
   const V p = simd::polynomial_from<1, T, A>(z, Coefficients<T>::kTanh);
-  const V sum = simd::fma(z, p, first), sum_low = simd::fma(z, p, first - sum) + first_low;
-  const V product = z * sum, product_low = simd::fma(z, sum, zero - product) + simd::fma(z, sum_low, z_low * sum);
-  const V small = zero - simd::fma(a, product, a * product_low);
+  const V sum = simd::multiply_add(z, p, first), sum_low = simd::multiply_add(z, p, first - sum) + first_low;
+  const V product = z * sum,
+          product_low = simd::product_low(z, sum, product) + simd::multiply_add(z, sum_low, z_low * sum);
+  const V small = zero - simd::multiply_add(a, product, a * product_low);
   const V bounded = simd::select(limit < a, limit, a);
   const ScaledExp<T, A> e = simd::scaled_exp(bounded + bounded);
   const V power = e.rounded();
@@ -262,7 +251,7 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const V c = simd::select(end < a, end, a);
   const V zero = simd::set<T, A>(0);
   const V square = c * c;
-  const V square_error = simd::fma(c, c, zero - square);
+  const V square_error = simd::product_low(c, c, square);
   const V half = simd::set<T, A>(T(-0.5));
   const ScaledExp<T, A> e = simd::scaled_exp(square * half, square_error * half);
   // Mills' ratio R = Q(t) / (a + 4), t = (a - 4) / (a + 4) = 1 - 8 / (a + 4). The rounded d stands for another place, a
@@ -272,20 +261,21 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const V part = denominator - c;
   const V denominator_low = (c - (denominator - part)) + (four - part);
   const V d = simd::div(one, denominator);
-  const V shift = simd::fma(zero - denominator, simd::fma(zero - d, denominator, one), denominator_low);
-  const V t = simd::fma(simd::set<T, A>(-8), d, one);
+  const V shift = simd::multiply_add(zero - denominator, simd::fma(zero - d, denominator, one), denominator_low);
+  const V t = simd::multiply_add(simd::set<T, A>(-8), d, one);
   constexpr double kDensity = 0x1.9884533d43651p-2, kDensityRest = -2.4923272022777435e-17;  // 1 / sqrt(2 pi)
   const Pair<T, A> density{simd::set<T, A>(T(kDensity)),
                            simd::set<T, A>(T(kDensity - double(T(kDensity)) + kDensityRest))};
   // The last two steps of Horner with their low parts.
   const V second = simd::set<T, A>(Coefficients<T>::kMills[1]), first = simd::set<T, A>(Coefficients<T>::kMills[0]);
   const V tail = simd::polynomial_from<2, T, A>(t, Coefficients<T>::kMills);
-  const V rest = simd::fma(t, tail, second), rest_low = simd::fma(t, tail, second - rest);
-  const V mills = simd::fma(t, rest, first);
+  const V rest = simd::multiply_add(t, tail, second), rest_low = simd::fma(t, tail, second - rest);
+  const V mills = simd::multiply_add(t, rest, first);
   const V mills_low =
-      simd::fma(t, rest_low, simd::fma(t, rest, first - mills) + simd::set<T, A>(Coefficients<T>::kMillsRest));
+      simd::multiply_add(t, rest_low, simd::fma(t, rest, first - mills) + simd::set<T, A>(Coefficients<T>::kMillsRest));
   const Pair<T, A> rough = simd::times<T, A>({mills, mills_low}, {d, zero});
-  const Pair<T, A> ratio{rough.high, simd::fma(shift, simd::fma(c, rough.high, zero - density.high), rough.low)};
+  const Pair<T, A> ratio{rough.high,
+                         simd::multiply_add(shift, simd::fma(c, rough.high, zero - density.high), rough.low)};
   const Pair<T, A> power{e.value, e.error};
   return {simd::times(power, ratio), simd::times(power, density), e.scale};
 }

@@ -74,7 +74,7 @@ TILEWRIGHT_INLINE void store(T* p, HalfVec<T> v, Lanes<T, Avx512Half> lanes) {
     _mm256_mask_storeu_pd(p, lanes.mask, v.data);
 }
 template <class T>
-TILEWRIGHT_INLINE HalfVec<T> fma(HalfVec<T> a, HalfVec<T> b, HalfVec<T> c) {
+TILEWRIGHT_INLINE HalfVec<T> multiply_add(HalfVec<T> a, HalfVec<T> b, HalfVec<T> c) {
   if constexpr (sizeof(T) == 4)
     return {_mm256_fmadd_ps(a.data, b.data, c.data)};
   else

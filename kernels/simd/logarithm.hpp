@@ -19,11 +19,12 @@ TILEWRIGHT_INLINE Pair<T, A> log1p_near(Vec<T, A> u, Vec<T, A> low) {
   const V denominator = two + u;
   const V denominator_low = u - (denominator - two);
   const V twice = simd::div(u + u, denominator);
-  const V rest = simd::fma(zero - twice, denominator, u + u) + simd::fma(zero - twice, denominator_low, low + low);
+  const V rest =
+      simd::fma(zero - twice, denominator, u + u) + simd::multiply_add(zero - twice, denominator_low, low + low);
   // 1 / denominator to a fiftieth, which is plenty for a correction.
-  const V inverse = simd::fma(simd::set<T, A>(T(-1.0 / 6)), denominator, simd::set<T, A>(T(5.0 / 6)));
+  const V inverse = simd::multiply_add(simd::set<T, A>(T(-1.0 / 6)), denominator, simd::set<T, A>(T(5.0 / 6)));
   const V z = twice * twice * simd::set<T, A>(T(0.25));
-  return {twice, simd::fma(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), rest * inverse)};
+  return {twice, simd::multiply_add(twice * z, simd::polynomial(z, Coefficients<T>::kLog1p), rest * inverse)};
 }
 
 /// log(1 + u) for 0 <= u <= 1.
@@ -31,14 +32,6 @@ template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> log1p_unit(Vec<T, A> u) {
   const Pair<T, A> log = simd::log1p_near(u, simd::set<T, A>(0));
   return log.low + log.high;
-}
-
-/// a b + c for a b of few bits (five do), rounded once.
-template <class A>
-TILEWRIGHT_INLINE Vec<float, A> fma_of_few_bits(Vec<float, A> a, Vec<float, A> b, Vec<float, A> c) {
-  if constexpr (!std::is_same_v<A, xsimd::sse2>) return simd::fma(a, b, c);
-  const auto high = simd::from_bits<float, A>(simd::to_bits(a) & Vec<std::int32_t, A>(-1 << 12));
-  return (high * b + c) + (a - high) * b;
 }
 
 /// Float: x = 2^n m, and of the piece that m is in c, about 1 / m, and -log(c) in two parts. n stands in the exponent's
@@ -75,10 +68,10 @@ TILEWRIGHT_INLINE Vec<float, A> log_of_piece(const LogPiece<A>& piece, Vec<float
   using K = Constants<float>;
   constexpr float unit = LogPiece<A>::kUnit;
   const V n = xsimd::to_float((piece.n + ... + more));
-  const V whole = simd::fma(n, simd::set<float, A>(K::kLn2High * unit), piece.high);  // exact
+  const V whole = simd::multiply_add(n, simd::set<float, A>(K::kLn2High * unit), piece.high);  // exact
   const V sum = whole + u, lost = u - (sum - whole);
-  const V rest = simd::fma(n, simd::set<float, A>(K::kLn2Low * unit), piece.low) + lost;
-  return sum + simd::fma(u * u, simd::polynomial(u, Coefficients<float>::kLogNear), rest);
+  const V rest = simd::multiply_add(n, simd::set<float, A>(K::kLn2Low * unit), piece.low) + lost;
+  return sum + simd::multiply_add(u * u, simd::polynomial(u, Coefficients<float>::kLogNear), rest);
 }
 
 /// Double: x = 2^n (1 + u) with sqrt(1/2) <= 1 + u < sqrt(2), and 2^-n where that is not too small.
@@ -110,9 +103,9 @@ TILEWRIGHT_INLINE LogParts<A> reduce_for_log(Vec<double, A> x) {
 template <class A>
 TILEWRIGHT_INLINE Vec<double, A> plus_powers(Vec<double, A> n, Pair<double, A> log_m) {
   using K = Constants<double>;
-  const auto sum = simd::fma(n, simd::set<double, A>(K::kLn2High), log_m.high);  // the product is exact
-  const auto lost = log_m.high - simd::fma(n, simd::set<double, A>(-K::kLn2High), sum);
-  return sum + simd::fma(n, simd::set<double, A>(K::kLn2Low), lost + log_m.low);
+  const auto sum = simd::multiply_add(n, simd::set<double, A>(K::kLn2High), log_m.high);  // the product is exact
+  const auto lost = log_m.high - simd::multiply_add(n, simd::set<double, A>(-K::kLn2High), sum);
+  return sum + simd::multiply_add(n, simd::set<double, A>(K::kLn2Low), lost + log_m.low);
 }
 
 /// log(x) + k log(2) for normal positive x; k a whole number, in float an integer in the exponent's place.

@@ -11,6 +11,7 @@
 #include <array>
 #include <bit>
 
+#include "kernels/simd/fma.hpp"
 #include "kernels/simd/lookup.hpp"
 #include "kernels/simd/tables.hpp"
 #include "kernels/simd/transpose.hpp"
@@ -84,8 +85,11 @@ class ChosenRows {
     else
       return values_[0];
   }
-  /// Horner in d = x - centre.
-  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) const { return from<0>(d); }
+  /// Horner in d = x - centre. kFused: the last step is rounded once even where that takes long (sse2).
+  template <bool kFused>
+  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) const {
+    return from<kFused, 0>(d);
+  }
 
  private:
   /// Column i of Table::kColumns.
@@ -96,12 +100,14 @@ class ChosenRows {
     else
       return values_[i + 1];
   }
-  template <int i>
+  template <bool kFused, int i>
   TILEWRIGHT_MEMBER Vec<float, A> from(Vec<float, A> d) const {
     if constexpr (i + 1 == RowByRow<Table>::kColumns)
       return column<i>();
+    else if constexpr (i > 0 || !kFused)
+      return simd::multiply_add(from<kFused, i + 1>(d), d, column<i>());
     else
-      return simd::fma(from<i + 1>(d), d, column<i>());
+      return simd::fma(from<kFused, 1>(d), d, column<0>());
   }
 
   Vec<std::int32_t, A> row_;
@@ -116,9 +122,9 @@ inline constexpr float kShift = 0x1.8p23F;  // plus this, a number is rounded to
 template <class Table, class A>
 TILEWRIGHT_INLINE Vec<float, A> shifted(Vec<float, A> x) {
   if constexpr (requires { Table::kWidth; })
-    return simd::fma(x, simd::set<float, A>(1 / Table::kWidth), simd::set<float, A>(kShift));
+    return simd::multiply_add(x, simd::set<float, A>(1 / Table::kWidth), simd::set<float, A>(kShift));
   else
-    return simd::fma(x, simd::set<float, A>(Table::kScale), simd::set<float, A>(Table::kBegin));
+    return simd::multiply_add(x, simd::set<float, A>(Table::kScale), simd::set<float, A>(Table::kBegin));
 }
 
 /// The row of x; of an octave table the last bits of the exponent and two bits of the mantissa.
@@ -174,10 +180,10 @@ TILEWRIGHT_INLINE xsimd::batch_bool<float, A> in_first_pieces(Vec<float, A> x, [
 
 /// The value of x's polynomial; x is what the table is for (|x| of most functions). The value at the centre is exact
 /// up to a hundredth of a unit, so the last sum's rounding is most of the error.
-template <class Table, class A>
+template <class Table, class A, bool kFused = false>
 TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const Ahead<A>& ahead) {
   const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x, ahead), ahead.rows);
-  return chosen.polynomial(ahead.distance != nullptr ? *ahead.distance : x - chosen.centre());
+  return chosen.template polynomial<kFused>(ahead.distance != nullptr ? *ahead.distance : x - chosen.centre());
 }
 
 /// common() where is_common, elsewhere rare(). Where p.far is not null it receives the lanes that rare() would serve,

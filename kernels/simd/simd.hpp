@@ -8,7 +8,7 @@
 //   - the argument of bitwise_cast is the batch type in 8.1 and the element type since 11.
 //   - masked loads and stores exist since 14 only.
 // Every operation here is exact or correctly rounded (IEEE 754), so the FMA architectures agree to the bit. sse2 has no
-// fused multiply-add: fma is a multiply and an add there.
+// fused multiply-add: multiply_add is two operations there, fma (fma.hpp) two dozen.
 //
 // Everything is a template on A and inlined always: see the ODR contract in docs/design.md.
 #pragma once
@@ -242,9 +242,9 @@ TILEWRIGHT_INLINE Vec<T, A> keep(Vec<T, A> a, Vec<T, A> b, Index count) {
 
 // ---- arithmetic
 
-/// a * b + c, rounded once (sse2: twice).
+/// a * b + c, rounded once (sse2: twice). See fma.hpp.
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> fma(Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
+TILEWRIGHT_INLINE Vec<T, A> multiply_add(Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
 #if defined(__AVX512F__)
   if constexpr (kIsAvx512<A>) {
     if constexpr (sizeof(T) == 4)
@@ -393,7 +393,7 @@ TILEWRIGHT_INLINE PowerOfTwo<T, A> power_of_two(Vec<T, A> n, [[maybe_unused]] T 
   if constexpr (kIsAvx512<A>) {
     return {n};
   } else {
-    const Vec<T, A> vround = simd::set<T, A>(round), half = simd::fma(n, simd::set<T, A>(T(0.5)), vround);
+    const Vec<T, A> vround = simd::set<T, A>(round), half = simd::multiply_add(n, simd::set<T, A>(T(0.5)), vround);
     const Vec<T, A> rest = (n - (half - vround)) + vround;
     const Vec<Bits<T>, A> one = simd::to_exponent<T, A>(Vec<Bits<T>, A>(static_cast<Bits<T>>(bias)));
     return {simd::from_bits<T, A>(simd::to_exponent<T, A>(simd::to_bits(half)) + one),

@@ -15,10 +15,8 @@ struct Reduced {
   Vec<std::int32_t, A> n;
 };
 
-/// Up to here three pieces of pi/2 and fused multiply-adds reduce an argument; beyond, and where there are none,
-/// integers do.
-template <class A>
-inline constexpr float kNearEnd = std::is_same_v<A, xsimd::sse2> ? 0.75F : 32768.0F;
+/// Up to here three pieces of pi/2 and fused multiply-adds reduce an argument; beyond integers do.
+inline constexpr float kNearEnd = 32768;
 
 /// One argument of any size: its 24 bits times those bits of 2/pi that decide (Payne and Hanek).
 template <class A>
@@ -61,10 +59,10 @@ template <class A>
 TILEWRIGHT_INLINE Reduced<A> reduce_near(Vec<float, A> x) {
   using V = Vec<float, A>;
   const V round = simd::set<float, A>(Constants<float>::kRound);
-  const V shifted = simd::fma(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
+  const V shifted = simd::multiply_add(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
   const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);  // exact
   const V second = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), first);
-  return {simd::fma(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
+  return {simd::multiply_add(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
 }
 
 /// sin(x + turn pi/2)
@@ -73,9 +71,9 @@ TILEWRIGHT_INLINE Vec<float, A> sine_of(Vec<float, A> x, const Reduced<A>& r) {
   using V = Vec<float, A>;
   using I = Vec<std::int32_t, A>;
   const V z = r.rest * r.rest;
-  const V sin = simd::fma(r.rest * z, simd::polynomial(z, Coefficients<float>::kSin), r.rest);
-  const V bend = simd::fma(z, simd::polynomial(z, Coefficients<float>::kCos), simd::set<float, A>(-0.5F));
-  const V cos = simd::fma(z, bend, simd::set<float, A>(1));
+  const V sin = simd::multiply_add(r.rest * z, simd::polynomial(z, Coefficients<float>::kSin), r.rest);
+  const V bend = simd::multiply_add(z, simd::polynomial(z, Coefficients<float>::kCos), simd::set<float, A>(-0.5F));
+  const V cos = simd::multiply_add(z, bend, simd::set<float, A>(1));
   const I n = r.n + I(kTurn);
   const V odd = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(1)));  // 0 or a normal number
   const V value = simd::select(simd::set<float, A>(0) < odd, cos, sin);
@@ -93,7 +91,7 @@ template <int kTurn, class A>
   simd::store(rests, near.rest);
   near.n.store_unaligned(turns);
   for (int i = 0; i < kLanes<float, A>; ++i)
-    if (!(__builtin_fabsf(arguments[i]) < kNearEnd<A>)) simd::reduce_far<A>(arguments[i], rests[i], turns[i]);
+    if (!(__builtin_fabsf(arguments[i]) < kNearEnd)) simd::reduce_far<A>(arguments[i], rests[i], turns[i]);
   return simd::sine_of<kTurn, A>(x, {simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)});
 }
 
@@ -101,7 +99,7 @@ template <int kTurn, class A>
 template <int kTurn, class A, class Numbers>
 TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x, const Numbers& p) {
   return simd::common_or_rare(
-      simd::abs(x) < simd::set<float, A>(kNearEnd<A>),
+      simd::abs(x) < simd::set<float, A>(kNearEnd),
       p, [=]() __attribute__((always_inline)) { return simd::sine_of<kTurn, A>(x, simd::reduce_near<A>(x)); },
       [=] { return simd::sine_of_any<kTurn, A>(x); });
 }

@@ -19,13 +19,13 @@ TILEWRIGHT_INLINE Vec<float, A> without_subnormals(Vec<float, A> x) {
 /// a + w (b - a)
 template <class A>
 TILEWRIGHT_INLINE Vec<float, A> toward(Vec<float, A> a, Vec<float, A> b, Vec<float, A> w) {
-  return simd::fma(w, b - a, a);
+  return simd::multiply_add(w, b - a, a);
 }
 
 /// decay s + fresh g^2
 template <class A>
 TILEWRIGHT_INLINE Vec<float, A> squares(Vec<float, A> s, Vec<float, A> g, Vec<float, A> decay, Vec<float, A> fresh) {
-  return simd::fma(decay, s, fresh * g * g);
+  return simd::multiply_add(decay, s, fresh * g * g);
 }
 
 /// c: -lr / correction1, beta2, 1 - beta1, 1 - beta2, 1 / sqrt(correction2), eps. s: m, v, the largest v.
@@ -37,7 +37,7 @@ struct AmsgradFormula {
     s[0] = toward<A>(s[0], g, c[2]);
     s[1] = squares<A>(s[1], g, c[1], c[3]);
     s[2] = simd::select(s[2] < s[1], s[1], simd::select(s[1] <= s[2], s[2], s[1] + s[2]));
-    p = simd::fma(c[0], simd::div(s[0], simd::fma(simd::sqrt(s[2]), c[4], c[5])), p);
+    p = simd::multiply_add(c[0], simd::div(s[0], simd::multiply_add(simd::sqrt(s[2]), c[4], c[5])), p);
   }
 };
 
@@ -50,7 +50,7 @@ struct AdamaxFormula {
     s[0] = toward<A>(s[0], g, c[2]);
     const Vec<float, A> old = c[1] * s[1], size = simd::abs(g) + c[3];
     s[1] = simd::select(old < size, size, simd::select(size <= old, old, old + size));
-    p = simd::fma(c[0], simd::div(s[0], s[1]), p);
+    p = simd::multiply_add(c[0], simd::div(s[0], s[1]), p);
   }
 };
 
@@ -62,8 +62,8 @@ struct NadamFormula {
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = toward<A>(s[0], g, c[1]);
     s[1] = squares<A>(s[1], g, c[0], c[2]);
-    const Vec<float, A> denominator = simd::fma(simd::sqrt(s[1]), c[3], c[4]);
-    p = p + simd::div(simd::fma(c[5], g, c[6] * s[0]), denominator);
+    const Vec<float, A> denominator = simd::multiply_add(simd::sqrt(s[1]), c[3], c[4]);
+    p = p + simd::div(simd::multiply_add(c[5], g, c[6] * s[0]), denominator);
   }
 };
 
@@ -75,7 +75,7 @@ struct RadamFormula {
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
     s[0] = toward<A>(s[0], g, c[1]);
     s[1] = squares<A>(s[1], g, c[0], c[2]);
-    p = simd::fma(c[5], simd::div(s[0], simd::fma(simd::sqrt(s[1]), c[3], c[4])), p);
+    p = simd::multiply_add(c[5], simd::div(s[0], simd::multiply_add(simd::sqrt(s[1]), c[3], c[4])), p);
   }
 };
 
@@ -90,11 +90,11 @@ struct RmspropFormula {
     Vec<float, A> variance = s[0];
     if constexpr (kCentered) {
       s[1] = toward<A>(s[1], g, c[2]);
-      variance = simd::fma(simd::set<float, A>(0) - s[1], s[1], variance);
+      variance = simd::multiply_add(simd::set<float, A>(0) - s[1], s[1], variance);
     }
     Vec<float, A> direction = simd::div(g, simd::sqrt(variance) + c[3]);
-    if constexpr (kMomentum) direction = s[kStates - 1] = simd::fma(c[4], s[kStates - 1], direction);
-    p = simd::fma(c[0], direction, p);
+    if constexpr (kMomentum) direction = s[kStates - 1] = simd::multiply_add(c[4], s[kStates - 1], direction);
+    p = simd::multiply_add(c[0], direction, p);
   }
 };
 
@@ -104,8 +104,8 @@ struct AdagradFormula {
   static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
-    s[0] = simd::fma(g, g, s[0]);
-    p = simd::fma(c[0], simd::div(g, simd::sqrt(s[0]) + c[1]), p);
+    s[0] = simd::multiply_add(g, g, s[0]);
+    p = simd::multiply_add(c[0], simd::div(g, simd::sqrt(s[0]) + c[1]), p);
   }
 };
 
@@ -118,7 +118,7 @@ struct AdadeltaFormula {
     s[0] = squares<A>(s[0], g, c[1], c[2]);
     const Vec<float, A> change = simd::div(simd::sqrt(s[1] + c[3]), simd::sqrt(s[0] + c[3])) * g;
     s[1] = squares<A>(s[1], change, c[1], c[2]);
-    p = simd::fma(c[0], change, p);
+    p = simd::multiply_add(c[0], change, p);
   }
 };
 
@@ -134,7 +134,7 @@ struct RpropFormula {
     const Vec<float, A> used = simd::select(same < zero, zero, g);
     s[0] = used;
     s[1] = size;
-    p = simd::fma(zero - simd::sign(used), size, p);
+    p = simd::multiply_add(zero - simd::sign(used), size, p);
   }
 };
 
@@ -144,7 +144,7 @@ struct LionFormula {
   static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>* s, const Vec<float, A>* c) {
-    p = simd::fma(c[0], simd::sign(toward<A>(s[0], g, c[1])), p);
+    p = simd::multiply_add(c[0], simd::sign(toward<A>(s[0], g, c[1])), p);
     s[0] = toward<A>(s[0], g, c[2]);
   }
 };
@@ -165,7 +165,7 @@ struct PenaltyFormula {
   static constexpr bool kFades = false;
   template <class A>
   TILEWRIGHT_INLINE void step(Vec<float, A>& p, Vec<float, A> g, Vec<float, A>*, const Vec<float, A>* c) {
-    p = p + simd::fma(c[1], g, c[0] * simd::sign(g));
+    p = p + simd::multiply_add(c[1], g, c[0] * simd::sign(g));
   }
 };
 

@@ -17,15 +17,16 @@ void sgd_update(float* p, const float* g, float* b, Index n, const SgdNumbers& n
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
         const V parameter = simd::load<T, A>(p + i, some...);
-        V direction = simd::fma(decay, parameter, simd::load<T, A>(g + i, some...));
+        V direction = simd::multiply_add(decay, parameter, simd::load<T, A>(g + i, some...));
         if (numbers.has_momentum) {
           const V gradient = direction;
           V velocity = gradient;
-          if (!numbers.first) velocity = simd::fma(momentum, simd::load<T, A>(b + i, some...), fresh * gradient);
+          if (!numbers.first)
+            velocity = simd::multiply_add(momentum, simd::load<T, A>(b + i, some...), fresh * gradient);
           simd::store(b + i, without_subnormals<A>(velocity), some...);
-          direction = numbers.nesterov ? simd::fma(momentum, velocity, gradient) : velocity;
+          direction = numbers.nesterov ? simd::multiply_add(momentum, velocity, gradient) : velocity;
         }
-        simd::store(p + i, simd::fma(lr, direction, parameter), some...);
+        simd::store(p + i, simd::multiply_add(lr, direction, parameter), some...);
       });
 }
 
@@ -40,15 +41,15 @@ void adam_update(float* p, const float* g, float* m, float* v, Index n, const Ad
   simd::for_registers<T, A>(
       n, [=](Index i, auto... some) __attribute__((always_inline)) {
         V parameter = simd::load<T, A>(p + i, some...);
-        const V gradient = simd::fma(coupled, parameter, simd::load<T, A>(g + i, some...));
+        const V gradient = simd::multiply_add(coupled, parameter, simd::load<T, A>(g + i, some...));
         parameter = parameter * keep_weights;
         V first = simd::load<T, A>(m + i, some...);
-        first = simd::fma(fresh1, gradient - first, first);
-        const V second = simd::fma(beta2, simd::load<T, A>(v + i, some...), fresh2 * gradient * gradient);
+        first = simd::multiply_add(fresh1, gradient - first, first);
+        const V second = simd::multiply_add(beta2, simd::load<T, A>(v + i, some...), fresh2 * gradient * gradient);
         simd::store(m + i, without_subnormals<A>(first), some...);
         simd::store(v + i, without_subnormals<A>(second), some...);
-        const V denominator = simd::fma(simd::sqrt(second), root2, eps);
-        simd::store(p + i, simd::fma(step, simd::div(first, denominator), parameter), some...);
+        const V denominator = simd::multiply_add(simd::sqrt(second), root2, eps);
+        simd::store(p + i, simd::multiply_add(step, simd::div(first, denominator), parameter), some...);
       });
 }
 
@@ -65,7 +66,7 @@ void formula_update(float* p, const float* g, float* const* states, Index n, con
   simd::for_registers<T, A>(
       n, [&](Index i, auto... some) __attribute__((always_inline)) {
         V parameter = simd::load<T, A>(p + i, some...), s[F::kStates + 1];
-        const V gradient = simd::fma(coupled, parameter, simd::load<T, A>(g + i, some...));
+        const V gradient = simd::multiply_add(coupled, parameter, simd::load<T, A>(g + i, some...));
         parameter = parameter * keep_weights;
 #pragma GCC unroll 4
         for (int k = 0; k < F::kStates; ++k) s[k] = simd::load<T, A>(states[k] + i, some...);
