@@ -286,7 +286,7 @@ struct LogSigmoid {
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) { return simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.ahead); },
-        [=] { return simd::log1p_unit(simd::exp(zero - simd::abs(x))); });
+        [=] { return simd::log1p_unit(simd::exp_of_negative(zero - simd::abs(x))); });
     return simd::select(zero < x, zero, x) - log_part;
   }
   template <class T, class A>

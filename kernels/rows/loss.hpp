@@ -54,7 +54,7 @@ struct LogisticLoss {
   TILEWRIGHT_INLINE ValueAndGradient<T, A> at(Vec<T, A> x, Vec<T, A> t, Vec<T, A>, Vec<T, A>) {
     using V = Vec<T, A>;
     const V zero = simd::set<T, A>(0), one = simd::set<T, A>(1);
-    const V e = simd::exp(zero - simd::abs(x));
+    const V e = simd::exp_of_negative(zero - simd::abs(x));
     const V major = simd::div(one, one + e);
     const auto negative = x < zero;
     const V positive_part = simd::select(negative, zero, x);
@@ -70,7 +70,7 @@ struct WeightedLogisticLoss {
   TILEWRIGHT_INLINE ValueAndGradient<T, A> at(Vec<T, A> x, Vec<T, A> t, Vec<T, A> pos_weight, Vec<T, A>) {
     using V = Vec<T, A>;
     const V zero = simd::set<T, A>(0), one = simd::set<T, A>(1);
-    const V e = simd::exp(zero - simd::abs(x));
+    const V e = simd::exp_of_negative(zero - simd::abs(x));
     const V major = simd::div(one, one + e);
     const auto negative = x < zero;
     const V softplus = simd::log1p_unit(e) + simd::select(negative, zero - x, zero);  // of -x

@@ -88,7 +88,7 @@ void softmax_narrow(const RowBlock& all) noexcept {
     const V largest = largest_of_columns<T, A>(t.n, columns);
     const V sum = reduce_columns<Add, T, A>(
         t.n, T(0), [&](Index j) __attribute__((always_inline)) {
-          const V x = columns[j] - largest, e = simd::exp(x);
+          const V x = columns[j] - largest, e = simd::exp_of_negative(x);
           columns[j] = kLog ? x : e;
           return e;
         });
@@ -117,7 +117,7 @@ void cross_entropy_narrow(const NarrowLosses& all) noexcept {
     const V largest = largest_of_columns<T, A>(t.n, columns);
     const V sum = reduce_columns<Add, T, A>(
         t.n, T(0), [&](Index j) __attribute__((always_inline)) {
-          columns[j] = simd::exp(columns[j] - largest);
+          columns[j] = simd::exp_of_negative(columns[j] - largest);
           return columns[j];
         });
     simd::store(losses, simd::log_normal(sum) + (largest - simd::load<T, A>(picked)));

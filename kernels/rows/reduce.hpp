@@ -72,7 +72,8 @@ enum class Term { is_short, is_long };
 
 /// Combines term(i) over 0 <= i < n in the order above, starting from `zero`. It is called with an offset and either
 /// nothing or the lanes to take; it returns a register, or a Product of two, whose lanes outside the choice do not
-/// matter.
+/// matter. A term in two steps, begin(i, s, t) and end(s, t), is begun on AVX-512 while those before it are ended: all
+/// steps of a register, of which most wait for others, would fill what the CPU looks ahead in.
 template <class Op, class T, class A, Term kTerm = Term::is_short, class F, class Done = Nothing>
 TILEWRIGHT_INLINE T reduce(Index n, T zero, F term, Done done = {}) {
   constexpr int lanes = kLanes<T, A>, kFold = kFoldLanes / lanes, kWide = kSumLanes / lanes;
@@ -86,6 +87,22 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term, Done done = {}) {
     Vec<T, A> wide[kWide];
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v) wide[v] = neutral;
+    if constexpr (kIsAvx512<A> && requires(Vec<T, A>& s) { term.begin(i, s, s); }) {
+      Vec<T, A> s0, t0, s1, t1;
+      term.begin(0, s0, t0), term.begin(lanes, s1, t1);
+      for (; i + kSumLanes <= n; i += kSumLanes) {
+        const Index next = i + 2 * kSumLanes <= n ? i + kSumLanes : i;
+#pragma GCC unroll 8
+        for (int v = 0; v < kWide; v += 2) {
+          const Vec<T, A> s2 = s0, t2 = t0, s3 = s1, t3 = t1;
+          const Index at = v + 2 < kWide ? i + (v + 2) * lanes : next;
+          term.begin(at, s0, t0), term.begin(at + lanes, s1, t1);
+          const Vec<T, A> first = term.end(s2, t2), second = term.end(s3, t3);
+          done(first, i + v * lanes), done(second, i + (v + 1) * lanes);
+          wide[v] = Op::template of<T, A>(wide[v], first), wide[v + 1] = Op::template of<T, A>(wide[v + 1], second);
+        }
+      }
+    }
     for (; i + kSumLanes <= n; i += kSumLanes) {
       if constexpr (kUnrolled) {
         decltype(term(i)) terms[kWide];

@@ -78,14 +78,28 @@ void row_distances(const T* x, T center, T factor, T* to, Index n) noexcept {
       });
 }
 
+/// exp(x - largest) for reduce(): n and r of the exponent first, then the rest.
+template <class T, class A>
+struct Exponentials {
+  const T* x;
+  Vec<T, A> largest;
+  TILEWRIGHT_MEMBER void begin(Index i, Vec<T, A>& n, Vec<T, A>& r) const {
+    const auto argument = simd::exp_argument_of_negative<T, A>(simd::load<T, A>(x + i) - largest);
+    n = argument.n, r = argument.r;
+  }
+  TILEWRIGHT_MEMBER Vec<T, A> end(Vec<T, A> n, Vec<T, A> r) const {
+    return simd::scaled_exp(simd::ExpArgument<T, A>{n, r}).rounded();
+  }
+  TILEWRIGHT_MEMBER Vec<T, A> operator()(Index i, auto... some) const {
+    return simd::exp_of_negative<T, A>(simd::load<T, A>(x + i, some...) - largest);
+  }
+};
+
 /// sum exp(x - largest); the terms are also stored in y when kStores.
 template <bool kStores, class T, class A>
 TILEWRIGHT_INLINE T sum_of_exponentials(const T* x, T* y, Index n, T largest) {
-  const Vec<T, A> m = simd::set<T, A>(largest);
   return reduce<Add, T, A, Term::is_long>(
-      n, T(0),
-      [=](Index i, auto... some)
-          __attribute__((always_inline)) { return simd::exp(simd::load<T, A>(x + i, some...) - m); },
+      n, T(0), Exponentials<T, A>{x, simd::set<T, A>(largest)},
       [=](Vec<T, A> e, Index i, auto... some) __attribute__((always_inline)) {
         if constexpr (kStores) simd::store(y + i, e, some...);
       });

@@ -88,28 +88,58 @@ struct ScaledExp {
   [[gnu::always_inline]] Vec<T, A> rounded() const { return scale.times(value); }
 };
 
-/// exp(x), or exp(x + correction) for |correction| far below 1. x = n ln2 + r with |r| <= ln2/2 in two pieces of ln2
-/// (Cody and Waite), then 1 + r + r^2 p(r). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes
-/// through.
+/// x, or x + correction for |correction| far below 1, as n ln2 + r with |r| <= ln2/2, in two pieces of ln2 (Cody and
+/// Waite). Beyond the range where exp is neither 0 nor infinity x is clamped; NaN goes through.
+template <class T, class A>
+struct ExpArgument {
+  Vec<T, A> n, r;
+};
 template <class T, class A, class... Correction>
-TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Correction... correction) {
+TILEWRIGHT_INLINE ExpArgument<T, A> exp_argument_of_clamped(Vec<T, A> clamped, Correction... correction) {
   using V = Vec<T, A>;
   using K = Constants<T>;
-  const V clamped = simd::at_least(simd::at_most(x, K::kExpHigh), K::kExpLow);
   const V round = simd::set<T, A>(K::kRound);
   const V n = simd::multiply_add(clamped, simd::set<T, A>(K::kLog2e), round) - round;
-  V r = simd::multiply_add(n, simd::set<T, A>(-K::kLn2High), clamped);
-  r = (simd::multiply_add(n, simd::set<T, A>(-K::kLn2Low), r) + ... + correction);
-  const V bend = simd::polynomial(r, Coefficients<T>::kExp);
+  const V r = simd::multiply_add(n, simd::set<T, A>(-K::kLn2High), clamped);
+  return {n, (simd::multiply_add(n, simd::set<T, A>(-K::kLn2Low), r) + ... + correction)};
+}
+template <class T, class A, class... Correction>
+TILEWRIGHT_INLINE ExpArgument<T, A> exp_argument(Vec<T, A> x, Correction... correction) {
+  using K = Constants<T>;
+  const Vec<T, A> clamped = simd::at_least(simd::at_most(x, K::kExpHigh), K::kExpLow);
+  return simd::exp_argument_of_clamped<T, A>(clamped, correction...);
+}
+/// Of x that is at most 0, or NaN.
+template <class T, class A>
+TILEWRIGHT_INLINE ExpArgument<T, A> exp_argument_of_negative(Vec<T, A> x) {
+  return simd::exp_argument_of_clamped<T, A>(simd::at_least(x, Constants<T>::kExpLow));
+}
+
+/// exp of it: 1 + r + r^2 p(r).
+template <class T, class A>
+TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(ExpArgument<T, A> x) {
+  using V = Vec<T, A>;
+  using K = Constants<T>;
+  const V r = x.r, bend = simd::polynomial(r, Coefficients<T>::kExp);
   const V above_one = simd::multiply_add(r * r, bend, r), lost = simd::fma(r * r, bend, r - above_one);
   const V value = simd::set<T, A>(1) + above_one;
   const V error = above_one - (value - simd::set<T, A>(1));
-  return {value, error, simd::power_of_two<T, A>(n, K::kRound, K::kBias), above_one, lost};
+  return {value, error, simd::power_of_two<T, A>(x.n, K::kRound, K::kBias), above_one, lost};
+}
+
+template <class T, class A, class... Correction>
+TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Correction... correction) {
+  return simd::scaled_exp(simd::exp_argument<T, A>(x, correction...));
 }
 
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
   return simd::scaled_exp(x).rounded();
+}
+/// exp(x) for x that is at most 0, or NaN.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> exp_of_negative(Vec<T, A> x) {
+  return simd::scaled_exp(simd::exp_argument_of_negative(x)).rounded();
 }
 
 /// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1). Far above 1 nothing cancels, and 2^n might overflow.
