@@ -13,6 +13,17 @@ struct Exp {
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::exp(x);
   }
+  /// In two steps, for loops (map.hpp).
+  template <class A>
+  TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& n, Vec<float, A>& r) {
+    const auto argument = simd::exp_argument(x);
+    n = argument.n, r = argument.r;
+    return xsimd::batch_bool<float, A>(false);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A>, Vec<float, A> n, Vec<float, A> r) {
+    return simd::scaled_exp(simd::ExpArgument<float, A>{n, r}).rounded();
+  }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
     return dy * simd::exp(x);
@@ -20,10 +31,18 @@ struct Exp {
 };
 
 struct Expm1 {
-  static constexpr int kMixed = 3;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
     return simd::expm1(x);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& n, Vec<float, A>& r) {
+    return Exp::begin<A>(x, n, r);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> n, Vec<float, A> r) {
+    return simd::with_sign(simd::expm1_scaled(simd::scaled_exp(simd::ExpArgument<float, A>{n, r})), x);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -127,10 +146,18 @@ struct Erf {
 };
 
 struct Sin {
-  static constexpr int kMixed = 3;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::sine<0, A>(x, p);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& rest, Vec<float, A>& turns) {
+    return simd::begin_sine(x, rest, turns);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> rest, Vec<float, A> turns) {
+    return simd::sine_of<0, A>(x, {rest, simd::to_bits(turns)});
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
@@ -139,10 +166,18 @@ struct Sin {
 };
 
 struct Cos {
-  static constexpr int kMixed = 3;
+  static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::sine<1, A>(x, p);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& rest, Vec<float, A>& turns) {
+    return simd::begin_sine(x, rest, turns);
+  }
+  template <class A>
+  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> rest, Vec<float, A> turns) {
+    return simd::sine_of<1, A>(x, {rest, simd::to_bits(turns)});
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {

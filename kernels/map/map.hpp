@@ -244,6 +244,37 @@ TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, 
   return i;
 }
 
+/// The same for functions in two steps: rare lanes = begin(x, s, t), f(x) = end(x, s, t). The next registers are begun
+/// while those before them are ended.
+template <class F, class A>
+TILEWRIGHT_INLINE Index map_forward_in_steps(const float* x, float* y, Index n) {
+  using V = Vec<float, A>;
+  constexpr Index lanes = kLanes<float, A>, step = F::kMixed * lanes;
+  static_assert(F::kMixed == 2 || F::kMixed == 3);
+  constexpr bool three = F::kMixed == 3;
+  V s0, t0, s1, t1, s2, t2;  // not arrays, which GCC would keep in memory
+  const auto load = [=](Index at) __attribute__((always_inline)) { return simd::load<float, A>(x + at); };
+  const auto begin = [&](Index at) __attribute__((always_inline)) {
+    auto rare = F::template begin<A>(load(at), s0, t0) | F::template begin<A>(load(at + lanes), s1, t1);
+    if constexpr (three) rare = rare | F::template begin<A>(load(at + 2 * lanes), s2, t2);
+    return xsimd::any(rare);
+  };
+  if (n < step) return 0;
+  bool rare = begin(0);
+  Index i = 0;
+  for (; i + step <= n; i += step) {
+    if (rare) [[unlikely]]
+      break;
+    const V s3 = s0, t3 = t0, s4 = s1, t4 = t1, s5 = s2, t5 = t2;
+    rare = begin(i + 2 * step <= n ? i + step : i);
+    const V y0 = F::template end<A>(load(i), s3, t3), y1 = F::template end<A>(load(i + lanes), s4, t4);
+    if constexpr (three) simd::store(y + i + 2 * lanes, F::template end<A>(load(i + 2 * lanes), s5, t5));
+    simd::store(y + i, y0);
+    simd::store(y + i + lanes, y1);
+  }
+  return i;
+}
+
 template <class F, class A>
 TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept {
@@ -251,6 +282,8 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
   const Numbers<float, A> p(numbers);
   if constexpr (HasTable<F, float, A>) return detail::map_forward_by_table<F, A>(x, y, n, p);
   Index i = 0;
+  if constexpr (requires(Vec<float, A> & s) { F::template begin<A>(s, s, s); })
+    return detail::map_forward_in_steps<F, A>(x, y, n);
   for (; i + step <= n; i += step) {
     Vec<float, A> v[together];
     unsigned rare = 0;

@@ -87,7 +87,7 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term, Done done = {}) {
     Vec<T, A> wide[kWide];
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v) wide[v] = neutral;
-    if constexpr (kIsAvx512<A> && requires(Vec<T, A>& s) { term.begin(i, s, s); }) {
+    if constexpr (kIsAvx512<A> && requires(Vec<T, A> & s) { term.begin(i, s, s); }) {
       Vec<T, A> s0, t0, s1, t1;
       term.begin(0, s0, t0), term.begin(lanes, s1, t1);
       for (; i + kSumLanes <= n; i += kSumLanes) {
