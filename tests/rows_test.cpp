@@ -72,7 +72,10 @@ TEST(Rows, UnusualRowsOfSoftmax) {
   EXPECT_EQ(logsumexp({-inf, -inf}), -inf);
   EXPECT_EQ(logsumexp({1, inf}), inf);
   EXPECT_EQ(logsumexp({}), -inf);
-  EXPECT_TRUE(std::isnan(logsumexp({1, NAN})));
+  for (const float other : {-inf, 1.0F, inf}) {
+    EXPECT_TRUE(std::isnan(logsumexp({other, NAN}))) << other;
+    EXPECT_TRUE(std::isnan(logsumexp({NAN, other}))) << other;
+  }
 }
 
 /// A single column has no neighbours, so its stride does not matter.

@@ -114,8 +114,8 @@ TILEWRIGHT_INLINE T scalar_log(T x) {
 /// log(sum exp(x)), not overflowing; -infinity for a row of such.
 template <class T, class A>
 TILEWRIGHT_MIXING T row_logsumexp(const T* x, Index n) noexcept {
-  const T largest = row_max<T, A>(x, n);
-  if (largest == -std::numeric_limits<T>::infinity() || largest == std::numeric_limits<T>::infinity()) return largest;
+  const T largest = row_max<T, A, MaxOfNumbers>(x, n);
+  if (!(__builtin_fabs(largest) < std::numeric_limits<T>::infinity())) return row_max<T, A>(x, n);  // NaN beside them?
   return largest + scalar_log<T, A>(sum_of_exponentials<false, T, A>(x, nullptr, n, largest));
 }
 
