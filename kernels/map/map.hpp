@@ -252,7 +252,7 @@ TILEWRIGHT_INLINE Index map_forward_in_steps(const float* x, float* y, Index n) 
   constexpr Index lanes = kLanes<float, A>, step = F::kMixed * lanes;
   static_assert(F::kMixed == 2 || F::kMixed == 3);
   constexpr bool three = F::kMixed == 3;
-  V s0, t0, s1, t1, s2, t2;  // not arrays, which GCC would keep in memory
+  V s0, t0, s1, t1, s2{}, t2{};  // not arrays, which GCC would keep in memory
   const auto load = [=](Index at) __attribute__((always_inline)) { return simd::load<float, A>(x + at); };
   const auto begin = [&](Index at) __attribute__((always_inline)) {
     auto rare = F::template begin<A>(load(at), s0, t0) | F::template begin<A>(load(at + lanes), s1, t1);
@@ -281,9 +281,9 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
   constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
   const Numbers<float, A> p(numbers);
   if constexpr (HasTable<F, float, A>) return detail::map_forward_by_table<F, A>(x, y, n, p);
-  Index i = 0;
   if constexpr (requires(Vec<float, A> & s) { F::template begin<A>(s, s, s); })
     return detail::map_forward_in_steps<F, A>(x, y, n);
+  Index i = 0;
   for (; i + step <= n; i += step) {
     Vec<float, A> v[together];
     unsigned rare = 0;

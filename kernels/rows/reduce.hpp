@@ -88,6 +88,7 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term, Done done = {}) {
 #pragma GCC unroll 16
     for (int v = 0; v < kWide; ++v) wide[v] = neutral;
     if constexpr (kIsAvx512<A> && requires(Vec<T, A> & s) { term.begin(i, s, s); }) {
+      // Two registers at a time, for four there is no room; names, because GCC would keep arrays in memory.
       Vec<T, A> s0, t0, s1, t1;
       term.begin(0, s0, t0), term.begin(lanes, s1, t1);
       for (; i + kSumLanes <= n; i += kSumLanes) {
@@ -102,23 +103,24 @@ TILEWRIGHT_INLINE T reduce(Index n, T zero, F term, Done done = {}) {
           wide[v] = Op::template of<T, A>(wide[v], first), wide[v + 1] = Op::template of<T, A>(wide[v + 1], second);
         }
       }
-    }
-    for (; i + kSumLanes <= n; i += kSumLanes) {
-      if constexpr (kUnrolled) {
-        decltype(term(i)) terms[kWide];
+    } else {
+      for (; i + kSumLanes <= n; i += kSumLanes) {
+        if constexpr (kUnrolled) {
+          decltype(term(i)) terms[kWide];
 #pragma GCC unroll 16
-        for (int v = 0; v < kWide; ++v) terms[v] = term(i + v * lanes);
+          for (int v = 0; v < kWide; ++v) terms[v] = term(i + v * lanes);
 #pragma GCC unroll 16
-        for (int v = 0; v < kWide; ++v) {
-          done(terms[v], i + v * lanes);
-          wide[v] = Op::template of<T, A>(wide[v], terms[v]);
-        }
-      } else {
+          for (int v = 0; v < kWide; ++v) {
+            done(terms[v], i + v * lanes);
+            wide[v] = Op::template of<T, A>(wide[v], terms[v]);
+          }
+        } else {
 #pragma GCC unroll 1
-        for (int v = 0; v < kWide; ++v) {
-          const auto t = term(i + v * lanes);
-          done(t, i + v * lanes);
-          wide[v] = Op::template of<T, A>(wide[v], t);
+          for (int v = 0; v < kWide; ++v) {
+            const auto t = term(i + v * lanes);
+            done(t, i + v * lanes);
+            wide[v] = Op::template of<T, A>(wide[v], t);
+          }
         }
       }
     }
