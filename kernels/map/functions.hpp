@@ -22,7 +22,7 @@ struct Exp {
   }
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A>, Vec<float, A> n, Vec<float, A> r) {
-    return simd::scaled_exp(simd::ExpArgument<float, A>{n, r}).rounded();
+    return simd::exp(simd::ExpArgument<float, A>{n, r});
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -42,7 +42,7 @@ struct Expm1 {
   }
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> n, Vec<float, A> r) {
-    return simd::with_sign(simd::expm1_scaled(simd::scaled_exp(simd::ExpArgument<float, A>{n, r})), x);
+    return simd::expm1(x, simd::ExpArgument<float, A>{n, r});
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
@@ -145,11 +145,13 @@ struct Erf {
   }
 };
 
-struct Sin {
+/// sin(x + turn pi/2)
+template <int kTurn>
+struct Sine {
   static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    return simd::sine<0, A>(x, p);
+    return simd::sine<kTurn, A>(x, p);
   }
   template <class A>
   TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& rest, Vec<float, A>& turns) {
@@ -157,33 +159,15 @@ struct Sin {
   }
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> rest, Vec<float, A> turns) {
-    return simd::sine_of<0, A>(x, {rest, simd::to_bits(turns)});
+    return simd::sine_of<kTurn, A>(x, {rest, simd::to_bits(turns)});
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
-    return dy * simd::sine<1, A>(x, p);
+    return dy * simd::sine<kTurn + 1, A>(x, p);
   }
 };
-
-struct Cos {
-  static constexpr int kMixed = 2;
-  template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    return simd::sine<1, A>(x, p);
-  }
-  template <class A>
-  TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& rest, Vec<float, A>& turns) {
-    return simd::begin_sine(x, rest, turns);
-  }
-  template <class A>
-  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> rest, Vec<float, A> turns) {
-    return simd::sine_of<1, A>(x, {rest, simd::to_bits(turns)});
-  }
-  template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
-    return dy * simd::sine<2, A>(x, p);
-  }
-};
+struct Sin : Sine<0> {};
+struct Cos : Sine<1> {};
 
 /// In the order of FunctionKind; double has the first ones.
 using Functions = FormulaList<Exp, Expm1, Log, Log1p, Rsqrt, Erf, Sin, Cos>;

@@ -87,9 +87,7 @@ struct Exponentials {
     const auto argument = simd::exp_argument_of_negative<T, A>(simd::load<T, A>(x + i) - largest);
     n = argument.n, r = argument.r;
   }
-  TILEWRIGHT_MEMBER Vec<T, A> end(Vec<T, A> n, Vec<T, A> r) const {
-    return simd::scaled_exp(simd::ExpArgument<T, A>{n, r}).rounded();
-  }
+  TILEWRIGHT_MEMBER Vec<T, A> end(Vec<T, A> n, Vec<T, A> r) const { return simd::exp(simd::ExpArgument<T, A>{n, r}); }
   TILEWRIGHT_MEMBER Vec<T, A> operator()(Index i, auto... some) const {
     return simd::exp_of_negative<T, A>(simd::load<T, A>(x + i, some...) - largest);
   }
@@ -115,7 +113,7 @@ TILEWRIGHT_INLINE T scalar_log(T x) {
 template <class T, class A>
 TILEWRIGHT_MIXING T row_logsumexp(const T* x, Index n) noexcept {
   const T largest = row_max<T, A, MaxOfNumbers>(x, n);
-  if (!(__builtin_fabs(largest) < std::numeric_limits<T>::infinity())) return row_max<T, A>(x, n);  // NaN beside them?
+  if (!(__builtin_fabs(largest) < std::numeric_limits<T>::infinity())) return row_max<T, A>(x, n);  // or NaN beside it
   return largest + scalar_log<T, A>(sum_of_exponentials<false, T, A>(x, nullptr, n, largest));
 }
 

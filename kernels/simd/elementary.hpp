@@ -133,13 +133,17 @@ TILEWRIGHT_INLINE ScaledExp<T, A> scaled_exp(Vec<T, A> x, Correction... correcti
 }
 
 template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
+TILEWRIGHT_INLINE Vec<T, A> exp(ExpArgument<T, A> x) {
   return simd::scaled_exp(x).rounded();
+}
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> exp(Vec<T, A> x) {
+  return simd::exp(simd::exp_argument(x));
 }
 /// exp(x) for x that is at most 0, or NaN.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp_of_negative(Vec<T, A> x) {
-  return simd::scaled_exp(simd::exp_argument_of_negative(x)).rounded();
+  return simd::exp(simd::exp_argument_of_negative(x));
 }
 
 /// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1). Far above 1 nothing cancels, and 2^n might overflow.
@@ -157,8 +161,12 @@ TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
 }
 
 template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x, ExpArgument<T, A> same) {
+  return simd::with_sign(simd::expm1_scaled(simd::scaled_exp(same)), x);  // -0 is kept
+}
+template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
-  return simd::with_sign(simd::expm1_scaled(simd::scaled_exp(x)), x);  // -0 is kept
+  return simd::expm1(x, simd::exp_argument(x));
 }
 
 template <class T, class A>

@@ -43,7 +43,7 @@ TILEWRIGHT_INLINE Vec<T, A> product_low(Vec<T, A> a, Vec<T, A> b, Vec<T, A> prod
     return simd::multiply_add(a, b, simd::set<T, A>(0) - product);
 }
 
-/// Of an infinite sum there is no rest; -0 is kept.
+/// The product and the sum in two parts each. Of an infinite sum there is no rest; -0 is kept.
 template <class T, class A>
 [[gnu::noinline]] static Vec<T, A> software_fma(Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
   const Vec<T, A> product = a * b;
