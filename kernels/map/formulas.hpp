@@ -136,10 +136,10 @@ struct Hardtanh {
   }
 };
 
-/// exp(x) - 1 for x <= 0; for x > 0 anything but NaN.
+/// exp(x) - 1 for x <= 0; 0 for x > 0.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const Numbers<T, A>& p) {
-  const Vec<T, A> zero = simd::set<T, A>(0), c = simd::select(zero < x, zero, x);
+  const Vec<T, A> c = simd::at_most(x, T(0));
   return simd::near_or_far<ExpFallTable<A>>(
       c, p,
       [ahead = p.ahead](auto v) __attribute__((always_inline)) { return simd::pieces<ExpFallTable<A>, A>(v, ahead); },
@@ -147,8 +147,13 @@ TILEWRIGHT_INLINE Vec<T, A> exp_fall(Vec<T, A> x, const Numbers<T, A>& p) {
 }
 template <class A>
 TILEWRIGHT_INLINE auto place_of_exp_fall(Vec<float, A> x) {
-  const Vec<float, A> zero = simd::set<float, A>(0);
-  return simd::place_of<ExpFallTable<A>, A>(simd::select(zero < x, zero, x));
+  return simd::place_of<ExpFallTable<A>, A>(simd::at_most(x, 0.0F));
+}
+
+/// x where x > 0, -0 elsewhere: what can be added to exp_fall's result, which is 0 where this is not.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> rise(Vec<T, A> x) {
+  return simd::at_least(x, T(-0.0));
 }
 
 /// f' = x > 0 ? 1 : a exp(x)
@@ -157,8 +162,7 @@ struct Elu {
   static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    const Vec<T, A> zero = simd::set<T, A>(0);
-    return simd::select(zero < x, x, p.a * detail::exp_fall<T, A>(x, p));
+    return simd::multiply_add(p.a, detail::exp_fall<T, A>(x, p), detail::rise<T, A>(x));
   }
   template <class A>
   TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
@@ -178,8 +182,15 @@ struct Selu {
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    return simd::select(simd::set<T, A>(0) < x, scaled<T, A>(x, kScale),
-                        scaled<T, A>(detail::exp_fall<T, A>(x, p), kScale * kAlpha));
+    const Vec<T, A> fall = detail::exp_fall<T, A>(x, p), rise = detail::rise<T, A>(x);
+    constexpr Factor<T> on_fall(kScale * kAlpha), on_rise(kScale);
+    if constexpr (sizeof(T) == 8) {
+      return simd::multiply_add(simd::set<T, A>(on_rise.first), rise, simd::set<T, A>(on_fall.first) * fall);
+    } else {
+      const Vec<T, A> fallen = simd::fma(simd::set<T, A>(on_fall.first), fall, simd::set<T, A>(on_fall.rest) * fall);
+      return simd::fma(simd::set<T, A>(on_rise.first), rise,
+                       simd::multiply_add(simd::set<T, A>(on_rise.rest), rise, fallen));
+    }
   }
   template <class A>
   TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {
@@ -190,15 +201,15 @@ struct Selu {
     const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::exp(x);
     return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)), negative);
   }
-  /// factor v, with the factor in two pieces, the first not above it: where that overflows the sum does. infinity -
-  /// infinity is not formed.
-  template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> scaled(Vec<T, A> v, double factor) {
-    T first = T(factor);
-    if (factor < double(first)) first = std::bit_cast<T>(std::bit_cast<Bits<T>>(first) - 1);
-    const Vec<T, A> high = simd::set<T, A>(first), low = simd::set<T, A>(T(factor - double(first)));
-    return simd::fma(high, v, low * simd::at_most(v, std::numeric_limits<T>::max()));
-  }
+  /// In two pieces, neither below 0: the sum of their products overflows where the first does. Of a double the first.
+  template <class T>
+  struct Factor {
+    T first, rest;
+    constexpr explicit Factor(double factor) : first(T(factor)) {
+      if (factor < double(first)) first = std::bit_cast<T>(std::bit_cast<Bits<T>>(first) - 1);
+      rest = T(factor - double(first));
+    }
+  };
 };
 
 /// f' = x > 0 ? 1 : exp(x / a). x / a is formed in two pieces, because its rounding would grow with it.
@@ -215,7 +226,7 @@ struct Celu {
   TILEWRIGHT_INLINE simd::ScaledExp<T, A> power(Vec<T, A> x, Vec<T, A> a) {
     const Vec<T, A> low = simd::set<T, A>(Constants<T>::kExpLow), zero = simd::set<T, A>(0);
     const Vec<T, A> q = simd::div(x, a);
-    const Vec<T, A> rest = simd::div(simd::fma(zero - q, a, x), a);
+    const Vec<T, A> rest = simd::div(simd::subtract_product(x, q, a), a);
     return simd::scaled_exp(q, simd::select(low < q, rest, zero));
   }
 };
@@ -225,34 +236,35 @@ struct Softplus {
   static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    const Vec<T, A> soft = simd::near_or_far<SoftplusTable<A>>(
-        plain<T, A>(x, p.a), p,
+    return simd::near_or_far<SoftplusTable<A>>(
+        plain<T, A>(x, p), p,
         [p](auto v) __attribute__((always_inline)) {
           return detail::positive_part<float, A>(v) + simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.ahead);
         },
-        [=] { return far<T, A>(x, p); });
-    return simd::select(p.b < p.a * x, x, soft);
+        [=] { return simd::select(p.b < p.a * x, x, far<T, A>(x, p)); });
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
-    const Vec<T, A> slope = simd::near_or_far<SigmoidTable<A>>(
-        plain<T, A>(x, p.a),
-        p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.ahead); },
-        [=] { return far_slope<T, A>(x, p); });
-    return dy * simd::select(p.b < p.a * x, simd::set<T, A>(1), slope);
+    return dy * simd::near_or_far<SigmoidTable<A>>(
+                    plain<T, A>(x, p), p,
+                    [p](auto v) __attribute__((always_inline)) {
+                      return detail::rising_pieces<SigmoidTable<A>, A>(v, p.ahead);
+                    },
+                    [=] { return simd::select(p.b < p.a * x, simd::set<T, A>(1), far_slope<T, A>(x, p)); });
   }
   template <class A>
   TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>& p) {
-    return simd::place_of<SoftplusTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
+    return simd::place_of<SoftplusTable<A>, A>(simd::abs(plain<float, A>(x, p)));
   }
   template <class A>
   TILEWRIGHT_INLINE auto slope_place(Vec<float, A> x, const Numbers<float, A>& p) {
-    return simd::place_of<SigmoidTable<A>, A>(simd::abs(plain<float, A>(x, p.a)));
+    return simd::place_of<SigmoidTable<A>, A>(simd::abs(plain<float, A>(x, p)));
   }
-  /// x where the tables serve: they are for a = 1.
+  /// x where the tables serve: they are for a = 1 and know nothing of b.
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> plain(Vec<T, A> x, Vec<T, A> a) {
-    return simd::select(a == simd::set<T, A>(1), x, simd::set<T, A>(std::numeric_limits<T>::infinity()));
+  TILEWRIGHT_INLINE Vec<T, A> plain(Vec<T, A> x, const Numbers<T, A>& p) {
+    const auto serve = (p.a == simd::set<T, A>(1)) & (simd::set<T, A>(SoftplusTable<A>::kEnd) <= p.b);
+    return simd::select(serve, x, simd::set<T, A>(std::numeric_limits<T>::infinity()));
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x, Numbers<T, A> p) {
@@ -282,12 +294,11 @@ struct LogSigmoid {
   static constexpr int kMixed = 2;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
-    const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) { return simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.ahead); },
-        [=] { return simd::log1p_unit(simd::exp_of_negative(zero - simd::abs(x))); });
-    return simd::select(zero < x, zero, x) - log_part;
+        [=] { return simd::log1p_unit(simd::exp_of_negative(simd::set<T, A>(0) - simd::abs(x))); });
+    return simd::at_most(x, T(0)) - log_part;
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
@@ -370,11 +381,11 @@ struct Tanhshrink {
       return simd::tanhshrink(x);
     } else {
       using Table = TanhshrinkTable<A>;
-      const Vec<T, A> a = simd::abs(x), zero = simd::set<T, A>(0);
+      const Vec<T, A> a = simd::abs(x);
       const auto near = [&](auto) __attribute__((always_inline)) {
-        const Vec<T, A> third =
-            simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), simd::set<T, A>(1 / 3.0F), zero);
-        const Vec<T, A> ratio = simd::fma(a, third, simd::pieces<Table, A>(a, p.ahead)), square = a * a;
+        const Vec<T, A> ratio = simd::fma_where(simd::in_first_pieces<Table, A>(a, p.ahead), a,
+                                                simd::set<T, A>(1 / 3.0F), simd::pieces<Table, A>(a, p.ahead)),
+                        square = a * a;
         return simd::with_sign(simd::multiply_add(ratio, square, ratio * simd::product_low(a, a, square)), x);
       };
       return simd::near_or_far<Table>(x, p, near, [=] { return simd::with_sign(a - simd::set<T, A>(1), x); });

@@ -103,9 +103,9 @@ struct Rsqrt {
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
-    const Vec<T, A> zero = simd::set<T, A>(0), root = simd::sqrt(x), h = simd::div(simd::set<T, A>(T(-0.5)), x);
+    const Vec<T, A> root = simd::sqrt(x), h = simd::div(simd::set<T, A>(T(-0.5)), x);
     const Vec<T, A> quotient = simd::div(h, root);
-    const Vec<T, A> slope = simd::multiply_add(quotient, h * simd::fma(zero - root, root, x), quotient);
+    const Vec<T, A> slope = simd::multiply_add(quotient, h * simd::subtract_product(x, root, root), quotient);
     return dy * simd::select(slope == slope, slope, quotient);
   }
 };

@@ -42,6 +42,7 @@ struct Gated {
           } else {  // mish; around 0 its piece is what 5/8 x leaves, whose sum is rounded once
             const auto row = simd::row_of<Table<A>, A>(v, p.ahead);
             const auto around_0 = simd::from_bits<float, A>(row) == simd::set<float, A>(simd::kShift);
+            if constexpr (kIsAvx512<A>) return simd::fma_where(around_0, v, simd::set<float, A>(0.625F), piece);
             return simd::fma_of_few_bits(v, simd::select(around_0, simd::set<float, A>(0.625F), zero), piece);
           }
         },

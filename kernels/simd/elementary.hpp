@@ -234,7 +234,7 @@ TILEWRIGHT_INLINE Pair<T, A> tanh_of_abs(Vec<T, A> x) {
   const V denominator = power + one;
   const V lost = (one - (denominator - power)) + e.scale.times(e.error);
   const V two = simd::set<T, A>(2), q = simd::div(two, denominator);
-  const V rest = simd::fma(simd::set<T, A>(0) - q, denominator, two) - q * lost;
+  const V rest = simd::subtract_product(two, q, denominator) - q * lost;
   const V rough = one - q, low = ((one - rough) - q) - rest * (q * simd::set<T, A>(T(0.5)));
   const V large = rough + low;
   return simd::select(a < simd::set<T, A>(T(0.625)), Pair<T, A>{small, simd::multiply_add(a * z, bend, a - small)},
@@ -267,7 +267,7 @@ TILEWRIGHT_INLINE Vec<T, A> tanhshrink(Vec<T, A> x) {
   const V denominator = power + one;
   const V lost = (one - (denominator - power)) + e.scale.times(e.error);
   const V q = simd::div(simd::set<T, A>(2), denominator);
-  const V rest = simd::fma(zero - q, denominator, simd::set<T, A>(2)) - q * lost;
+  const V rest = simd::subtract_product(simd::set<T, A>(2), q, denominator) - q * lost;
   const V large = ((a - one) + q) + rest * q * simd::set<T, A>(T(0.5));
   return simd::with_sign(simd::select(a < simd::set<T, A>(T(0.625)), small, large), x);
 }
@@ -299,7 +299,7 @@ TILEWRIGHT_INLINE NormalTail<T, A> normal_tail(Vec<T, A> x) {
   const V part = denominator - c;
   const V denominator_low = (c - (denominator - part)) + (four - part);
   const V d = simd::div(one, denominator);
-  const V shift = simd::multiply_add(zero - denominator, simd::fma(zero - d, denominator, one), denominator_low);
+  const V shift = simd::multiply_add(zero - denominator, simd::subtract_product(one, d, denominator), denominator_low);
   const V t = simd::multiply_add(simd::set<T, A>(-8), d, one);
   constexpr double kDensity = 0x1.9884533d43651p-2, kDensityRest = -2.4923272022777435e-17;  // 1 / sqrt(2 pi)
   const Pair<T, A> density{simd::set<T, A>(T(kDensity)),

@@ -37,10 +37,15 @@ template <class T, class A>
 /// a * b - product, product being a * b rounded.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> product_low(Vec<T, A> a, Vec<T, A> b, Vec<T, A> product) {
-  if constexpr (std::is_same_v<A, xsimd::sse2>)
-    return simd::software_product_low<T, A>(a, b, product);
-  else
-    return simd::multiply_add(a, b, simd::set<T, A>(0) - product);
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4) return _mm512_fmsub_ps(a.data, b.data, product.data);
+  if constexpr (kIsAvx512<A> && sizeof(T) == 8) return _mm512_fmsub_pd(a.data, b.data, product.data);
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) return xsimd::fms(a, b, product);
+#endif
+  if constexpr (std::is_same_v<A, xsimd::sse2>) return simd::software_product_low<T, A>(a, b, product);
+  return simd::multiply_add(a, b, -product);
 }
 
 /// The product and the sum in two parts each. Of an infinite sum there is no rest; -0 is kept.
@@ -61,7 +66,29 @@ TILEWRIGHT_INLINE Vec<T, A> fma(Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
     return simd::multiply_add(a, b, c);
 }
 
-/// The same for a b of few bits (five do).
+/// c - a * b, likewise.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> subtract_product(Vec<T, A> c, Vec<T, A> a, Vec<T, A> b) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4) return _mm512_fnmadd_ps(a.data, b.data, c.data);
+  if constexpr (kIsAvx512<A> && sizeof(T) == 8) return _mm512_fnmadd_pd(a.data, b.data, c.data);
+#endif
+#if defined(__AVX2__)
+  if constexpr (kIsAvx2<A>) return xsimd::fnma(a, b, c);
+#endif
+  return simd::fma(-a, b, c);
+}
+
+/// a * b + c where the condition holds, else c, which is not -0.
+template <class T, class A>
+TILEWRIGHT_INLINE Vec<T, A> fma_where(xsimd::batch_bool<T, A> condition, Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4) return _mm512_mask3_fmadd_ps(a.data, b.data, c.data, condition);
+#endif
+  return simd::fma(a, simd::select(condition, b, simd::set<T, A>(0)), c);
+}
+
+/// fma for a b of few bits (five do).
 template <class A>
 TILEWRIGHT_INLINE Vec<float, A> fma_of_few_bits(Vec<float, A> a, Vec<float, A> b, Vec<float, A> c) {
   if constexpr (!std::is_same_v<A, xsimd::sse2>) return simd::multiply_add(a, b, c);

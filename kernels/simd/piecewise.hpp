@@ -87,27 +87,32 @@ class ChosenRows {
   }
   /// Horner in d = x - centre. kFused: the last step is rounded once even where that takes long (sse2).
   template <bool kFused>
-  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) const {
+  TILEWRIGHT_MEMBER Vec<float, A> polynomial(Vec<float, A> d) {
     return from<kFused, 0>(d);
   }
 
  private:
-  /// Column i of Table::kColumns.
+  /// Column i of Table::kColumns, once `behind` is known: looked up all at once, columns would be more than there are
+  /// registers, and GCC would keep some in memory.
   template <int i>
-  TILEWRIGHT_MEMBER Vec<float, A> column() const {
+  TILEWRIGHT_MEMBER Vec<float, A> column([[maybe_unused]] Vec<float, A> behind) {
+#if defined(__AVX512F__)
+    if constexpr (kIsAvx512<A>) asm("" : "+v"(row_.data) : "v"(behind.data));
+#endif
     if constexpr (kIsAvx512<A> || i + 1 >= kRowLength)
       return simd::lookup<A>(Table::kColumns[i], row_);
     else
       return values_[i + 1];
   }
   template <bool kFused, int i>
-  TILEWRIGHT_MEMBER Vec<float, A> from(Vec<float, A> d) const {
-    if constexpr (i + 1 == RowByRow<Table>::kColumns)
-      return column<i>();
-    else if constexpr (i > 0 || !kFused)
-      return simd::multiply_add(from<kFused, i + 1>(d), d, column<i>());
-    else
-      return simd::fma(from<kFused, 1>(d), d, column<0>());
+  TILEWRIGHT_MEMBER Vec<float, A> from(Vec<float, A> d) {
+    if constexpr (i + 1 == RowByRow<Table>::kColumns) {
+      return column<i>(d);
+    } else {
+      const Vec<float, A> behind = from<kFused, i + 1>(d);
+      if constexpr (i > 0 || !kFused) return simd::multiply_add(behind, d, column<i>(behind));
+      return simd::fma(behind, d, column<i>(behind));
+    }
   }
 
   Vec<std::int32_t, A> row_;
@@ -182,7 +187,7 @@ TILEWRIGHT_INLINE xsimd::batch_bool<float, A> in_first_pieces(Vec<float, A> x, [
 /// up to a hundredth of a unit, so the last sum's rounding is most of the error.
 template <class Table, class A, bool kFused = false>
 TILEWRIGHT_INLINE Vec<float, A> pieces(Vec<float, A> x, const Ahead<A>& ahead) {
-  const ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x, ahead), ahead.rows);
+  ChosenRows<Table, A> chosen(simd::row_of<Table, A>(x, ahead), ahead.rows);
   return chosen.template polynomial<kFused>(ahead.distance != nullptr ? *ahead.distance : x - chosen.centre());
 }
 
