@@ -146,18 +146,17 @@ TILEWRIGHT_INLINE Vec<T, A> exp_of_negative(Vec<T, A> x) {
   return simd::exp(simd::exp_argument_of_negative(x));
 }
 
-/// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1). Far above 1 nothing cancels, and 2^n might overflow.
+/// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1); the half of that, doubled, because 2^n might overflow.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
   using V = Vec<T, A>;
-  const V one = simd::set<T, A>(1);
-  const V scale = e.scale.times(one), whole = scale - one;
+  const V half = simd::set<T, A>(T(0.5));
+  const V scale = e.scale.times(half), whole = scale - half;
   const V sum = simd::multiply_add(scale, e.above_one, whole),
           lost = simd::multiply_add(scale, e.above_one, whole - sum);
-  const V rest = lost + ((scale - whole) - one);
-  // From there on 1 is nothing.
-  return simd::select(simd::set<T, A>(sizeof(T) == 4 ? T(1e10) : T(1e18)) < scale, e.rounded(),
-                      sum + simd::multiply_add(scale, e.low, rest));
+  const V rest = lost + ((scale - whole) - half);
+  const V result = sum + simd::multiply_add(scale, e.low, rest);
+  return result + result;
 }
 
 template <class T, class A>
