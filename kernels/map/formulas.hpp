@@ -371,7 +371,8 @@ struct Hardswish {
   }
 };
 
-/// f' = tanh(x)^2. The table has f(a) / a^2, first without a / 3. Where it ends tanh is 1 as far as can be told.
+/// f' = tanh(x)^2. The table has f(a), in the first pieces f(a) / a^2 - a / 3. Where it ends tanh is 1 as far as can be
+/// told.
 struct Tanhshrink {
   static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // and simple
@@ -383,10 +384,11 @@ struct Tanhshrink {
       using Table = TanhshrinkTable<A>;
       const Vec<T, A> a = simd::abs(x);
       const auto near = [&](auto) __attribute__((always_inline)) {
-        const Vec<T, A> ratio = simd::fma_where(simd::in_first_pieces<Table, A>(a, p.ahead), a,
-                                                simd::set<T, A>(1 / 3.0F), simd::pieces<Table, A>(a, p.ahead)),
-                        square = a * a;
-        return simd::with_sign(simd::multiply_add(ratio, square, ratio * simd::product_low(a, a, square)), x);
+        const auto first = simd::in_first_pieces<Table, A>(a, p.ahead);
+        const Vec<T, A> piece = simd::pieces<Table, A>(a, p.ahead), square = a * a;
+        const Vec<T, A> ratio = simd::select(first, simd::fma(a, simd::set<T, A>(1 / 3.0F), piece), piece);
+        const Vec<T, A> small = simd::multiply_add(ratio, square, ratio * simd::product_low(a, a, square));
+        return simd::with_sign(simd::select(first, small, ratio), x);
       };
       return simd::near_or_far<Table>(x, p, near, [=] { return simd::with_sign(a - simd::set<T, A>(1), x); });
     }

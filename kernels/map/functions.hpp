@@ -38,7 +38,8 @@ struct Expm1 {
   }
   template <class A>
   TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& n, Vec<float, A>& r) {
-    return Exp::begin<A>(x, n, r);
+    Exp::begin<A>(x, n, r);
+    return simd::has_no_power(simd::ExpArgument<float, A>{n, r});
   }
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> n, Vec<float, A> r) {
@@ -117,10 +118,10 @@ struct Erf {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     using Table = ErfTable<A>;
-    const Vec<T, A> a = p.ahead.x != nullptr ? *p.ahead.x : bounded<A>(x), zero = simd::set<T, A>(0);
+    const Vec<T, A> a = p.ahead.x != nullptr ? *p.ahead.x : bounded<A>(x);
+    const Vec<T, A> piece = simd::pieces<Table, A>(a, p.ahead);
     // In the first pieces erf is almost a.
-    const Vec<T, A> itself = simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), a, zero);
-    return simd::with_sign(simd::pieces<Table, A>(a, p.ahead) + itself, x);
+    return simd::with_sign(simd::select(simd::in_first_pieces<Table, A>(a, p.ahead), piece + a, piece), x);
   }
   template <class A>
   TILEWRIGHT_INLINE auto place(Vec<float, A> x, const Numbers<float, A>&) {

@@ -28,6 +28,7 @@ TILEWRIGHT_INLINE Vec<float, A> rising_pieces(Vec<float, A> x, const simd::Ahead
 
 /// Formula has value(x) = f(x) and slope(x) = f'(x); Table and Slope fit them for near arguments in float. kSymmetric:
 /// gate(x) + gate(-x) = 1, so f(x) is max(x, 0) plus f(-|x|), and f'(x) + f'(-x) = 1; the tables are for |x|.
+/// Formula::kFused: the bound of the error asks for a last step that is rounded once, which takes sse2 longer.
 template <template <class> class Table, template <class> class Slope, class Formula, bool kSymmetric = true>
 struct Gated {
   static constexpr int kMixed = 2;
@@ -36,14 +37,13 @@ struct Gated {
     return simd::near_or_far<Table<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
-          const Vec<float, A> piece = simd::pieces<Table<A>, A>(argument<A>(v), p.ahead), zero = simd::set<float, A>(0);
+          const Vec<float, A> piece = simd::pieces<Table<A>, A, Formula::kFused>(argument<A>(v), p.ahead);
           if constexpr (kSymmetric) {
             return detail::positive_part<float, A>(v) - piece;
           } else {  // mish; around 0 its piece is what 5/8 x leaves, whose sum is rounded once
             const auto row = simd::row_of<Table<A>, A>(v, p.ahead);
             const auto around_0 = simd::from_bits<float, A>(row) == simd::set<float, A>(simd::kShift);
-            if constexpr (kIsAvx512<A>) return simd::fma_where(around_0, v, simd::set<float, A>(0.625F), piece);
-            return simd::fma_of_few_bits(v, simd::select(around_0, simd::set<float, A>(0.625F), zero), piece);
+            return simd::select(around_0, simd::fma_of_few_bits(v, simd::set<float, A>(0.625F), piece), piece);
           }
         },
         [=] { return Formula::template value<T, A>(x); });
@@ -79,6 +79,7 @@ struct Gated {
 /// 1 - q above 0 and q below; x multiplies before the power of two so that the left tail keeps its digits down to the
 /// smallest subnormal.
 struct GeluFormula {
+  static constexpr bool kFused = false;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
@@ -118,6 +119,7 @@ struct Gelu : Gated<GeluTable, GeluSlopeTable, GeluFormula> {};
 /// s = sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3);  f = x s;  f' = s + x s (1 - s) u'.
 /// u reaches 100 before f underflows, so its rounding would cost 60 ulp in exp(u): u is formed in two pieces.
 struct GeluTanhFormula {
+  static constexpr bool kFused = false;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
     const Parts<T, A> p = parts<T, A>(x);
@@ -197,6 +199,7 @@ struct GeluTanh : Gated<GeluTanhTable, GeluTanhSlopeTable, GeluTanhFormula> {};
 
 /// f = x s, s = sigmoid(x);  f' = s + x s (1 - s).
 struct SiluFormula {
+  static constexpr bool kFused = true;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
     const Vec<T, A> c = clamp<T, A>(x);
@@ -224,6 +227,7 @@ struct Silu : Gated<SiluTable, SiluSlopeTable, SiluFormula> {};
 
 /// u = 1.702 x in two pieces, s = sigmoid(u);  f = x s;  f' = s + u s (1 - s).
 struct QuickGeluFormula {
+  static constexpr bool kFused = false;
   static constexpr double kFactor = 1.702, kFactorRest = 4.263256414560601e-17;  // to double, and the rest
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
@@ -256,6 +260,7 @@ struct QuickGelu : Gated<QuickGeluTable, QuickGeluSlopeTable, QuickGeluFormula> 
 /// With e = exp(-|x|): tanh(log(1 + exp(x))) is (1 + 2e) / (1 + 2e + 2e^2) above 0 and e (e + 2) / (e (e + 2) + 2)
 /// below; the derivative adds 4 x e^2 (1 + e) / (1 + 2e + 2e^2)^2, or below 4 x e (1 + e) / (e (e + 2) + 2)^2.
 struct MishFormula {
+  static constexpr bool kFused = true;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
     const Vec<T, A> c = SiluFormula::clamp<T, A>(x), zero = simd::set<T, A>(0);

@@ -146,26 +146,34 @@ TILEWRIGHT_INLINE Vec<T, A> exp_of_negative(Vec<T, A> x) {
   return simd::exp(simd::exp_argument_of_negative(x));
 }
 
-/// e - 1: with e = 2^n (1 + m) it is 2^n m + (2^n - 1); the half of that, doubled, because 2^n might overflow.
+/// e - 1: with e = 2^n (1 + m), 2^n finite, it is 2^n m + (2^n - 1).
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
   using V = Vec<T, A>;
-  const V half = simd::set<T, A>(T(0.5));
-  const V scale = e.scale.times(half), whole = scale - half;
+  const V one = simd::set<T, A>(1);
+  const V scale = e.scale.times(one), whole = scale - one;
   const V sum = simd::multiply_add(scale, e.above_one, whole),
           lost = simd::multiply_add(scale, e.above_one, whole - sum);
-  const V rest = lost + ((scale - whole) - half);
-  const V result = sum + simd::multiply_add(scale, e.low, rest);
-  return result + result;
+  const V rest = lost + ((scale - whole) - one);
+  return sum + simd::multiply_add(scale, e.low, rest);
 }
 
+/// Where 2^n is infinite.
+template <class T, class A>
+TILEWRIGHT_INLINE xsimd::batch_bool<T, A> has_no_power(ExpArgument<T, A> x) {
+  return simd::set<T, A>(T(Constants<T>::kBias)) < x.n;
+}
+/// exp(x) - 1 elsewhere.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x, ExpArgument<T, A> same) {
   return simd::with_sign(simd::expm1_scaled(simd::scaled_exp(same)), x);  // -0 is kept
 }
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
-  return simd::expm1(x, simd::exp_argument(x));
+  const ExpArgument<T, A> same = simd::exp_argument(x);
+  const Vec<T, A> n = simd::at_most(same.n, T(Constants<T>::kBias));
+  const Vec<T, A> y = simd::expm1(x, ExpArgument<T, A>{n, same.r});
+  return simd::select(simd::has_no_power(same), y + y, y);  // twice what half of 2^n gives: there 1 is nothing
 }
 
 template <class T, class A>

@@ -175,11 +175,11 @@ def print_table(name, what, constants, rows, degree, worst):
 def even(name, what, function, width, signed=False, vanishes=0, firsts=0, **goal):
     width = mpf(width)
     first = -ROWS // 2 if signed else 0
+    end = (first + ROWS - mpf(5) / 8) * width  # a row further would be another function's
     spans = []
     for k in range(first, first + ROWS):
         low = k * width - width / 2 if signed or k > 0 else mpf(0)
-        spans.append((k % ROWS, low, k * width + width / 2))
-    end = (first + ROWS - mpf(5) / 8) * width  # a row further would be another function's
+        spans.append((k % ROWS, low, min(k * width + width / 2, end)))
     rows, degree, worst = pieces(function, spans, vanishes, firsts=firsts, **goal)
     constants = {"kWidth": width, "kEnd": end}
     if firsts > 0:
@@ -216,16 +216,16 @@ def main():
     tail = lambda gate: lambda a: gate(-a)
     times = lambda gate: lambda a: a * gate(-a)
     even("SigmoidTable", "sigmoid(-a)", tail(silu_gate), "0.5", goal=mpf(2) ** -24.5)
-    even("SiluTable", "-silu(-a)", times(silu_gate), "0.5", vanishes=1)
+    even("SiluTable", "-silu(-a)", times(silu_gate), "0.4296875", vanishes=1, goal=mpf(2) ** -24)
     even("SiluSlopeTable", "silu'(-a)", tail(silu_derivative), "0.5")
-    even("QuickGeluTable", "-quick_gelu(-a)", times(quick_gate), "0.375", vanishes=1)
+    even("QuickGeluTable", "-quick_gelu(-a)", times(quick_gate), "0.3203125", vanishes=1, goal=mpf(2) ** -23.75)
     even("QuickGeluSlopeTable", "quick_gelu'(-a)", tail(quick_derivative), "0.375")
-    even("GeluTable", "-gelu(-a)", times(lambda x: normal_tail(-x)), "0.265625", vanishes=1, goal=mpf(2) ** -24)
+    even("GeluTable", "-gelu(-a)", times(lambda x: normal_tail(-x)), "0.2607421875", vanishes=1, goal=mpf(2) ** -23.5)
     even("GeluSlopeTable", "gelu'(-a)", tail(gelu_derivative), "0.265625", goal=mpf(2) ** -24)
     even("GeluTanhTable", "-gelu_tanh(-a)", times(tanh_gate), "0.265625", vanishes=1, goal=mpf(2) ** -24)
     even("GeluTanhSlopeTable", "gelu_tanh'(-a)", tail(tanh_derivative), "0.265625", goal=mpf(2) ** -24)
     mish = lambda x: x * mish_gate(x)
-    even("MishTable", "mish(x), in the piece around 0 without 5/8 x", mish, "0.6875", signed=True, vanishes=1, firsts=1,
+    even("MishTable", "mish(x), in the piece around 0 without 5/8 x", mish, "0.625", signed=True, vanishes=1, firsts=1,
          first=lambda x: (mish(x) - 5 * x / 8, abs(mish(x))), goal=mpf(2) ** -23.5)
     even("MishSlopeTable", "mish'(x)", mish_derivative, "0.6875", signed=True)
     even("SoftplusTable", "log(1 + exp(-a))", lambda a: log1p(exp(-a)), "0.5")
@@ -234,8 +234,9 @@ def main():
     even("ErfTable", "erf(a), below kFirst without a itself", erf, "0.256", vanishes=1, firsts=2,
          first=lambda a: (erf(a) - a, erf(a)), goal=mpf(2) ** -24.5)
     shrunk = lambda a: (a - tanh(a)) / a**2
-    octaves("TanhshrinkTable", "(a - tanh(a)) / a^2, below kFirst without float(1/3) a", shrunk, "0.875", firsts=4,
-            first=lambda a: (shrunk(a) - mpf(rounded(mpf(1) / 3, "float")) * a, shrunk(a)), goal=mpf(2) ** -24)
+    octaves("TanhshrinkTable", "a - tanh(a), below kFirst (a - tanh(a)) / a^2 - float(1/3) a", lambda a: a - tanh(a),
+            "0.875", firsts=4, first=lambda a: (shrunk(a) - mpf(rounded(mpf(1) / 3, "float")) * a, shrunk(a)),
+            goal=mpf(2) ** -24.5)
     octaves("TanhSquareTable", "tanh(a)^2", lambda a: tanh(a) ** 2, "0.765625", vanishes=2, goal=mpf(2) ** -25.5)
     print("}  // namespace tilewright::detail")
 

@@ -79,15 +79,6 @@ TILEWRIGHT_INLINE Vec<T, A> subtract_product(Vec<T, A> c, Vec<T, A> a, Vec<T, A>
   return simd::fma(-a, b, c);
 }
 
-/// a * b + c where the condition holds, else c, which is not -0.
-template <class T, class A>
-TILEWRIGHT_INLINE Vec<T, A> fma_where(xsimd::batch_bool<T, A> condition, Vec<T, A> a, Vec<T, A> b, Vec<T, A> c) {
-#if defined(__AVX512F__)
-  if constexpr (kIsAvx512<A> && sizeof(T) == 4) return _mm512_mask3_fmadd_ps(a.data, b.data, c.data, condition);
-#endif
-  return simd::fma(a, simd::select(condition, b, simd::set<T, A>(0)), c);
-}
-
 /// fma for a b of few bits (five do).
 template <class A>
 TILEWRIGHT_INLINE Vec<float, A> fma_of_few_bits(Vec<float, A> a, Vec<float, A> b, Vec<float, A> c) {
