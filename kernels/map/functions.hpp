@@ -159,8 +159,8 @@ struct Sine {
     return simd::begin_sine(x, rest, turns);
   }
   template <class A>
-  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> rest, Vec<float, A> turns) {
-    return simd::sine_of<kTurn, A>(x, {rest, simd::to_bits(turns)});
+  TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A>, Vec<float, A> rest, Vec<float, A> turns) {
+    return simd::sine_of<kTurn, A>({rest, simd::to_bits(turns)});
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {

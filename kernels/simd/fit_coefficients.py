@@ -9,7 +9,7 @@ coefficients in exact arithmetic, relative to the whole function. Needs Debian's
 """
 import struct
 
-from mpmath import atanh, cos, erfc, exp, expm1, log, log1p, lu_solve, matrix, mp, mpf, pi, sin, sqrt, tanh
+from mpmath import atanh, cos, erfc, exp, expm1, log, log1p, lu_solve, matrix, mp, mpf, pi, sin, sqrt, tan, tanh
 
 mp.dps = 60
 
@@ -20,8 +20,12 @@ def rounded(value, kind):
     return struct.unpack("f", struct.pack("f", float(value)))[0]
 
 
-def fit(function, low, high, degree):
-    nodes = [(low + high) / 2 + (high - low) / 2 * cos(pi * (2 * i + 1) / (2 * degree + 2)) for i in range(degree + 1)]
+def fit(function, low, high, degree, rooted=False):
+    """rooted: what the user sees has no error at low, so that is one node more, the first one."""
+    count = degree + 1 + rooted
+    if rooted:
+        low -= (high - low) * tan(pi / (4 * count)) ** 2
+    nodes = [(low + high) / 2 + (high - low) / 2 * cos(pi * (2 * i + 1) / (2 * count)) for i in range(degree + 1)]
     vandermonde = matrix(degree + 1, degree + 1)
     for i, x in enumerate(nodes):
         for j in range(degree + 1):
@@ -41,11 +45,11 @@ def series(function, at_zero):
     return lambda x: at_zero if abs(x) < mpf(10) ** -25 else function(x)
 
 
-def emit(kind, name, what, function, low, high, degree, whole, approximated, rest=False):
+def emit(kind, name, what, function, low, high, degree, whole, approximated, rest=False, rooted=False):
     """whole(x): the function a user sees; approximated(x, polynomial value): what the kernel makes of it. rest: also
     what the rounding of the first coefficient lost."""
     low, high = mpf(low), mpf(high)
-    exact = fit(function, low, high, degree)
+    exact = fit(function, low, high, degree, rooted)
     coefficients = [rounded(c, kind) for c in exact]
     first_rest = rounded(exact[0] - coefficients[0], kind) if rest else 0
     worst = mpf(0)
@@ -141,9 +145,8 @@ def main():
             square = mpf("0.62")  # (pi / 4)^2 and a little
             emit(kind, "kSin", "(sin(x) - x) / x^3 in x^2", series(lambda z: (sin(sqrt(z)) / sqrt(z) - 1) / z, -mpf(1) / 6), 0,
                  square, 2, lambda z: sin(sqrt(z)), lambda z, p: sqrt(z) * (1 + z * p))
-            emit(kind, "kCos", "(cos(x) - 1 + x^2 / 2) / x^4 in x^2",
-                 series(lambda z: (cos(sqrt(z)) - 1 + z / 2) / z**2, mpf(1) / 24), 0, square, 2, lambda z: cos(sqrt(z)),
-                 lambda z, p: 1 - z / 2 + z * z * p)
+            emit(kind, "kCos", "(cos(x) - 1) / x^2 in x^2", series(lambda z: (cos(sqrt(z)) - 1) / z, -mpf(1) / 2), 0, square, 2,
+                 lambda z: cos(sqrt(z)), lambda z, p: 1 + z * p, rooted=True)
         print("};\n")
     emit_log_pieces()
     print("}  // namespace tilewright::detail")

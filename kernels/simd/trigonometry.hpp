@@ -60,9 +60,10 @@ TILEWRIGHT_INLINE Reduced<A> reduce_near(Vec<float, A> x) {
   using V = Vec<float, A>;
   const V round = simd::set<float, A>(Constants<float>::kRound);
   const V shifted = simd::multiply_add(x, simd::set<float, A>(0x1.45f306p-1F), round), n = shifted - round;
-  const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb6p0F), x);  // exact
-  const V second = simd::fma(n, simd::set<float, A>(0x1.777a5cp-25F), first);
-  return {simd::multiply_add(n, simd::set<float, A>(0x1.ee59dap-50F), second), simd::to_bits(shifted)};
+  // pi/2 in three pieces, all above 0, so that -0 is kept.
+  const V first = simd::fma(n, simd::set<float, A>(-0x1.921fb4p0F), x);  // exact
+  const V second = simd::fma(n, simd::set<float, A>(-0x1.4442dp-24F), first);
+  return {simd::multiply_add(n, simd::set<float, A>(-0x1.84698ap-48F), second), simd::to_bits(shifted)};
 }
 
 /// The same, with n as the float of its bits; the lanes where it is nonsense.
@@ -73,20 +74,44 @@ TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin_sine(Vec<float, A> x, Vec<fl
   return !(simd::abs(x) < simd::set<float, A>(kNearEnd));
 }
 
-/// sin(x + turn pi/2)
+template <class A>
+TILEWRIGHT_INLINE xsimd::batch_bool<float, A> is_odd(Vec<std::int32_t, A> n) {
+  const Vec<std::int32_t, A> one(1);
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>) return xsimd::batch_bool<float, A>(_mm512_test_epi32_mask(n.data, one.data));
+#endif
+  if constexpr (!kIsAvx512<A>)  // 0 or a normal number
+    return simd::set<float, A>(0) < simd::from_bits<float, A>(simd::to_exponent<float, A>(n & one));
+}
+
+/// v, negated where the highest bit is set.
+template <class A>
+TILEWRIGHT_INLINE Vec<float, A> with_sign_changed(Vec<float, A> v, Vec<std::int32_t, A> bits) {
+  const Vec<std::int32_t, A> sign(INT32_MIN);
+#if defined(__AVX512F__)
+  if constexpr (kIsAvx512<A>)  // a ^ (b & c) at once
+    return _mm512_castsi512_ps(
+        _mm512_ternarylogic_epi32(_mm512_castps_si512(v.data), bits.data, sign.data, 0x78));
+#endif
+  if constexpr (!kIsAvx512<A>) return simd::from_bits<float, A>(simd::to_bits(v) ^ (bits & sign));
+}
+
+/// sin(x + turn pi/2): the sine of the rest, r + r z p(z) with z = r^2, or its cosine, 1 + z p(z). The coefficients are
+/// chosen, and one polynomial computed: multiply-adds are what others wait for.
 template <int kTurn, class A>
-TILEWRIGHT_INLINE Vec<float, A> sine_of(Vec<float, A> x, const Reduced<A>& r) {
+TILEWRIGHT_INLINE Vec<float, A> sine_of(const Reduced<A>& x) {
   using V = Vec<float, A>;
-  using I = Vec<std::int32_t, A>;
-  const V z = r.rest * r.rest;
-  const V sin = simd::multiply_add(r.rest * z, simd::polynomial(z, Coefficients<float>::kSin), r.rest);
-  const V bend = simd::multiply_add(z, simd::polynomial(z, Coefficients<float>::kCos), simd::set<float, A>(-0.5F));
-  const V cos = simd::multiply_add(z, bend, simd::set<float, A>(1));
-  const I n = r.n + I(kTurn);
-  const V odd = simd::from_bits<float, A>(simd::to_exponent<float, A>(n & I(1)));  // 0 or a normal number
-  const V value = simd::select(simd::set<float, A>(0) < odd, cos, sin);
-  const V result = simd::from_bits<float, A>(simd::to_bits(value) ^ ((n << 30) & I(INT32_MIN)));
-  return kTurn == 0 ? simd::select(x == simd::set<float, A>(0), x, result) : result;  // -0 is kept
+  using K = Coefficients<float>;
+  static_assert(std::size(K::kSin) == 3 && std::size(K::kCos) == 3);
+  const Vec<std::int32_t, A> n = x.n + Vec<std::int32_t, A>(kTurn);
+  const auto odd = simd::is_odd<A>(n);
+  const auto chosen = [odd](int i) __attribute__((always_inline)) {
+    return simd::select(odd, simd::set<float, A>(K::kCos[i]), simd::set<float, A>(K::kSin[i]));
+  };
+  const V z = x.rest * x.rest, scale = simd::select(odd, z, x.rest * z);
+  const V p = simd::multiply_add(z, simd::multiply_add(z, chosen(2), chosen(1)), chosen(0));
+  const V first = simd::select(odd, simd::set<float, A>(1), x.rest), sum = simd::fma(scale, p, first);
+  return simd::with_sign_changed(kTurn == 0 ? simd::with_sign(sum, first) : sum, n << 30);  // -0 is kept
 }
 
 /// The same of any x, one lane after the other. Not inlined, or loops would lose their constants to it.
@@ -100,7 +125,7 @@ template <int kTurn, class A>
   near.n.store_unaligned(turns);
   for (int i = 0; i < kLanes<float, A>; ++i)
     if (!(__builtin_fabsf(arguments[i]) < kNearEnd)) simd::reduce_far<A>(arguments[i], rests[i], turns[i]);
-  return simd::sine_of<kTurn, A>(x, {simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)});
+  return simd::sine_of<kTurn, A>({simd::load<float, A>(rests), Vec<std::int32_t, A>::load_unaligned(turns)});
 }
 
 /// sin(x + turn pi/2). Float only. p: see common_or_rare.
@@ -108,7 +133,7 @@ template <int kTurn, class A, class Numbers>
 TILEWRIGHT_INLINE Vec<float, A> sine(Vec<float, A> x, const Numbers& p) {
   return simd::common_or_rare(
       simd::abs(x) < simd::set<float, A>(kNearEnd),
-      p, [=]() __attribute__((always_inline)) { return simd::sine_of<kTurn, A>(x, simd::reduce_near<A>(x)); },
+      p, [=]() __attribute__((always_inline)) { return simd::sine_of<kTurn, A>(simd::reduce_near<A>(x)); },
       [=] { return simd::sine_of_any<kTurn, A>(x); });
 }
 
