@@ -150,13 +150,16 @@ struct Erf {
 template <int kTurn>
 struct Sine {
   static constexpr int kMixed = 2;
+  static constexpr float kEnd = simd::kNearEnd;  // of begin()
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::sine<kTurn, A>(x, p);
   }
   template <class A>
   TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& rest, Vec<float, A>& turns) {
-    return simd::begin_sine(x, rest, turns);
+    const simd::Reduced<A> r = simd::reduce_near<A>(x);
+    rest = r.rest, turns = simd::from_bits<float, A>(r.n);
+    return xsimd::batch_bool<float, A>(false);
   }
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A>, Vec<float, A> rest, Vec<float, A> turns) {

@@ -198,6 +198,12 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept;
 
 #if defined(__AVX512F__)
+/// Whether the size of a lane of a or b is not below `end`, or both are NaN.
+TILEWRIGHT_INLINE bool reaches(__m512 a, __m512 b, float end) {
+  const __m512 larger = _mm512_range_ps(a, b, 0b1011);  // without its sign
+  return _mm512_cmp_ps_mask(larger, _mm512_set1_ps(end), _CMP_NLT_UQ) != 0;
+}
+
 /// The same where a table serves. While the polynomials of some registers are computed the places of the next ones are
 /// found: otherwise all steps of a register, of which most wait for others, fill what the CPU looks ahead in. One
 /// comparison for all registers, because comparisons take the ports that lookups need.
@@ -208,17 +214,16 @@ TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, 
   // Not an array of places, which GCC would keep in memory.
   Vec<float, A> next[together], next_x[together], next_distance[together];
   Vec<std::int32_t, A> next_row[together];
-  // Whether one of the lanes is far.
+  // Whether one of the lanes is far. NaN beside a number is not; it goes through the polynomial.
   const auto find = [&](Index from) __attribute__((always_inline)) {
-    Vec<std::int32_t, A> size(0);
 #pragma GCC unroll 4
     for (Index u = 0; u < together; ++u) {
       next[u] = simd::load<float, A>(x + from + u * lanes);
       const Place place = F::template place<A>(next[u], p);
       next_row[u] = place.row, next_distance[u] = place.distance, next_x[u] = place.x;
-      if constexpr (!requires { F::kNeverFar; }) size = xsimd::max(size, simd::to_bits(simd::abs(place.x)));
     }
-    return _mm512_cmpge_epi32_mask(size.data, _mm512_set1_epi32(Place::kEnd)) != 0;
+    if constexpr (requires { F::kNeverFar; }) return false;
+    return detail::reaches(next_x[0].data, next_x[1].data, Place::kEnd);
   };
   if (n < step) return 0;
   bool far = find(0);
@@ -244,8 +249,8 @@ TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, 
   return i;
 }
 
-/// The same for functions in two steps: rare lanes = begin(x, s, t), f(x) = end(x, s, t). The next registers are begun
-/// while those before them are ended.
+/// The same for functions in two steps: rare lanes = begin(x, s, t), and where x reaches F::kEnd; f(x) = end(x, s, t).
+/// The next registers are begun while those before them are ended.
 template <class F, class A>
 TILEWRIGHT_INLINE Index map_forward_in_steps(const float* x, float* y, Index n) {
   using V = Vec<float, A>;
@@ -257,6 +262,7 @@ TILEWRIGHT_INLINE Index map_forward_in_steps(const float* x, float* y, Index n) 
   const auto begin = [&](Index at) __attribute__((always_inline)) {
     auto rare = F::template begin<A>(load(at), s0, t0) | F::template begin<A>(load(at + lanes), s1, t1);
     if constexpr (three) rare = rare | F::template begin<A>(load(at + 2 * lanes), s2, t2);
+    if constexpr (requires { F::kEnd; }) return detail::reaches(load(at).data, load(at + lanes).data, F::kEnd);
     return xsimd::any(rare);
   };
   if (n < step) return 0;

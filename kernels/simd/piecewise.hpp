@@ -142,10 +142,10 @@ TILEWRIGHT_INLINE Vec<std::int32_t, A> row_of(Vec<float, A> x) {
     return bits >> kOctaveShift;
 }
 
-/// Where x stands in a table: its row, and how far it is from the row's centre. |x| is to be below kEnd, by its bits.
+/// Where x stands in a table: its row, and how far it is from the row's centre. |x| is to be below kEnd.
 template <class Table, class A>
 struct Place {
-  static constexpr std::int32_t kEnd = std::bit_cast<std::int32_t>(Table::kEnd);
+  static constexpr float kEnd = Table::kEnd;
   Vec<std::int32_t, A> row;
   Vec<float, A> distance, x;
 };

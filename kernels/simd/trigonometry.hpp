@@ -66,14 +66,6 @@ TILEWRIGHT_INLINE Reduced<A> reduce_near(Vec<float, A> x) {
   return {simd::multiply_add(n, simd::set<float, A>(-0x1.84698ap-48F), second), simd::to_bits(shifted)};
 }
 
-/// The same, with n as the float of its bits; the lanes where it is nonsense.
-template <class A>
-TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin_sine(Vec<float, A> x, Vec<float, A>& rest, Vec<float, A>& turns) {
-  const Reduced<A> r = simd::reduce_near<A>(x);
-  rest = r.rest, turns = simd::from_bits<float, A>(r.n);
-  return !(simd::abs(x) < simd::set<float, A>(kNearEnd));
-}
-
 template <class A>
 TILEWRIGHT_INLINE xsimd::batch_bool<float, A> is_odd(Vec<std::int32_t, A> n) {
   const Vec<std::int32_t, A> one(1);
