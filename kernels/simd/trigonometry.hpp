@@ -82,8 +82,7 @@ TILEWRIGHT_INLINE Vec<float, A> with_sign_changed(Vec<float, A> v, Vec<std::int3
   const Vec<std::int32_t, A> sign(INT32_MIN);
 #if defined(__AVX512F__)
   if constexpr (kIsAvx512<A>)  // a ^ (b & c) at once
-    return _mm512_castsi512_ps(
-        _mm512_ternarylogic_epi32(_mm512_castps_si512(v.data), bits.data, sign.data, 0x78));
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_castps_si512(v.data), bits.data, sign.data, 0x78));
 #endif
   if constexpr (!kIsAvx512<A>) return simd::from_bits<float, A>(simd::to_bits(v) ^ (bits & sign));
 }
