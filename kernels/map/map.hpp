@@ -198,6 +198,9 @@ TILEWRIGHT_MIXING Index map_forward_mixed(const float* x, float* y, Index n,
                                           const ActivationNumbers<float>& numbers) noexcept;
 
 #if defined(__AVX512F__)
+/// Elements from a load to what is fetched with it: 2 KiB.
+inline constexpr Index kFetchedAhead = 512;
+
 /// Whether the size of a lane of a or b is not below `end`, or both are NaN.
 TILEWRIGHT_INLINE bool reaches(__m512 a, __m512 b, float end) {
   const __m512 larger = _mm512_range_ps(a, b, 0b1011);  // without its sign
@@ -219,6 +222,8 @@ TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, 
 #pragma GCC unroll 4
     for (Index u = 0; u < together; ++u) {
       next[u] = simd::load<float, A>(x + from + u * lanes);
+      // Zen 5 fetches nothing ahead of some of these loops, for no reason that was found.
+      __builtin_prefetch(x + from + u * lanes + kFetchedAhead);
       const Place place = F::template place<A>(next[u], p);
       next_row[u] = place.row, next_distance[u] = place.distance, next_x[u] = place.x;
     }
