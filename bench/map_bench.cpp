@@ -17,12 +17,16 @@ void add_torch(Race& race, const char* way, std::string_view name, Index n) {
   if (n >= kLongForTorch) add_torch(race, {way, std::string(name), std::to_string(n)});
 }
 
+// Views are made once, as the peers' descriptions of theirs are.
+
 double reference(ActivationKind kind, double x) { return test::reference<float, double>(kind, x); }
 
 Race forward_race(ActivationKind kind, Index n) {
   const auto a = arrays(2, n);
   Race race;
-  race.ours = [=] { activation_forward(kind, (*a)[0], (*a)[1]); };
+  race.ours = [a, kind, x = MatrixView<const float>((*a)[0]), y = MatrixView<float>((*a)[1])] {
+    activation_forward(kind, x, y);
+  };
   race.peers = map_peers(kind, (*a)[0].data(), nullptr, (*a)[1].data(), n);
   add_torch(race, "forward", to_string(kind), n);
   race.ours();
@@ -38,7 +42,8 @@ Race backward_race(ActivationKind kind, Index n) {
   const Matrix<float> x = (*a)[0];
   if (!saves_input(kind)) activation_forward(kind, x, (*a)[0]);
   Race race;
-  race.ours = [=] { activation_backward(kind, (*a)[0], (*a)[1], (*a)[2]); };
+  race.ours = [a, kind, saved = MatrixView<const float>((*a)[0]), dy = MatrixView<const float>((*a)[1]),
+               dx = MatrixView<float>((*a)[2])] { activation_backward(kind, saved, dy, dx); };
   race.peers = map_peers(kind, (*a)[0].data(), (*a)[1].data(), (*a)[2].data(), n);
   add_torch(race, "backward", to_string(kind), n);
   race.ours();
@@ -55,7 +60,9 @@ Race function_race(FunctionKind kind, Index n) {
   const auto a = arrays(2, n);
   for (float& v : (*a)[0].span()) v = std::fabs(v) + 1e-3F;
   Race race;
-  race.ours = [=] { function_forward(kind, (*a)[0], (*a)[1]); };
+  race.ours = [a, kind, from = MatrixView<const float>((*a)[0]), to = MatrixView<float>((*a)[1])] {
+    function_forward(kind, from, to);
+  };
   race.peers = map_peers(kind, (*a)[0].data(), (*a)[1].data(), n);
   add_torch(race, "forward", to_string(kind), n);
   race.ours();
