@@ -17,9 +17,9 @@ void add_torch(Race& race, const char* way, std::string_view name, Index n) {
   if (n >= kLongForTorch) add_torch(race, {way, std::string(name), std::to_string(n)});
 }
 
-// Views are made once, as the peers' descriptions of theirs are.
-
 double reference(ActivationKind kind, double x) { return test::reference<float, double>(kind, x); }
+
+// Views are made once, as the peers' descriptions of theirs are.
 
 Race forward_race(ActivationKind kind, Index n) {
   const auto a = arrays(2, n);

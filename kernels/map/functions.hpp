@@ -39,7 +39,7 @@ struct Expm1 {
   template <class A>
   TILEWRIGHT_INLINE xsimd::batch_bool<float, A> begin(Vec<float, A> x, Vec<float, A>& n, Vec<float, A>& r) {
     Exp::begin<A>(x, n, r);
-    return simd::has_no_power(simd::ExpArgument<float, A>{n, r});
+    return simd::power_overflows(simd::ExpArgument<float, A>{n, r});
   }
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> end(Vec<float, A> x, Vec<float, A> n, Vec<float, A> r) {

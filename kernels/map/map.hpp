@@ -213,6 +213,7 @@ TILEWRIGHT_INLINE bool reaches(__m512 a, __m512 b, float end) {
 template <class F, class A>
 TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, const Numbers<float, A>& p) {
   constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
+  static_assert(together == 2);
   using Place = decltype(F::template place<A>(Vec<float, A>(), p));
   // Not an array of places, which GCC would keep in memory.
   Vec<float, A> next[together], next_x[together], next_distance[together];

@@ -160,7 +160,7 @@ TILEWRIGHT_INLINE Vec<T, A> expm1_scaled(ScaledExp<T, A> e) {
 
 /// Where 2^n is infinite.
 template <class T, class A>
-TILEWRIGHT_INLINE xsimd::batch_bool<T, A> has_no_power(ExpArgument<T, A> x) {
+TILEWRIGHT_INLINE xsimd::batch_bool<T, A> power_overflows(ExpArgument<T, A> x) {
   return simd::set<T, A>(T(Constants<T>::kBias)) < x.n;
 }
 /// exp(x) - 1 elsewhere.
@@ -173,7 +173,7 @@ TILEWRIGHT_INLINE Vec<T, A> expm1(Vec<T, A> x) {
   const ExpArgument<T, A> same = simd::exp_argument(x);
   const Vec<T, A> n = simd::at_most(same.n, T(Constants<T>::kBias));
   const Vec<T, A> y = simd::expm1(x, ExpArgument<T, A>{n, same.r});
-  return simd::select(simd::has_no_power(same), y + y, y);  // twice what half of 2^n gives: there 1 is nothing
+  return simd::select(simd::power_overflows(same), y + y, y);  // twice what half of 2^n gives: there 1 is nothing
 }
 
 template <class T, class A>

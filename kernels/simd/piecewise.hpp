@@ -93,11 +93,11 @@ class ChosenRows {
 
  private:
   /// Column i of Table::kColumns, once `behind` is known: looked up all at once, columns would be more than there are
-  /// registers, and GCC would keep some in memory. (Eight are 3 % faster so all the same: mish.)
+  /// registers, and GCC would keep some in memory.
   template <int i>
   TILEWRIGHT_MEMBER Vec<float, A> column([[maybe_unused]] Vec<float, A> behind) {
 #if defined(__AVX512F__)
-    if constexpr (kIsAvx512<A> && RowByRow<Table>::kColumns < 8) asm("" : "+v"(row_.data) : "v"(behind.data));
+    if constexpr (kIsAvx512<A>) asm("" : "+v"(row_.data) : "v"(behind.data));
 #endif
     if constexpr (kIsAvx512<A> || i + 1 >= kRowLength)
       return simd::lookup<A>(Table::kColumns[i], row_);
