@@ -207,9 +207,9 @@ TILEWRIGHT_INLINE bool reaches(__m512 a, __m512 b, float end) {
   return _mm512_cmp_ps_mask(larger, _mm512_set1_ps(end), _CMP_NLT_UQ) != 0;
 }
 
-/// The same where a table serves. While the polynomials of some registers are computed the places of the next ones are
-/// found: otherwise all steps of a register, of which most wait for others, fill what the CPU looks ahead in. One
-/// comparison for all registers, because comparisons take the ports that lookups need.
+/// map_forward_mixed where a table serves. While the polynomials of some registers are computed the places of the next
+/// ones are found: otherwise all steps of a register, of which most wait for others, fill what the CPU looks ahead in.
+/// One comparison for all registers, because comparisons take the ports that lookups need.
 template <class F, class A>
 TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, const Numbers<float, A>& p) {
   constexpr Index lanes = kLanes<float, A>, together = F::kMixed, step = together * lanes;
@@ -255,8 +255,8 @@ TILEWRIGHT_INLINE Index map_forward_by_table(const float* x, float* y, Index n, 
   return i;
 }
 
-/// The same for functions in two steps: rare lanes = begin(x, s, t), and where x reaches F::kEnd; f(x) = end(x, s, t).
-/// The next registers are begun while those before them are ended.
+/// map_forward_mixed for functions in two steps: rare lanes = begin(x, s, t), and where x reaches F::kEnd; f(x) =
+/// end(x, s, t). The next registers are begun while those before them are ended.
 template <class F, class A>
 TILEWRIGHT_INLINE Index map_forward_in_steps(const float* x, float* y, Index n) {
   using V = Vec<float, A>;
