@@ -171,13 +171,14 @@ bool same(float a, float b) {
 /// subnormals: as if each were alone.
 TEST(Activations, NearAndFarArguments) {
   const Index n = test::kEmulated ? 500 : 4000;
-  for (const float most : {0.0F, 4.2F, 8.0F, 100.0F}) {
+  // None that ends a loop, or all of them.
+  const float corners[] = {NAN, 0.0F, -0.0F, 1e-40F, -1e-40F, 1e-45F, NAN, NAN, INFINITY, -INFINITY};
+  for (const auto& [most, kinds] :
+       std::initializer_list<std::pair<float, Index>>{{3.9F, 8}, {4.2F, 10}, {8, 0}, {100, 0}}) {
     Matrix<float> x(1, n), y(1, n), dy(1, n), dx(1, n);
-    fill_uniform(x.span(), {5, 3}, most == 0 ? -3.9F : -most, most == 0 ? 3.9F : most);
+    fill_uniform(x.span(), {5, 3}, -most, most);
     fill_uniform(dy.span(), {5, 4}, -1, 1);
-    const float corners[] = {NAN, 0.0F, -0.0F, 1e-40F, -1e-40F, 1e-45F, NAN, NAN, INFINITY, -INFINITY};
-    const std::size_t few = most == 0 ? 8 : std::size(corners);  // none that ends a loop, or all
-    for (Index i = 3, c = 0; most < 5 && i < n; i += 7, ++c) x(0, i) = corners[static_cast<std::size_t>(c) % few];
+    for (Index i = 3; kinds > 0 && i < n; i += 7) x(0, i) = corners[i / 7 % kinds];
     for (int kind = 0; kind < kActivationKinds; ++kind) {
       const Activation f = static_cast<ActivationKind>(kind);
       activation_forward(f, x, y, 1);

@@ -263,6 +263,7 @@ struct Softplus {
   /// x where the tables serve: they are for a = 1 and know nothing of b.
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> plain(Vec<T, A> x, const Numbers<T, A>& p) {
+    static_assert(SoftplusTable<A>::kEnd == SigmoidTable<A>::kEnd);  // backward's
     const auto serve = (p.a == simd::set<T, A>(1)) & (simd::set<T, A>(SoftplusTable<A>::kEnd) <= p.b);
     return simd::select(serve, x, simd::set<T, A>(std::numeric_limits<T>::infinity()));
   }
@@ -371,8 +372,7 @@ struct Hardswish {
   }
 };
 
-/// f' = tanh(x)^2. The table has f(a), in the first pieces f(a) / a^2 - a / 3. Where it ends tanh is 1 as far as can be
-/// told.
+/// f' = tanh(x)^2. The table has f(a), first f(a) / a^2 - a / 3. Where it ends tanh is 1 as far as can be told.
 struct Tanhshrink {
   static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // and simple

@@ -28,16 +28,17 @@ TILEWRIGHT_INLINE Vec<float, A> rising_pieces(Vec<float, A> x, const simd::Ahead
 
 /// Formula has value(x) = f(x) and slope(x) = f'(x); Table and Slope fit them for near arguments in float. kSymmetric:
 /// gate(x) + gate(-x) = 1, so f(x) is max(x, 0) plus f(-|x|), and f'(x) + f'(-x) = 1; the tables are for |x|.
-/// Formula::kFused: the bound of the error asks for a last step that is rounded once, which takes sse2 longer.
+/// Formula::kFused, if there: the bound of the error asks for a last step rounded once, which takes sse2 longer.
 template <template <class> class Table, template <class> class Slope, class Formula, bool kSymmetric = true>
 struct Gated {
   static constexpr int kMixed = 2;
+  static constexpr bool kFused = requires { Formula::kFused; };
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
     return simd::near_or_far<Table<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
-          const Vec<float, A> piece = simd::pieces<Table<A>, A, Formula::kFused>(argument<A>(v), p.ahead);
+          const Vec<float, A> piece = simd::pieces<Table<A>, A, kFused>(argument<A>(v), p.ahead);
           if constexpr (kSymmetric) {
             return detail::positive_part<float, A>(v) - piece;
           } else {  // mish; around 0 its piece is what 5/8 x leaves, whose sum is rounded once
@@ -79,7 +80,6 @@ struct Gated {
 /// 1 - q above 0 and q below; x multiplies before the power of two so that the left tail keeps its digits down to the
 /// smallest subnormal.
 struct GeluFormula {
-  static constexpr bool kFused = false;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
     const simd::NormalTail<T, A> n = simd::normal_tail(x);
@@ -119,7 +119,6 @@ struct Gelu : Gated<GeluTable, GeluSlopeTable, GeluFormula> {};
 /// s = sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3);  f = x s;  f' = s + x s (1 - s) u'.
 /// u reaches 100 before f underflows, so its rounding would cost 60 ulp in exp(u): u is formed in two pieces.
 struct GeluTanhFormula {
-  static constexpr bool kFused = false;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
     const Parts<T, A> p = parts<T, A>(x);
@@ -227,7 +226,6 @@ struct Silu : Gated<SiluTable, SiluSlopeTable, SiluFormula> {};
 
 /// u = 1.702 x in two pieces, s = sigmoid(u);  f = x s;  f' = s + u s (1 - s).
 struct QuickGeluFormula {
-  static constexpr bool kFused = false;
   static constexpr double kFactor = 1.702, kFactorRest = 4.263256414560601e-17;  // to double, and the rest
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> value(Vec<T, A> x) {
