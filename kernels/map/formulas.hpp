@@ -15,11 +15,11 @@ namespace tilewright::detail {
 
 struct Identity {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     return x;
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A>, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A>, Vec<T, A> dy, const Numbers<T, A>&) {
     return dy;
   }
 };
@@ -29,7 +29,7 @@ struct Identity {
 /// but NaNs are at most -infinity.
 struct Relu {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     if constexpr (sizeof(T) == 8)
       return simd::select(x <= zero, zero, x);
@@ -37,7 +37,7 @@ struct Relu {
       return simd::from_bits<T, A>(simd::above_or_zero(simd::to_bits(x), INT32_MIN >> 8));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, const Numbers<T, A>&) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     return simd::select(y <= zero, zero, simd::select(zero < y, dy, y));
   }
@@ -45,11 +45,11 @@ struct Relu {
 
 struct LeakyRelu {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::select(simd::set<T, A>(0) < x, x, x * p.a);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, const Numbers<T, A>& p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     return simd::select(zero < y, dy, simd::select(y <= zero, dy * p.a, y));
   }
@@ -59,7 +59,7 @@ struct LeakyRelu {
 struct Sigmoid {
   static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::near_or_far<SigmoidTable<A>>(
         x,
         p, [p](auto v) __attribute__((always_inline)) { return detail::rising_pieces<SigmoidTable<A>, A>(v, p.ahead); },
@@ -70,7 +70,7 @@ struct Sigmoid {
     return simd::place_of<SigmoidTable<A>, A>(simd::abs(x));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, const Numbers<T, A>&) {
     return dy * (y * (simd::set<T, A>(1) - y));
   }
 };
@@ -79,7 +79,7 @@ struct Sigmoid {
 struct Tanh {
   static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::near_or_far<TanhTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
@@ -92,7 +92,7 @@ struct Tanh {
     return simd::place_of<TanhTable<A>, A>(simd::abs(x));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, const Numbers<T, A>&) {
     const Vec<T, A> one = simd::set<T, A>(1);
     return dy * ((one - y) * (one + y));
   }
@@ -116,22 +116,22 @@ TILEWRIGHT_INLINE Vec<T, A> pass_between(Vec<T, A> x, Vec<T, A> low, Vec<T, A> h
 
 struct Relu6 {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     return detail::clip<T, A>(x, simd::set<T, A>(0), simd::set<T, A>(6));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, const Numbers<T, A>&) {
     return detail::pass_between<T, A>(y, simd::set<T, A>(0), simd::set<T, A>(6), dy);
   }
 };
 
 struct Hardtanh {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return detail::clip<T, A>(x, p.a, p.b);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> y, Vec<T, A> dy, const Numbers<T, A>& p) {
     return detail::pass_between<T, A>(y, p.a, p.b, dy);
   }
 };
@@ -161,7 +161,7 @@ struct Elu {
   static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::multiply_add(p.a, detail::exp_fall<T, A>(x, p), detail::rise<T, A>(x));
   }
   template <class A>
@@ -169,7 +169,7 @@ struct Elu {
     return detail::place_of_exp_fall<A>(x);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     return dy * simd::select(zero < x, simd::set<T, A>(1), p.a * simd::exp(x));
   }
@@ -181,7 +181,7 @@ struct Selu {
   static constexpr bool kFarIsRare = true;  // x <= -8: collecting costs more than it saves
   static constexpr double kScale = 1.0507009873554804934, kAlpha = 1.6732632423543772848;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     const Vec<T, A> fall = detail::exp_fall<T, A>(x, p), rise = detail::rise<T, A>(x);
     constexpr Factor<T> on_fall(kScale * kAlpha), on_rise(kScale);
     if constexpr (sizeof(T) == 8) {
@@ -197,7 +197,7 @@ struct Selu {
     return detail::place_of_exp_fall<A>(x);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     const Vec<T, A> negative = simd::set<T, A>(T(kScale * kAlpha)) * simd::exp(x);
     return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(T(kScale)), negative);
   }
@@ -215,11 +215,11 @@ struct Selu {
 /// f' = x > 0 ? 1 : exp(x / a). x / a is formed in two pieces, because its rounding would grow with it.
 struct Celu {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::select(simd::set<T, A>(0) < x, x, p.a * simd::expm1_scaled(power<T, A>(x, p.a)));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     return dy * simd::select(simd::set<T, A>(0) < x, simd::set<T, A>(1), power<T, A>(x, p.a).rounded());
   }
   template <class T, class A>
@@ -235,7 +235,7 @@ struct Celu {
 struct Softplus {
   static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::near_or_far<SoftplusTable<A>>(
         plain<T, A>(x, p), p,
         [p](auto v) __attribute__((always_inline)) {
@@ -244,7 +244,7 @@ struct Softplus {
         [=] { return simd::select(p.b < p.a * x, x, far<T, A>(x, p)); });
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     return dy * simd::near_or_far<SigmoidTable<A>>(
                     plain<T, A>(x, p), p,
                     [p](auto v) __attribute__((always_inline)) {
@@ -268,7 +268,7 @@ struct Softplus {
     return simd::select(serve, x, simd::set<T, A>(std::numeric_limits<T>::infinity()));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> far(Vec<T, A> x, const Numbers<T, A>& p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> u = p.a * x;
     const Vec<T, A> log_part = simd::log1p_unit(decay<T, A>(u, p.a, x).rounded());
@@ -276,7 +276,7 @@ struct Softplus {
     return simd::div(simd::select(u < zero, zero, u) + (log_part + rest), p.a);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> far_slope(Vec<T, A> x, const Numbers<T, A>& p) {
     const Vec<T, A> u = p.a * x;
     return simd::times_sigmoid(simd::set<T, A>(1), u < simd::set<T, A>(0), decay<T, A>(u, p.a, x));
   }
@@ -294,7 +294,7 @@ struct Softplus {
 struct LogSigmoid {
   static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     const Vec<T, A> log_part = simd::near_or_far<SoftplusTable<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) { return simd::pieces<SoftplusTable<A>, A>(simd::abs(v), p.ahead); },
@@ -302,7 +302,7 @@ struct LogSigmoid {
     return simd::at_most(x, T(0)) - log_part;
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     return dy * Sigmoid::forward<T, A>(simd::set<T, A>(0) - x, p);
   }
   template <class A>
@@ -318,14 +318,14 @@ struct LogSigmoid {
 /// f' = 1 / (1 + |x|)^2
 struct Softsign {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     // Halves, so that 1 + |x| stays finite; the quotient of infinities is 1.
     const Vec<T, A> half = simd::set<T, A>(T(0.5)), largest = simd::set<T, A>(std::numeric_limits<T>::max());
     const Vec<T, A> c = detail::clip<T, A>(x, simd::set<T, A>(0) - largest, largest);
     return simd::div(c * half, simd::multiply_add(simd::abs(c), half, half));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     using P = simd::Pair<T, A>;
     const Vec<T, A> half = simd::set<T, A>(T(0.5)), zero = simd::set<T, A>(0);
     const Vec<T, A> largest = simd::set<T, A>(std::numeric_limits<T>::max()), a = simd::abs(x);
@@ -346,12 +346,12 @@ TILEWRIGHT_INLINE Vec<T, A> sixth(Vec<T, A> t) {
 /// f' = 1/6 for -3 < x < 3
 struct Hardsigmoid {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     const Vec<T, A> clipped = detail::clip<T, A>(x + simd::set<T, A>(3), simd::set<T, A>(0), simd::set<T, A>(6));
     return detail::sixth<T, A>(clipped);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     const Vec<T, A> three = simd::set<T, A>(3);
     return detail::pass_between<T, A>(x, simd::set<T, A>(0) - three, three, dy * simd::set<T, A>(T(1.0 / 6)));
   }
@@ -360,12 +360,12 @@ struct Hardsigmoid {
 /// f' = (2 x + 3) / 6 for -3 < x < 3, then 1
 struct Hardswish {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     const Vec<T, A> c = simd::at_least(x, T(-3));  // 0 * -infinity is not wanted
     return c * detail::sixth<T, A>(simd::at_most(c + simd::set<T, A>(3), T(6)));
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     const Vec<T, A> three = simd::set<T, A>(3), zero = simd::set<T, A>(0);
     const Vec<T, A> slope = detail::sixth<T, A>(simd::multiply_add(simd::set<T, A>(2), x, three));
     return simd::select(three <= x, dy, simd::select(x <= zero - three, zero, dy * slope));
@@ -377,7 +377,7 @@ struct Tanhshrink {
   static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true;  // and simple
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     if constexpr (sizeof(T) == 8) {
       return simd::tanhshrink(x);
     } else {
@@ -394,7 +394,7 @@ struct Tanhshrink {
     }
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     if constexpr (sizeof(T) == 8) {
       const simd::Pair<T, A> t = simd::tanh_of_abs(x);
       return dy * simd::multiply_add(t.high, t.high, (t.high + t.high) * t.low);
@@ -417,13 +417,13 @@ struct Tanhshrink {
 /// f' = |x| > a
 struct Softshrink {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     const Vec<T, A> zero = simd::set<T, A>(0);
     const Vec<T, A> below = simd::select(x < zero - p.a, x + p.a, simd::select(x == x, zero, x));
     return simd::select(p.a < x, x - p.a, below);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     const Vec<T, A> small = simd::select(x == x, simd::set<T, A>(0), x);
     return simd::select(p.a < simd::abs(x), dy, small);
   }
@@ -432,11 +432,11 @@ struct Softshrink {
 /// f' = x > a
 struct Threshold {
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::select(x <= p.a, p.b, x);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     return simd::select(x <= p.a, simd::set<T, A>(0), simd::select(x == x, dy, x));
   }
 };

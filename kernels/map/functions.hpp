@@ -10,7 +10,7 @@ namespace tilewright::detail {
 struct Exp {
   static constexpr int kMixed = 3;  // map.hpp
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     return simd::exp(x);
   }
   /// In two steps, for loops (map.hpp).
@@ -25,7 +25,7 @@ struct Exp {
     return simd::exp(simd::ExpArgument<float, A>{n, r});
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     return dy * simd::exp(x);
   }
 };
@@ -33,7 +33,7 @@ struct Exp {
 struct Expm1 {
   static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     return simd::expm1(x);
   }
   template <class A>
@@ -46,7 +46,7 @@ struct Expm1 {
     return simd::expm1(x, simd::ExpArgument<float, A>{n, r});
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     return dy * simd::exp(x);
   }
 };
@@ -55,7 +55,7 @@ struct Expm1 {
 struct Log {
   static constexpr int kMixed = 3;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     if constexpr (sizeof(T) == 8 || !kIsAvx512<A>)
       return simd::log(x);
     else
@@ -64,7 +64,7 @@ struct Log {
           [=] { return simd::log_of_any(x); });
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     return simd::div(dy, x);
   }
 };
@@ -73,7 +73,7 @@ struct Log {
 struct Log1p {
   static constexpr int kMixed = 4;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     if constexpr (sizeof(T) == 8 || !kIsAvx512<A>)
       return simd::log1p(x);
     else
@@ -82,7 +82,7 @@ struct Log1p {
           [=] { return simd::log1p_of_any(x); });
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     return simd::div(dy, simd::set<T, A>(1) + x);
   }
 };
@@ -92,7 +92,7 @@ struct Log1p {
 struct Rsqrt {
   static constexpr int kMixed = 2;
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     const auto divided = [=] { return simd::div(simd::set<T, A>(1), simd::sqrt(x)); };
     if constexpr (sizeof(T) == 8 || std::is_same_v<A, xsimd::sse2>) {
       return divided();
@@ -103,7 +103,7 @@ struct Rsqrt {
     }
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     const Vec<T, A> root = simd::sqrt(x), h = simd::div(simd::set<T, A>(T(-0.5)), x);
     const Vec<T, A> quotient = simd::div(h, root);
     const Vec<T, A> slope = simd::multiply_add(quotient, h * simd::subtract_product(x, root, root), quotient);
@@ -116,7 +116,7 @@ struct Erf {
   static constexpr int kMixed = 2;
   static constexpr bool kFarIsRare = true, kNeverFar = true;  // arguments are bounded
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     using Table = ErfTable<A>;
     const Vec<T, A> a = p.ahead.x != nullptr ? *p.ahead.x : bounded<A>(x);
     const Vec<T, A> piece = simd::pieces<Table, A>(a, p.ahead);
@@ -133,7 +133,7 @@ struct Erf {
     return simd::at_most(simd::abs(x), 3.93F);
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A>) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>&) {
     using V = Vec<T, A>;
     const V zero = simd::set<T, A>(0), end = simd::set<T, A>(16), a = simd::abs(x);
     const V c = simd::select(end < a, end, a), square = c * c;
@@ -152,7 +152,7 @@ struct Sine {
   static constexpr int kMixed = 2;
   static constexpr float kEnd = simd::kNearEnd;  // of begin()
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::sine<kTurn, A>(x, p);
   }
   template <class A>
@@ -166,7 +166,7 @@ struct Sine {
     return simd::sine_of<kTurn, A>({rest, simd::to_bits(turns)});
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     return dy * simd::sine<kTurn + 1, A>(x, p);
   }
 };

@@ -34,7 +34,7 @@ struct Gated {
   static constexpr int kMixed = 2;
   static constexpr bool kFused = requires { Formula::kFused; };
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::near_or_far<Table<A>>(
         x, p,
         [p](auto v) __attribute__((always_inline)) {
@@ -50,7 +50,7 @@ struct Gated {
         [=] { return Formula::template value<T, A>(x); });
   }
   template <class T, class A>
-  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, Numbers<T, A> p) {
+  TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
     return dy * simd::near_or_far<Slope<A>>(
                     x, p,
                     [p](auto v) __attribute__((always_inline)) {

@@ -336,7 +336,7 @@ TILEWRIGHT_INLINE void map_forward_singly(const T* x, T* y, Index n, const Activ
   } else {
     const Numbers<T, A> p(numbers);
     simd::for_registers<T, A>(
-        n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        n, [&](Index i, auto... some) __attribute__((always_inline)) {
           simd::store(y + i, F::template forward<T, A>(simd::load<T, A>(x + i, some...), p), some...);
         });
   }
@@ -414,7 +414,7 @@ void map_backward(const T* saved, const T* dy, T* dx, Index n, const ActivationN
   } else {
     const Numbers<T, A> p(numbers);
     simd::for_registers<T, A>(
-        n, [=](Index i, auto... some) __attribute__((always_inline)) {
+        n, [&](Index i, auto... some) __attribute__((always_inline)) {
           const Vec<T, A> v = simd::load<T, A>(saved + i, some...),
                           d = simd::in_register(simd::load<T, A>(dy + i, some...));
           simd::store(dx + i, F::template backward<T, A>(v, d, p), some...);
