@@ -418,9 +418,7 @@ struct Tanhshrink {
 struct Softshrink {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
-    const Vec<T, A> zero = simd::set<T, A>(0);
-    const Vec<T, A> below = simd::select(x < zero - p.a, x + p.a, simd::select(x == x, zero, x));
-    return simd::select(p.a < x, x - p.a, below);
+    return x - detail::clip<T, A>(x, simd::set<T, A>(0) - p.a, p.a);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
