@@ -7,6 +7,8 @@
 
 namespace tilewright::detail {
 
+/// Formulas and loops take it by reference: GCC copies it through memory, eight bytes at a time in and 64 out, which
+/// waits for the stores (threshold of 1,024 floats 32 and 26 ns).
 template <class T, class A>
 struct Numbers {
   Vec<T, A> a, b;
