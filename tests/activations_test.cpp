@@ -167,6 +167,15 @@ bool same(float a, float b) {
   return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b) || (a != a && b != b);
 }
 
+TEST(Activations, SoftshrinkBeyondTheLargestFloat) {
+  const float values[] = {-INFINITY, 1, INFINITY};
+  Matrix<float> y(1, 3);
+  activation_forward(Activation::softshrink(1e39), MatrixView<const float>(values, 1, 3), y, 1);
+  EXPECT_EQ(y(0, 0), -INFINITY);
+  EXPECT_EQ(y(0, 1), 0);
+  EXPECT_EQ(y(0, 2), INFINITY);
+}
+
 /// Arguments that a table serves beside such that it does not, sparse and dense, and beside NaN, infinities, zeros and
 /// subnormals: as if each were alone.
 TEST(Activations, NearAndFarArguments) {

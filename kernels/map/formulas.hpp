@@ -418,7 +418,9 @@ struct Tanhshrink {
 struct Softshrink {
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
-    return x - detail::clip<T, A>(x, simd::set<T, A>(0) - p.a, p.a);
+    // Finite, as a float, too: infinity minus itself is not wanted.
+    const Vec<T, A> a = simd::at_most(p.a, std::numeric_limits<T>::max());
+    return x - detail::clip<T, A>(x, simd::set<T, A>(0) - a, a);
   }
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> backward(Vec<T, A> x, Vec<T, A> dy, const Numbers<T, A>& p) {
