@@ -24,8 +24,8 @@ double reference(ActivationKind kind, double x) { return test::reference<float, 
 Race forward_race(ActivationKind kind, Index n) {
   const auto a = arrays(2, n);
   Race race;
-  race.ours = [a, kind, x = MatrixView<const float>((*a)[0]), y = MatrixView<float>((*a)[1])] {
-    activation_forward(kind, x, y);
+  race.ours = [a, f = Activation(kind), x = MatrixView<const float>((*a)[0]), y = MatrixView<float>((*a)[1])] {
+    activation_forward(f, x, y);
   };
   race.peers = map_peers(kind, (*a)[0].data(), nullptr, (*a)[1].data(), n);
   add_torch(race, "forward", to_string(kind), n);
@@ -42,8 +42,10 @@ Race backward_race(ActivationKind kind, Index n) {
   const Matrix<float> x = (*a)[0];
   if (!saves_input(kind)) activation_forward(kind, x, (*a)[0]);
   Race race;
-  race.ours = [a, kind, saved = MatrixView<const float>((*a)[0]), dy = MatrixView<const float>((*a)[1]),
-               dx = MatrixView<float>((*a)[2])] { activation_backward(kind, saved, dy, dx); };
+  race.ours = [a, f = Activation(kind), saved = MatrixView<const float>((*a)[0]),
+               dy = MatrixView<const float>((*a)[1]), dx = MatrixView<float>((*a)[2])] {
+    activation_backward(f, saved, dy, dx);
+  };
   race.peers = map_peers(kind, (*a)[0].data(), (*a)[1].data(), (*a)[2].data(), n);
   add_torch(race, "backward", to_string(kind), n);
   race.ours();

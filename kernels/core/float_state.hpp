@@ -9,10 +9,10 @@ namespace tilewright::detail {
 class DefaultFloatState {
  public:
 #if defined(__x86_64__)
-  DefaultFloatState() noexcept : before_(__builtin_ia32_stmxcsr()) {
+  [[gnu::always_inline]] DefaultFloatState() noexcept : before_(__builtin_ia32_stmxcsr()) {
     if ((before_ & ~kFlags) != kDefault) __builtin_ia32_ldmxcsr(kDefault);
   }
-  ~DefaultFloatState() {
+  [[gnu::always_inline]] ~DefaultFloatState() {
     if ((before_ & ~kFlags) != kDefault) __builtin_ia32_ldmxcsr(before_);
   }
 
@@ -20,19 +20,19 @@ class DefaultFloatState {
   static constexpr unsigned kFlags = 0x3F, kDefault = 0x1F80;
   unsigned before_;
 #elif defined(__aarch64__)
-  DefaultFloatState() noexcept {
+  [[gnu::always_inline]] DefaultFloatState() noexcept {
     asm volatile("mrs %0, fpcr" : "=r"(before_));
     if (before_ != 0) asm volatile("msr fpcr, %0" ::"r"(0UL));
   }
-  ~DefaultFloatState() {
+  [[gnu::always_inline]] ~DefaultFloatState() {
     if (before_ != 0) asm volatile("msr fpcr, %0" ::"r"(before_));
   }
 
  private:
   unsigned long before_;
 #else
-  DefaultFloatState() noexcept {}
-  ~DefaultFloatState() {}
+  [[gnu::always_inline]] DefaultFloatState() noexcept {}
+  [[gnu::always_inline]] ~DefaultFloatState() {}
 
  private:
 #endif

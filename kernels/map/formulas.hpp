@@ -101,6 +101,11 @@ struct Tanh {
 /// min(max(x, low), high); NaN goes through, and -0 where low is 0: NEON's maximum would be 0.
 template <class T, class A>
 TILEWRIGHT_INLINE Vec<T, A> clip(Vec<T, A> x, Vec<T, A> low, Vec<T, A> high) {
+#if defined(__AVX512F__)
+  // Without exceptions: no trap of the host can meet it (map.hpp).
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4)
+    return _mm512_min_round_ps(high.data, _mm512_max_round_ps(low.data, x.data, _MM_FROUND_NO_EXC), _MM_FROUND_NO_EXC);
+#endif
 #if defined(__x86_64__)
   return xsimd::min(high, xsimd::max(low, x));  // the second one of equals, and where one is NaN
 #endif
@@ -115,6 +120,7 @@ TILEWRIGHT_INLINE Vec<T, A> pass_between(Vec<T, A> x, Vec<T, A> low, Vec<T, A> h
 }
 
 struct Relu6 {
+  static constexpr bool kSeesToState = true;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>&) {
     return detail::clip<T, A>(x, simd::set<T, A>(0), simd::set<T, A>(6));
@@ -126,6 +132,7 @@ struct Relu6 {
 };
 
 struct Hardtanh {
+  static constexpr bool kSeesToState = true;
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return detail::clip<T, A>(x, p.a, p.b);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Activations: check, split over threads, call the loops of map.hpp row by row, or once when the rows are contiguous.
+#include <bit>
+
 #include "kernels/core/parallel.hpp"
 #include "kernels/core/profile.hpp"
 #include "kernels/core/stores.hpp"
@@ -48,9 +50,17 @@ template <class T, class... In>
     return x.data != nullptr && (distance == 0 || (distance >= bytes && 0 - distance >= bytes)) && x.rows == y.rows &&
            x.cols == y.cols && x.row_stride == y.row_stride && x.col_stride == y.col_stride;
   };
-  return has_usual_extents(y) && bytes > 0 && bytes < kLeastStreamed && y.col_stride == 1 && y.row_stride == y.cols &&
+  return static_cast<std::uint64_t>(y.rows | y.cols) < 1U << 28 && bytes > 0 && bytes < kLeastStreamed && y.col_stride == 1 && y.row_stride == y.cols &&
          y.data != nullptr && (fits(in) && ...) && requested >= 0 && requested <= kMaxThreads &&
          profile_state.load(std::memory_order_relaxed) == kProfileOff;
+}
+
+/// Whether f's loop of floats is called with any control register (SeesToState in map.hpp; relu goes by bits), and no
+/// arithmetic is needed to find its numbers: it has none, or they are the usual ones of hardtanh.
+bool sees_to_state(const Activation& f) {
+  using enum ActivationKind;
+  const auto same = [](double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); };
+  return f.kind == relu || f.kind == relu6 || (f.kind == hardtanh && same(f.a, -1) && same(f.b, 1));
 }
 
 template <class T>
@@ -105,16 +115,23 @@ void backward_any(const char* operation, std::string_view name, const char* save
 }
 
 template <class T>
-void activate(const Activation& f, const MatrixView<const T>& x, const MatrixView<T>& y, int requested) {
-  // Reading the control register waits for all arithmetic before; what goes by bits does without.
-  if (sizeof(T) == 4 && f.kind == ActivationKind::relu && is_short(requested, y, x))
-    return active_table().map<T>().forward[formula_of(f)](x.data, y.data, y.size(), {});
+[[gnu::noinline]] void activate_in_default_state(const Activation& f, const MatrixView<const T>& x,
+                                                 const MatrixView<T>& y, int requested) {
   const DefaultFloatState state;
   check_activation("activation_forward", f);
   const auto loop = active_table().map<T>().forward[formula_of(f)];
   const ActivationNumbers<T> p = numbers_of<T>(f);
   if (is_short(requested, y, x)) return loop(x.data, y.data, y.size(), p);
   forward_any<T>("activation_forward", to_string(f.kind), loop, p, waits_of(f.kind), x, y, requested);
+}
+
+template <class T>
+void activate(const Activation& f, const MatrixView<const T>& x, const MatrixView<T>& y, int requested) {
+  static constexpr ActivationNumbers<T> kUsual{-1, 1};
+  const KernelTable* const table = chosen_table.load(std::memory_order_acquire);
+  if (sizeof(T) == 4 && sees_to_state(f) && is_short(requested, y, x) && table != nullptr)
+    return table->map<T>().forward[static_cast<int>(f.kind)](x.data, y.data, y.size(), kUsual);
+  activate_in_default_state(f, x, y, requested);
 }
 
 template <class T>
