@@ -422,8 +422,10 @@ TEST(FloatState, OfTheHostChangesNothing) {
     hash.add<float>(y);
     activation_forward(ActivationKind::silu, tiny, y, threads);
     hash.add<float>(y);
-    activation_forward(ActivationKind::relu, tiny.row_block(0, 3), y.row_block(0, 3), threads);  // a short call
-    hash.add<float>(y);
+    for (const auto kind : {ActivationKind::relu, ActivationKind::relu6, ActivationKind::hardtanh}) {  // short calls
+      activation_forward(kind, tiny.row_block(0, 3), y.row_block(0, 3), threads);
+      hash.add<float>(y);
+    }
     gemm(tiny, x.t(), z, {.num_threads = threads});
     hash.add<float>(z);
     return hash.add(radam_rectification(0.999, 0.9, 105)).value();

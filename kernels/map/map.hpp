@@ -346,8 +346,15 @@ TILEWRIGHT_INLINE void map_forward_singly(const T* x, T* y, Index n, const Activ
 #pragma GCC unroll 8
         for (Index u = 0; u < together; ++u) v[u] = simd::load<T, A>(x + first + u * kLanes<T, A>);
 #pragma GCC unroll 8
-        for (Index u = 0; u < together; ++u)
-          simd::store(y + first + u * kLanes<T, A>, F::template forward<T, A>(v[u], p));
+        for (Index u = 0; u < together; ++u) {
+          T* const to = y + first + u * kLanes<T, A>;
+          if constexpr (requires { F::template forward_by_products<A>(v[u], p); })
+            if (u % 4 == 3) {
+              simd::store(to, F::template forward_by_products<A>(v[u], p));
+              continue;
+            }
+          simd::store(to, F::template forward<T, A>(v[u], p));
+        }
       }
       x += first, y += first;
     }
