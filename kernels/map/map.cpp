@@ -65,7 +65,7 @@ bool sees_to_state(const Activation& f) {
 
 template <class T>
 void forward_any(const char* operation, std::string_view name, typename MapKernels<T>::Forward loop,
-                 const ActivationNumbers<T>& p, Waits waits, MatrixView<const T> x, MatrixView<T> y, int requested) {
+                 ActivationNumbers<T> p, Waits waits, MatrixView<const T> x, MatrixView<T> y, int requested) {
   check_view(operation, "x", x);
   check_output(operation, "y", y);
   check_same(operation, "x", x, "y", y);
@@ -76,6 +76,7 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   if (turn) x = x.t(), y = y.t();  // the loops want neighbouring columns
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
   const StoreKernel past_caches = stores_of(bytes_of(y), x.data == y.data, waits);
+  p.from_memory = past_caches != nullptr;
   for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
                [&](Index i, Index j, Index n) {
                  const T* from = x.data + i * x.row_stride + j;
