@@ -42,10 +42,8 @@ Race backward_race(ActivationKind kind, Index n) {
   const Matrix<float> x = (*a)[0];
   if (!saves_input(kind)) activation_forward(kind, x, (*a)[0]);
   Race race;
-  race.ours = [a, f = Activation(kind), saved = MatrixView<const float>((*a)[0]),
-               dy = MatrixView<const float>((*a)[1]), dx = MatrixView<float>((*a)[2])] {
-    activation_backward(f, saved, dy, dx);
-  };
+  race.ours = [a, f = Activation(kind), saved = MatrixView<const float>((*a)[0]), dy = MatrixView<const float>((*a)[1]),
+               dx = MatrixView<float>((*a)[2])] { activation_backward(f, saved, dy, dx); };
   race.peers = map_peers(kind, (*a)[0].data(), (*a)[1].data(), (*a)[2].data(), n);
   add_torch(race, "backward", to_string(kind), n);
   race.ours();

@@ -60,9 +60,9 @@ TYPED_TEST_SUITE(GemmPaths, Types);
 TYPED_TEST(GemmPaths, AllGiveTheSameBits) {
   using T = TypeParam;
   const std::array<Index, 3> shapes[] = {
-      {8, 8, 8},      {16, 40, 20},    {100, 5, 10},   {64, 9, 200},    {33, 65, 513},  {4, 300, 90},
-      {20, 24, 9000}, {60, 60, 60},    {1, 70, 1100},  {150, 130, 140}, {1, 4250, 530}, {3, 150, 1030},
-      {8, 140, 600},  {110, 520, 520}, {690, 530, 20}, {100, 1, 5},     {37, 1, 512}};
+      {8, 8, 8},      {16, 40, 20},  {100, 5, 10},    {64, 9, 200},   {33, 65, 513},  {4, 300, 90},  {20, 24, 9000},
+      {60, 60, 60},   {1, 70, 1100}, {150, 130, 140}, {1, 4250, 530}, {3, 150, 1030}, {8, 140, 600}, {110, 520, 520},
+      {690, 530, 20}, {100, 1, 5},   {37, 1, 512},    {48, 48, 48},   {47, 75, 30}};
   std::vector<std::uint64_t> expected;
   for (const Isa isa : available_isas()) {
     if (isa == Isa::sse2) continue;
@@ -275,6 +275,8 @@ TYPED_TEST(GemmPaths, StayInsideTheirOperands) {
     shapes.push_back({48 * mr + 1 + d, nr - 1, 17});
   }
   for (const Index k : {1, 9, 16}) shapes.push_back({8 + k, kernels.lanes, k});
+  for (const Index rows : {8, 16, 41, 47})
+    shapes.push_back({rows, 5 * kernels.lanes - rows % 3, 1 + rows % 9});  // wide tiles
   for (const Index k : {Index{1}, Index{5}, kSumBlock}) shapes.push_back({2 * kernels.lanes + k % 7, 1, k});
   // Panels that the first tile packs, the last one ragged; and a's columns packed for many panels.
   shapes.push_back({8 * mr, 6 * nr - 1, kSumBlock + 8});

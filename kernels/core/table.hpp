@@ -14,6 +14,7 @@ namespace tilewright::detail {
 
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
+inline constexpr int kWideRows = 8;
 inline constexpr int kMaxTileCols = 32;
 inline constexpr int kFewRows = 8;
 /// Steps of k, and the least rows, of a product whose B is kept in registers.
@@ -113,6 +114,9 @@ struct GemmKernels {
   /// [along][ragged][registers across - 1][rows - 1]. along: the elements of a row of A are neighbours; otherwise those
   /// of a column are. ragged: the last register across may be partial.
   Micro micro[2][2][kTileVectors][kMaxTileRows];
+  /// kWideRows rows by three registers across, the last one perhaps partial, where the elements of a row of A are
+  /// neighbours; or null.
+  Micro wide;
   /// [along][ragged]: a full tile, or one ragged in its last register, that packs its panel of b in passing; or null.
   Micro packing[2][2];
   /// [along][rows - 1]: tiles of at most half a register across, where the ISA has something faster for them; or null.

@@ -65,7 +65,7 @@ struct MicroKernel {
   static constexpr int kBases = kAlong ? (R + 2) / 3 : 1;
   // Cache lines that a row of the tile spans.
   static constexpr int kLine = 64 / sizeof(T), kLines = V * kWidth / kLine;
-  static constexpr int kGroup = (kIsAvx512<A> && V > 1) || kIsNeon<A> ? kTailChains / V : R;
+  static constexpr int kGroup = (kIsAvx512<A> && V > 1) || kIsNeon<A> ? (kTailChains + V - 1) / V : R;
   static constexpr int kGroups = (R + kGroup - 1) / kGroup;
 
   static constexpr int rows_in(int g) { return kGroup < R - g * kGroup ? kGroup : R - g * kGroup; }

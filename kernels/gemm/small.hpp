@@ -36,6 +36,7 @@ struct SmallProduct {
   bool one_column;     // of c, and rows of a that few_rows_along can transpose
   EvenParts tiles;
   Micro whole[2], last[2];  // for a panel of full width and for the last one; for taller and other tiles
+  Index wide_from;          // the column from which on tiles of three registers serve, or cols
 
   /// Whether k is one block, and operands can be read in place.
   static bool fits(const GemmKernels<T>& kernels, const MatrixView<const T>& a, const MatrixView<const T>& b,
@@ -56,6 +57,7 @@ struct SmallProduct {
         tiny(nullptr),
         one_column(false),
         tiles(0, 1),
+        wide_from(c.cols),
         b_stride_(b.col_stride) {
     const bool along = a.col_stride == 1;
     if (packs_b) tile.b_k_stride = k.tile_cols;
@@ -67,6 +69,11 @@ struct SmallProduct {
       one_column &= tiny == nullptr;
     }
     if (tiny != nullptr || one_column) return;
+    // An odd register would load as often as it multiplies. Rows left over are computed twice, if they are few.
+    const Index padded = (cols + k.lanes - 1) & -k.lanes;
+    if (k.wide != nullptr && (padded & k.lanes) != 0 && padded > k.lanes && along && !packs_b && beta == T(0) &&
+        (rows % kWideRows == 0 || rows > 5 * kWideRows))
+      wide_from = padded - 3 * k.lanes;
     tiles = EvenParts(rows, k.tile_rows);
     const Index tall = tiles.each + (tiles.more > 0 ? 1 : 0), rest = cols % k.tile_cols;
     const Index width = rest == 0 ? k.tile_cols : rest;
@@ -97,7 +104,7 @@ struct SmallProduct {
       if (packs_b) kernels->pack_columns(b, b_stride_, cols, t.k, panel);
       return compute_tiny(a, packs_b ? panel : b, c);
     }
-    for (Index j = 0; j < cols; j += kernels->tile_cols) {
+    for (Index j = 0; j < wide_from; j += kernels->tile_cols) {
       const bool is_last = j + kernels->tile_cols >= cols;
       t.cols = is_last ? cols - j : kernels->tile_cols;
       t.b = packs_b ? panel : b + j;
@@ -112,6 +119,15 @@ struct SmallProduct {
         t.a += height * t.a_row_stride;
         t.c += height * t.c_row_stride;
       }
+    }
+    if (wide_from == cols) return;
+    t.cols = cols - wide_from;
+    t.b = b + wide_from;
+    for (Index i = 0; i < rows; i += kWideRows) {
+      const Index row = std::min(i, rows - kWideRows);
+      t.a = a + row * t.a_row_stride;
+      t.c = c + wide_from + row * t.c_row_stride;
+      kernels->wide(t);
     }
   }
 

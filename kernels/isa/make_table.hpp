@@ -79,6 +79,7 @@ constexpr GemmKernels<T> make_gemm(FormulaList<F...>) {
     fill_packing<T, A, false>(k);
     fill_packing<T, A, true>(k);
   }
+  if constexpr (kIsAvx512<A> && sizeof(T) == 4) k.wide = &gemm_micro<T, A, kWideRows, 3, true, true>;
   if constexpr (kIsAvx2<A>) fill_tiny<T, A>(k);
 #if defined(__AVX512VL__)
   fill_narrow<T>(k, rows);

@@ -334,8 +334,8 @@ struct Softsign {
     return simd::div(c, simd::set<T, A>(1) + simd::abs(c));
   }
 #if defined(__AVX512F__)
-  /// forward's bits without a division: a guess, a step of Newton's, and the quotient corrected by what it leaves, which
-  /// rounds it correctly (for every float; Zen 5 divides a register in 2.5 cycles and does this meanwhile).
+  /// forward's bits without a division: a guess, a step of Newton's, and the quotient corrected by what it leaves,
+  /// which rounds it correctly (for every float; Zen 5 divides a register in 2.5 cycles and does this meanwhile).
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> forward_by_products(Vec<float, A> x, const Numbers<float, A>&) {
     using V = Vec<float, A>;

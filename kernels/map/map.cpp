@@ -50,16 +50,18 @@ template <class T, class... In>
     return x.data != nullptr && (distance == 0 || (distance >= bytes && 0 - distance >= bytes)) && x.rows == y.rows &&
            x.cols == y.cols && x.row_stride == y.row_stride && x.col_stride == y.col_stride;
   };
-  return static_cast<std::uint64_t>(y.rows | y.cols) < 1U << 28 && bytes > 0 && bytes < kLeastStreamed && y.col_stride == 1 && y.row_stride == y.cols &&
-         y.data != nullptr && (fits(in) && ...) && requested >= 0 && requested <= kMaxThreads &&
-         profile_state.load(std::memory_order_relaxed) == kProfileOff;
+  return static_cast<std::uint64_t>(y.rows | y.cols) < 1U << 28 && bytes > 0 && bytes < kLeastStreamed &&
+         y.col_stride == 1 && y.row_stride == y.cols && y.data != nullptr && (fits(in) && ...) && requested >= 0 &&
+         requested <= kMaxThreads && profile_state.load(std::memory_order_relaxed) == kProfileOff;
 }
 
 /// Whether f's loop of floats is called with any control register (SeesToState in map.hpp; relu goes by bits), and no
 /// arithmetic is needed to find its numbers: it has none, or they are the usual ones of hardtanh.
 bool sees_to_state(const Activation& f) {
   using enum ActivationKind;
-  const auto same = [](double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); };
+  const auto same = [](double a, double b) {
+    return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+  };
   return f.kind == relu || f.kind == relu6 || (f.kind == hardtanh && same(f.a, -1) && same(f.b, 1));
 }
 
