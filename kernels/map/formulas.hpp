@@ -221,6 +221,7 @@ struct Selu {
 
 /// f' = x > 0 ? 1 : exp(x / a). x / a is formed in two pieces, because its rounding would grow with it.
 struct Celu {
+  static constexpr bool kLong = true;  // not a few operations, which map.hpp unrolls
   template <class T, class A>
   TILEWRIGHT_INLINE Vec<T, A> forward(Vec<T, A> x, const Numbers<T, A>& p) {
     return simd::select(simd::set<T, A>(0) < x, x, p.a * simd::expm1_scaled(power<T, A>(x, p.a)));

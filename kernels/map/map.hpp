@@ -329,6 +329,12 @@ TILEWRIGHT_INLINE void rows_ahead(Index n, Found found, Body body) {
   }
 }
 
+/// Formulas of a few operations, whose loops wait for stores.
+template <class F, class T, class A>
+concept Light = sizeof(T) == 4 && kIsAvx512<A> && !Mixed<F, T, A> && !requires {
+  F::kLong;
+};
+
 /// y[i] = f(x[i]) for as many elements of n as fill eight registers at a time; returns how many. All eight are loaded
 /// before one is stored: a load after a store to the same place of another page waits for it, and of two arrays some
 /// are always in such places (Zen 5: 1,024 elements of relu in 20 or 15.5 ns). From memory that is up to a third slower
@@ -362,7 +368,7 @@ TILEWRIGHT_INLINE void map_forward_singly(const T* x, T* y, Index n, const Activ
   } else {
     const Numbers<T, A> p(numbers);
     Index done = 0;
-    if constexpr (sizeof(T) == 4 && kIsAvx512<A> && !Mixed<F, T, A>)
+    if constexpr (Light<F, T, A>)
       if (!numbers.from_memory) done = detail::map_forward_loads_first<F, A>(x, y, n, p);
     x += done, y += done;
     simd::for_registers<T, A>(
@@ -377,14 +383,6 @@ TILEWRIGHT_INLINE void map_forward_singly(const T* x, T* y, Index n, const Activ
 /// only matters whether subnormal numbers are taken for zero, and that such a comparison finds out, too.
 template <class F, class T>
 concept SeesToState = sizeof(T) == 4 && F::kSeesToState;
-
-/// map_forward_singly with the default control register.
-template <class F, class T, class A>
-[[gnu::noinline]] void map_forward_in_default_state(const T* x, T* y, Index n,
-                                                    const ActivationNumbers<T>& numbers) noexcept {
-  const DefaultFloatState state;
-  detail::map_forward_singly<F, T, A>(x, y, n, numbers);
-}
 
 /// y[i] = f(x[i]); y may be x.
 template <class F, class T, class A>
@@ -425,9 +423,14 @@ void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers)
       if constexpr (SeesToState<F, T>) {
 #if defined(__AVX512F__)
         const __m512 least = _mm512_castsi512_ps(_mm512_set1_epi32(1));
-        if (_mm512_cmp_round_ps_mask(least, _mm512_setzero_ps(), _CMP_EQ_OQ, _MM_FROUND_NO_EXC) != 0) [[unlikely]]
+        if (_mm512_cmp_round_ps_mask(least, _mm512_setzero_ps(), _CMP_EQ_OQ, _MM_FROUND_NO_EXC) != 0) [[unlikely]] {
+          const DefaultFloatState state;
+          return detail::map_forward<F, T, A>(x, y, n, numbers);
+        }
+#else
+        const DefaultFloatState state;
+        return detail::map_forward_singly<F, T, A>(x, y, n, numbers);
 #endif
-          return detail::map_forward_in_default_state<F, T, A>(x, y, n, numbers);
       }
       detail::map_forward_singly<F, T, A>(x, y, n, numbers);
     }
