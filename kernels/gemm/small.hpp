@@ -86,16 +86,20 @@ struct SmallProduct {
 
   /// Uses up this object's tile.
   [[gnu::always_inline]] void compute(const T* a, const T* b, T* c) noexcept { compute(tile, a, b, c); }
-  void operator()(const T* a, const T* b, T* c) const noexcept {
+  [[gnu::always_inline]] void operator()(const T* a, const T* b, T* c) const noexcept {
     if (tiny != nullptr && !packs_b) return compute_tiny(a, b, c);
-    Tile<T> t = tile;
-    compute(t, a, b, c);
+    compute_copied(a, b, c);
   }
 
  private:
   [[gnu::always_inline]] void compute_tiny(const T* a, const T* b, T* c) const noexcept {
     tiny(a, tile.a_k_stride == 1 ? tile.a_row_stride : tile.a_k_stride, b, tile.b_k_stride, cols,
          {c, tile.c_row_stride, rows, tile.k, tile.alpha});
+  }
+  /// Apart from tiny products, which need none of its frame.
+  [[gnu::noinline]] void compute_copied(const T* a, const T* b, T* c) const noexcept {
+    Tile<T> t = tile;
+    compute(t, a, b, c);
   }
   [[gnu::always_inline]] void compute(Tile<T>& t, const T* a, const T* b, T* c) const noexcept {
     if (one_column) return kernels->few_rows_along[0]({b, a, t.a_row_stride, t.k, rows, c, rows, a, t.k});
