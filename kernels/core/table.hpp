@@ -81,7 +81,7 @@ inline constexpr Index kSumBlockElements = 4096;
 template <class T>
 struct ActivationNumbers {
   T a, b;
-  bool from_memory = false;  ///< whether x and y are too large for the caches
+  bool from_memory = false;  ///< whether x and y are larger than the caches
 };
 
 /// Activations that the epilogue of gemm applies in registers, the first ones; the others pass over the tile once more.

@@ -349,6 +349,7 @@ TILEWRIGHT_INLINE Index map_forward_loads_first(const float* x, float* y, Index 
     for (Index u = 0; u < together; ++u) v[u] = simd::load<float, A>(x + i + u * lanes);
 #pragma GCC unroll 8
     for (Index u = 0; u < together; ++u) {
+      // What has a second way to the same bits takes it for some registers, while others wait for a division.
       if constexpr (requires { F::template forward_by_products<A>(v[u], p); })
         if (u % 4 == 3) {
           simd::store(y + i + u * lanes, F::template forward_by_products<A>(v[u], p));
