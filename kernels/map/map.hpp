@@ -423,7 +423,8 @@ void map_forward(const T* x, T* y, Index n, const ActivationNumbers<T>& numbers)
     } else {
       if constexpr (SeesToState<F, T>) {
 #if defined(__AVX512F__)
-        const __m512 least = _mm512_castsi512_ps(_mm512_set1_epi32(1));
+        __m512 least = _mm512_castsi512_ps(_mm512_set1_epi32(1));
+        asm("" : "+v"(least));  // no compiler is to compare it beforehand
         if (_mm512_cmp_round_ps_mask(least, _mm512_setzero_ps(), _CMP_EQ_OQ, _MM_FROUND_NO_EXC) != 0) [[unlikely]] {
           const DefaultFloatState state;
           return detail::map_forward<F, T, A>(x, y, n, numbers);
