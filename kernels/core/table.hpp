@@ -14,7 +14,7 @@ namespace tilewright::detail {
 
 inline constexpr int kMaxTileRows = 14;
 inline constexpr int kTileVectors = 2;  // registers across a tile of C
-inline constexpr int kWideRows = 8;     // of a tile of three registers across
+inline constexpr int kWideRows = 8;     // of a tile of three registers across: 28 of 32 registers with B and A
 inline constexpr int kMaxTileCols = 32;
 inline constexpr int kFewRows = 8;
 /// Steps of k, and the least rows, of a product whose B is kept in registers.

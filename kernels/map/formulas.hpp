@@ -336,7 +336,8 @@ struct Softsign {
   }
 #if defined(__AVX512F__)
   /// forward's bits without a division: a guess, a step of Newton's, and the quotient corrected by what it leaves,
-  /// which rounds it correctly (for every float; Zen 5 divides a register in 2.5 cycles and does this meanwhile).
+  /// which rounds it correctly: for every float, and whatever the CPU's guess is, as long as it is within 2^-14 (all
+  /// inverses that the step can give were tried). Zen 5 divides a register in 2.5 cycles and does this meanwhile.
   template <class A>
   TILEWRIGHT_INLINE Vec<float, A> forward_by_products(Vec<float, A> x, const Numbers<float, A>&) {
     using V = Vec<float, A>;

@@ -50,6 +50,7 @@ template <class T, class... In>
     return x.data != nullptr && (distance == 0 || (distance >= bytes && 0 - distance >= bytes)) && x.rows == y.rows &&
            x.cols == y.cols && x.row_stride == y.row_stride && x.col_stride == y.col_stride;
   };
+  // The first one is has_usual_extents() where strides are these.
   return static_cast<std::uint64_t>(y.rows | y.cols) < 1U << 28 && bytes > 0 && bytes < kLeastStreamed &&
          y.col_stride == 1 && y.row_stride == y.cols && y.data != nullptr && (fits(in) && ...) && requested >= 0 &&
          requested <= kMaxThreads && profile_state.load(std::memory_order_relaxed) == kProfileOff;
