@@ -37,15 +37,15 @@ template <class Body>
 void parallel(int parts, Body&& body) noexcept {
   if (parts <= 1) return body(Member{0, 1});
   struct Section {
-    std::remove_reference_t<Body>* body;
+    std::decay_t<Body> body;
     int parts;
-  } section{&body, parts};
+  } section{std::forward<Body>(body), parts};
   run_parts(
       parts,
       [](void* context, int index) {
         const DefaultFloatState its_state;
-        const auto& s = *static_cast<Section*>(context);
-        (*s.body)(Member{index, s.parts});
+        auto& s = *static_cast<Section*>(context);
+        s.body(Member{index, s.parts});
       },
       &section);
 }
@@ -53,9 +53,9 @@ void parallel(int parts, Body&& body) noexcept {
 /// Calls loop(row, first column, n) for pieces of a rows x cols array: rows, or where there are few, parts of them of
 /// 1024 elements, which keeps threads out of each other's cache lines.
 template <class Loop>
-void for_pieces(Index rows, Index cols, int parts, Loop&& loop) {
+void for_pieces(Index rows, Index cols, int parts, const Loop& loop) {
   if (cols == 0) return;
-  parallel(parts, [&](Member member) {
+  parallel(parts, [rows, cols, loop](Member member) {
     if (rows >= member.size) {
       const auto [first, end] = member.share(rows);
       for (Index i = first; i < end; ++i) loop(i, Index{0}, cols);

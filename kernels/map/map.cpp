@@ -30,7 +30,7 @@ Waits waits_of(ActivationKind kind) {
 
 /// As rows, one where all operands are contiguous.
 template <class Loop>
-void for_elements(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, Loop&& loop) {
+void for_elements(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, const Loop& loop) {
   const int threads =
       plan_threads_if_ready(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
   if (contiguous) return for_pieces(rows * cols == 0 ? 0 : 1, rows * cols, threads, loop);
@@ -81,7 +81,7 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   const StoreKernel past_caches = stores_of(bytes_of(y), x.data == y.data, waits);
   p.from_memory = past_caches != nullptr;
   for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
-               [&](Index i, Index j, Index n) {
+               [=](Index i, Index j, Index n) {
                  const T* from = x.data + i * x.row_stride + j;
                  T* const out = y.data + i * y.row_stride + j;
                  if (neighbours)
@@ -109,7 +109,7 @@ void backward_any(const char* operation, std::string_view name, const char* save
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   const StoreKernel past_caches = stores_of(bytes_of(dx), dx.data == saved.data || dx.data == dy.data, waits);
-  for_elements(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [&](Index i, Index j, Index n) {
+  for_elements(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [=](Index i, Index j, Index n) {
     const T *s = saved.data + i * saved.row_stride + j, *d = dy.data + i * dy.row_stride + j;
     if (neighbours)
       return store_pieces(past_caches, dx.data + i * dx.row_stride + j, n,
