@@ -179,18 +179,18 @@ template <class T>
                                    const MatrixView<const T>& b, const MatrixView<T>& c, const GemmOptions<T>& o,
                                    int parts) {
   const bool across = c.cols >= parts * kernels.tile_cols;
-  const Index rows = c.rows, cols = c.cols;
-  parallel(parts, [&](Member member) {
-    const Range all_rows{0, rows}, all_cols{0, cols};
-    const auto [i0, i1] = across ? all_rows : member.share(rows, kernels.tile_rows);
-    const auto [j0, j1] = across ? member.share(cols, kernels.tile_cols) : all_cols;
+  const bool finishes = has_epilogue(o);
+  parallel(parts, [&o, kernels = &kernels, a, b, c, alpha = o.alpha, beta = o.beta, across, finishes](Member member) {
+    const Range all_rows{0, c.rows}, all_cols{0, c.cols};
+    const auto [i0, i1] = across ? all_rows : member.share(c.rows, kernels->tile_rows);
+    const auto [j0, j1] = across ? member.share(c.cols, kernels->tile_cols) : all_cols;
     if (i0 == i1 || j0 == j1) return;
     const MatrixView<const T> a_part{a.data + i0 * a.row_stride, i1 - i0, a.cols, a.row_stride, a.col_stride};
     const MatrixView<const T> b_part{b.data + j0 * b.col_stride, b.rows, j1 - j0, b.row_stride, b.col_stride};
     const MatrixView<T> c_part{&c(i0, j0), i1 - i0, j1 - j0, c.row_stride, c.col_stride};
-    SmallProduct<T>(kernels, a_part, b_part, c_part, o.alpha, o.beta).compute(a_part.data, b_part.data, c_part.data);
-    if (has_epilogue(o))
-      finish(kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
+    SmallProduct<T>(*kernels, a_part, b_part, c_part, alpha, beta).compute(a_part.data, b_part.data, c_part.data);
+    if (finishes)
+      finish(*kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
   });
 }
 

@@ -57,10 +57,10 @@ constexpr double kInfinity = INFINITY;
 /// Shares end at multiples of 1024 elements, so threads do not meet in a cache line.
 template <class Loop>
 void split(const char* operation, std::size_t n, int arrays, int only_read, double nanoseconds_per_element,
-           int requested, Loop&& loop) {
+           int requested, const Loop& loop) {
   const auto count = static_cast<Index>(n);
   const Record record(over_elements<float>, operation, "", count, 1, arrays, arrays - only_read);
-  parallel(plan_threads_if_ready(requested, static_cast<double>(count) * nanoseconds_per_element), [&](Member member) {
+  parallel(plan_threads_if_ready(requested, static_cast<double>(count) * nanoseconds_per_element), [=](Member member) {
     const auto [first, end] = member.share(count, 1024);
     if (end > first) loop(first, end - first);
   });
@@ -117,7 +117,7 @@ void run(const char* operation, UpdateKind kind, std::span<float> parameters, st
   // clip_value reads what it writes.
   const int only_read = gradients.data() == parameters.data() ? 0 : 1, arrays = static_cast<int>(N) + 1 + only_read;
   split(operation, parameters.size(), arrays, only_read, 0.15 * static_cast<double>(N + 1), num_threads,
-        [&](Index first, Index count) {
+        [=](Index first, Index count) {
           float* own[N + 1] = {};
           for (std::size_t i = 0; i < N; ++i) own[i] = states[i].values.data() + first;
           kernel(parameters.data() + first, gradients.data() + first, own, count, numbers);
@@ -152,7 +152,7 @@ void sgd_update(std::span<float> parameters, std::span<const float> gradients, s
                            step.first,
                            step.nesterov};
   const auto kernel = active_table().update.sgd;
-  split(kName, parameters.size(), buffer.empty() ? 2 : 3, 1, 0.2, num_threads, [&](Index first, Index count) {
+  split(kName, parameters.size(), buffer.empty() ? 2 : 3, 1, 0.2, num_threads, [=](Index first, Index count) {
     kernel(parameters.data() + first, gradients.data() + first, buffer.empty() ? nullptr : buffer.data() + first, count,
            numbers);
   });
@@ -174,7 +174,7 @@ void adam_update(std::span<float> parameters, std::span<const float> gradients, 
   numbers.coupled_decay = static_cast<float>(step.decoupled ? 0 : step.weight_decay);
   numbers.keep_weights = static_cast<float>(step.decoupled ? 1 - step.lr * step.weight_decay : 1);
   const auto kernel = active_table().update.adam;
-  split("adam_update", parameters.size(), 4, 1, 0.4, num_threads, [&](Index first, Index count) {
+  split("adam_update", parameters.size(), 4, 1, 0.4, num_threads, [=](Index first, Index count) {
     kernel(parameters.data() + first, gradients.data() + first, m.data() + first, v.data() + first, count, numbers);
   });
 }
