@@ -32,7 +32,7 @@ WORK = ROOT / "build" / "mutants"
 LEFT_OUT = re.compile(r"kernels/(core/profile|roof/|core/cpu|isa/|simd/tables\.hpp|simd/fit)")
 SKIPPED_LINE = re.compile(
     r"^\s*(//|#|\*|static_assert|template|using|namespace|throw)|operator|inline constexpr const char|"
-    r"plan_(threads|rows|bytes)|anoseconds|atience|kThreadWork|kMemberCost|CallInfo|likely|\bwork\b|"  # time
+    r"(plan|most|ready)_(threads|rows|bytes)|anoseconds|atience|kThreadWork|CallInfo|likely|\bwork\b|"  # time
     r"(for_rows|for_row_groups|for_pieces|split)\(|"  # its arguments are costs
     r"fetch|Stream<|next_[bc]\b|at_end\b|tile\.next|\bsoon\b|\bahead\b|rows_of = |"  # what is fetched ahead
     r"asleep|\blate\b|callers_cpu|helpers|\bmine\b|any \|=|past_caches|Waits|"  # who waits how long, who runs a part, where stores go

@@ -181,7 +181,7 @@ TEST(Executors, SmallCallsAreCutWhileTheExecutorIsReady) {
       most = std::max(most, parts);
       for (int i = parts; i-- > 0;) part(context, i);
     }
-    bool is_ready() noexcept override { return ready; }
+    bool is_ready(double nanoseconds) noexcept override { return ready && nanoseconds >= 4000; }
   } its;
   Counter silent;  // which does not say
   {
@@ -201,22 +201,33 @@ TEST(Executors, SmallCallsAreCutWhileTheExecutorIsReady) {
   EXPECT_GT(its.most, 2);
 }
 
-TEST(Executors, ThePoolIsReadyAfterManySmallCalls) {
-  EXPECT_FALSE(ThreadPool(1).is_ready());
+TEST(Executors, ThePoolWakesForWhatIsWorthIt) {
+  EXPECT_FALSE(ThreadPool(1).is_ready(1e9));
   ThreadPool pool(2);
-  EXPECT_FALSE(pool.is_ready());
+  EXPECT_FALSE(pool.is_ready(4000));
+  const auto fall_asleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(20)); };
   // Asks as calls do that follow each other fast, until the pool says yes; where the machine is busy not at once.
-  const auto asked = [&] {
+  const auto asked = [&](double nanoseconds) {
     int times = 1;
-    while (!pool.is_ready() && times < 1000000) ++times;
+    while (!pool.is_ready(nanoseconds) && times < 1000000) ++times;
     return times;
   };
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // its thread sleeps
-  EXPECT_GT(asked(), 32);
-  pool.run(
-      2, [](void*, int) {}, nullptr);  // wakes it
-  EXPECT_LT(asked(), 1000000);
-  std::thread([&] { EXPECT_FALSE(pool.is_ready()); }).join();  // somebody else's
+  fall_asleep();
+  EXPECT_GE(asked(4000), 25);  // 0.1 ms together
+  fall_asleep();
+  EXPECT_GE(asked(30000), 4);
+  fall_asleep();
+  EXPECT_TRUE(pool.is_ready(100000));
+  const auto nothing = [](void*, int) {};
+  pool.run(2, nothing, nullptr);  // wakes it
+  EXPECT_LT(asked(4000), 1000000);
+  std::thread([&] { EXPECT_FALSE(pool.is_ready(4000)); }).join();  // somebody else's
+}
+
+TEST(Executors, OnesThatDoNotSayAreReadyForTenMicroseconds) {
+  Counter silent;
+  EXPECT_FALSE(silent.is_ready(9999));
+  EXPECT_TRUE(silent.is_ready(10000));
 }
 
 TEST(Executors, OfTheProcessAndOfAScope) {

@@ -67,19 +67,21 @@ void for_pieces(Index rows, Index cols, int parts, const Loop& loop) {
 }
 
 /// Parts for work that one thread does in `nanoseconds`: at most what the caller (0: the process) allows, one inside
-/// the host's own parallel region, and no more than have kThreadWork each.
-int plan_threads(int requested, double nanoseconds) noexcept;
+/// the host's own parallel region, and no more than have kThreadWork each, or kReadyThreadWork where there is less than
+/// for two of them. The same for every such call, so that memory for them is allocated by the first.
+int most_threads(int requested, double nanoseconds) noexcept;
 
-/// The same, and less work is shared, too, while the executor is ready; so the number changes from call to call. For
-/// work whose parts need no memory of their own, or it would be allocated at some later call.
-int plan_threads_if_ready(int requested, double nanoseconds) noexcept;
+/// So many parts, or one if the executor is not ready for such a call now. Asked once for each call.
+int ready_threads(int most, double nanoseconds) noexcept;
 
-/// Waking a team and joining it takes 2 to 5 microseconds; a thread that has at least this much to do pays for itself.
+/// Parts for work that needs no memory for each.
+inline int plan_threads(int requested, double nanoseconds) noexcept {
+  return ready_threads(most_threads(requested, nanoseconds), nanoseconds);
+}
+
 inline constexpr double kThreadWork = 5000;
-/// The same for a team that is ready: handing over takes 0.3 microseconds, and its data come from another core's cache.
+/// Handing over takes 0.1 microseconds, between distant cores 0.5, and the data come from another core's cache.
 inline constexpr double kReadyThreadWork = 2000;
-/// What every further member of a team adds to waking and joining it.
-inline constexpr double kMemberCost = 200;
 
 /// Where num_threads() comes from.
 std::string threads_reason();

@@ -39,20 +39,21 @@ constexpr std::chrono::microseconds kNoPatience{0};
 /// So often the caller looks whether others are done before it looks for what they have not begun.
 constexpr int kGrace = 128;
 
-/// Calls of a few microseconds that follow each other faster than this are worth a thread that spins meanwhile.
+/// Calls that follow each other faster than this are worth a thread that spins meanwhile.
 constexpr std::chrono::microseconds kDense{20};
-/// So many of them are worth waking it, which takes a twentieth of their time at most.
-constexpr int kCallsToWake = 32;
+/// What one call, or some that follow each other so, must have to do to wake a thread and each further one, in
+/// nanoseconds. Waking takes the caller 5 to 10 microseconds, and 20 to 30 until the thread works.
+constexpr double kWorthWaking = 100'000, kWorthWakingAnother = 20'000;
 
 /// What a thread without a part does. The first one is for kDense: whoever sees it needs no clock, which takes 20 ns.
 enum State : int { kLooking, kLookingOn, kAsleep };
 
-/// A thread's calls of a few microseconds.
-struct SmallCalls {
-  std::chrono::steady_clock::time_point last{};
-  int in_a_row = 0;
+/// What a thread has called in a row without help.
+struct Calls {
+  std::chrono::steady_clock::time_point end{};  // of the last one, about
+  double nanoseconds = 0;
 };
-thread_local SmallCalls small_calls;
+thread_local Calls calls;
 
 void pause() noexcept {
 #if defined(__x86_64__)
@@ -156,25 +157,28 @@ struct ThreadPool::Team {
     keep_off(not_on, w.thread.native_handle(), [&] { w.state.notify_one(); });
   }
 
-  /// Asked before each call of a few microseconds, so that they are counted here.
-  bool is_ready() noexcept {
-    if (workers.empty()) return false;
-    SmallCalls& mine = small_calls;
-    const int state = workers.front().state.load(std::memory_order_relaxed);
+  /// Asked before each call, so that they are counted here.
+  bool is_ready(double nanoseconds) noexcept {
+    Calls& mine = calls;
+    const auto is = [](const Worker& w, State state) { return w.state.load(std::memory_order_relaxed) == state; };
+    const double wanted = std::clamp(nanoseconds / detail::kThreadWork, 1.0, static_cast<double>(workers.size()));
+    const auto asleep = std::count_if(workers.begin(), workers.begin() + static_cast<std::ptrdiff_t>(wanted),
+                                      [&](const Worker& w) { return is(w, kAsleep); });
+    const bool is_small = nanoseconds < 2 * detail::kThreadWork;
     const bool is_caller = caller.load(std::memory_order_relaxed) == &mine;
-    if (state == kLooking && is_caller) return true;
+    if (asleep == 0 && (!is_small || (is_caller && is(workers.front(), kLooking)))) return true;
     const auto now = std::chrono::steady_clock::now();
-    const bool dense = now - mine.last < kDense;
-    mine.last = now;
-    mine.in_a_row = dense ? mine.in_a_row + 1 : 0;
-    if (state != kAsleep) return dense && is_caller;
-    if (mine.in_a_row < kCallsToWake) return false;
-    mine.in_a_row = 0;
+    const bool dense = now < mine.end + kDense;
+    mine.end = now + std::chrono::nanoseconds(static_cast<std::int64_t>(std::min(nanoseconds, 1e9)));
+    mine.nanoseconds = dense ? mine.nanoseconds + nanoseconds : nanoseconds;
+    if (asleep == 0) return dense && is_caller;
+    if (mine.nanoseconds < kWorthWaking + kWorthWakingAnother * static_cast<double>(asleep - 1)) return false;
+    mine.nanoseconds = 0;
     return true;
   }
 
   void run(int count, Part what, void* its_context) noexcept {
-    caller.store(&small_calls, std::memory_order_relaxed);
+    caller.store(&calls, std::memory_order_relaxed);
     part = what;
     context = its_context;
     const int cpu = this_cpu();
@@ -265,7 +269,7 @@ struct ThreadPool::Team {
   const int born = detail::fork_count();
   const int cores = detail::usable_cores();
   alignas(kLine) std::atomic<bool> busy{false};
-  std::atomic<const SmallCalls*> caller{nullptr};  // tells threads apart; never followed
+  std::atomic<const Calls*> caller{nullptr};  // tells threads apart; never followed
   alignas(kLine) std::atomic<std::uint64_t> job{0};
   Part part = nullptr;
   void* context = nullptr;
@@ -315,10 +319,10 @@ void ThreadPool::run(int parts, Part part, void* context) noexcept {
   team->busy.store(false, std::memory_order_release);
 }
 
-bool ThreadPool::is_ready() noexcept {
+bool ThreadPool::is_ready(double nanoseconds) noexcept {
   const detail::KeepErrno keep;  // starting threads sets it
   Team* const team = threads_ > 1 ? this->team() : nullptr;
-  return team != nullptr && team->is_ready();
+  return team != nullptr && team->is_ready(nanoseconds);
 }
 
 int ThreadPool::concurrency() const noexcept {

@@ -79,7 +79,7 @@ Executor::~Executor() = default;
 
 int Executor::concurrency() const noexcept { return kMaxThreads; }
 
-bool Executor::is_ready() noexcept { return false; }
+bool Executor::is_ready(double nanoseconds) noexcept { return nanoseconds >= 2 * detail::kThreadWork; }
 
 Executor& serial_executor() noexcept {
   static Serial serial;
@@ -107,19 +107,15 @@ int fork_count() noexcept {
   return forks.load(std::memory_order_relaxed);
 }
 
-int plan_threads(int requested, double nanoseconds) noexcept {
-  const int allowed = requested > 0 ? requested : num_threads();
-  if (allowed <= 1 || nanoseconds < 2 * kThreadWork + kMemberCost * (allowed - 2) || in_openmp_region()) return 1;
-  return static_cast<int>(std::min<double>(std::min(allowed, executor().concurrency()), nanoseconds / kThreadWork));
-}
-
-int plan_threads_if_ready(int requested, double nanoseconds) noexcept {
-  if (nanoseconds >= 2 * kThreadWork) return plan_threads(requested, nanoseconds);
+int most_threads(int requested, double nanoseconds) noexcept {
   const int allowed = requested > 0 ? requested : num_threads();
   if (allowed <= 1 || nanoseconds < 2 * kReadyThreadWork || in_openmp_region()) return 1;
-  Executor& by = executor();
-  if (!by.is_ready()) return 1;
-  return static_cast<int>(std::min<double>(std::min(allowed, by.concurrency()), nanoseconds / kReadyThreadWork));
+  const double each = nanoseconds < 2 * kThreadWork ? kReadyThreadWork : kThreadWork;
+  return static_cast<int>(std::min<double>(std::min(allowed, executor().concurrency()), nanoseconds / each));
+}
+
+int ready_threads(int most, double nanoseconds) noexcept {
+  return most > 1 && executor().is_ready(nanoseconds) ? most : 1;
 }
 
 std::string threads_reason() {

@@ -179,10 +179,11 @@ void batch_any(Index count, bool alike, const GemmOptions<T>& o, Make&& item) {
       one_by_one = std::max(one_by_one, way_of(p, o.num_threads).elements);
     }
   }
-  const int threads = plan_threads(o.num_threads, work);
-  const bool shared = threads > 1 && count >= 2 * threads;
+  const int most = most_threads(o.num_threads, work);
+  const bool shareable = most > 1 && count >= 2 * most;
   // All that any of them wants, before the first is computed: afterwards nothing fails.
-  T* buffer = scratch<T>(shared ? elements * threads : one_by_one);
+  T* buffer = scratch<T>(shareable ? std::max(elements * most, one_by_one) : one_by_one);
+  const int threads = shareable ? ready_threads(most, work) : 1;
   const auto compute = [&](Range range, T* own) {
     if (const Item<T> first = count > 0 && alike ? item(0) : Item<T>{}; is_alone(first)) {
       const SmallProduct<T> product(kernels, first.a, first.b, first.c, o.alpha, o.beta);
@@ -208,7 +209,7 @@ void batch_any(Index count, bool alike, const GemmOptions<T>& o, Make&& item) {
         blocked_product(p, Plan<T>(p, p.a.cols, 1), Member{0, 1}, Range{0, p.c.cols}, own);
     }
   };
-  if (!shared) return compute({0, count}, nullptr);
+  if (threads == 1) return compute({0, count}, nullptr);
   parallel(threads, [&](Member member) { compute(member.share(count), buffer + member.rank * elements); });
 }
 

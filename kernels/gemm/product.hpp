@@ -359,7 +359,7 @@ struct Way {
 
 template <class T>
 Way<T> way_of(const Problem<T>& p, int requested) {
-  const int threads = plan_threads(requested, work_of(p));
+  const int threads = most_threads(requested, work_of(p));
   // With fewer than 16 tiles each, what remains when the others have finished is much of a thread's time; k is shared
   // in rounds of eight blocks each, so that the sums kept meanwhile stay small.
   const Index tiles = ceil_div(p.c.rows, p.kernels->tile_rows) * ceil_div(p.c.cols, p.kernels->tile_cols);
@@ -381,10 +381,11 @@ void run(const Problem<T>& p, int requested) {
   const Plan<T>& plan = way.plan;
   T* buffer = way.elements > 0 ? scratch<T>(way.elements) : nullptr;
   // From here on nothing fails.
-  if (way.kind == Way<T>::long_k) return long_product(p, plan, way.threads, buffer, way.round);
+  const int threads = ready_threads(way.threads, work_of(p));
+  if (way.kind == Way<T>::long_k) return long_product(p, plan, threads, buffer, way.round);
   if (way.kind == Way<T>::few_rows) {
     const T* steps = steps_of_a(p.a, buffer);
-    return parallel(way.threads, [&](Member member) {
+    return parallel(threads, [&](Member member) {
       few_rows_product(p, steps, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
     });
   }
@@ -392,8 +393,8 @@ void run(const Problem<T>& p, int requested) {
     if (p.a_sums != nullptr) std::fill_n(p.a_sums, p.a.rows, T(0));
     if (p.b_sums != nullptr) std::fill_n(p.b_sums, p.b.cols, T(0));
   }
-  if (plan.pack_b && !plan.own_b && way.threads > 1) return shared_product(p, plan, way.threads, buffer);
-  parallel(way.threads, [&](Member member) {
+  if (plan.pack_b && !plan.own_b) return shared_product(p, plan, threads, buffer);
+  parallel(threads, [&](Member member) {
     T* own = buffer + member.rank * plan.elements(1);
     if (plan.own_b)
       blocked_product(p, plan, Member{0, 1}, member.share(p.c.cols, PackedMatrix<T>::kPanel), own);

@@ -170,7 +170,7 @@ int small_threads(const GemmKernels<T>& kernels, const MatrixView<const T>& a, c
   if (!takes_at_least(kernels, a, c, 2 * kReadyThreadWork) || o.a_row_sums.data() != nullptr ||
       o.b_column_sums.data() != nullptr)
     return 1;
-  return plan_threads_if_ready(o.num_threads, padded_work(kernels, a, c) / rate_of(kernels));
+  return plan_threads(o.num_threads, padded_work(kernels, a, c) / rate_of(kernels));
 }
 
 /// A small product in parts: panels of b, or tiles of a where there are too few.
@@ -189,8 +189,7 @@ template <class T>
     const MatrixView<const T> b_part{b.data + j0 * b.col_stride, b.rows, j1 - j0, b.row_stride, b.col_stride};
     const MatrixView<T> c_part{&c(i0, j0), i1 - i0, j1 - j0, c.row_stride, c.col_stride};
     SmallProduct<T>(*kernels, a_part, b_part, c_part, alpha, beta).compute(a_part.data, b_part.data, c_part.data);
-    if (finishes)
-      finish(*kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
+    if (finishes) finish(*kernels, Epilogue<T>::of(o), c_part.data, c.row_stride, i0, j0, c_part.rows, c_part.cols);
   });
 }
 

@@ -30,15 +30,13 @@ Waits waits_of(ActivationKind kind) {
 
 /// As rows, one where all operands are contiguous.
 template <class Loop>
-void for_elements(Index rows, Index cols, bool contiguous, int requested, double nanoseconds_per_element, const Loop& loop) {
-  const int threads =
-      plan_threads_if_ready(requested, static_cast<double>(rows) * static_cast<double>(cols) * nanoseconds_per_element);
+void for_elements(Index rows, Index cols, bool contiguous, int requested, Waits waits, const Loop& loop) {
+  // An element on one thread, about; in nanoseconds.
+  const double each = waits == Waits::for_memory ? 0.125 : 0.25;
+  const int threads = plan_threads(requested, static_cast<double>(rows) * static_cast<double>(cols) * each);
   if (contiguous) return for_pieces(rows * cols == 0 ? 0 : 1, rows * cols, threads, loop);
   for_pieces(rows, cols, threads, loop);
 }
-
-/// One element of a transcendental activation on one thread, for planning; in nanoseconds.
-constexpr double kElementNanoseconds = 0.25;
 
 /// Whether one call of the loop does it all, and no check could find fault with it: operands are short runs of
 /// neighbours of one shape, and apart or the same. Half of such a call would be spent on what others need.
@@ -80,15 +78,14 @@ void forward_any(const char* operation, std::string_view name, typename MapKerne
   const bool neighbours = (x.col_stride == 1 && y.col_stride == 1) || x.cols <= 1;
   const StoreKernel past_caches = stores_of(bytes_of(y), x.data == y.data, waits);
   p.from_memory = past_caches != nullptr;
-  for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, kElementNanoseconds,
-               [=](Index i, Index j, Index n) {
-                 const T* from = x.data + i * x.row_stride + j;
-                 T* const out = y.data + i * y.row_stride + j;
-                 if (neighbours)
-                   return store_pieces(past_caches, out, n,
-                                       [&](Index first, Index count, T* to) { loop(from + first, to, count, p); });
-                 for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
-               });
+  for_elements(x.rows, x.cols, x.contiguous() && y.contiguous(), requested, waits, [=](Index i, Index j, Index n) {
+    const T* from = x.data + i * x.row_stride + j;
+    T* const out = y.data + i * y.row_stride + j;
+    if (neighbours)
+      return store_pieces(past_caches, out, n,
+                          [&](Index first, Index count, T* to) { loop(from + first, to, count, p); });
+    for (Index s = j; s < j + n; ++s) loop(&x(i, s), &y(i, s), 1, p);
+  });
 }
 
 template <class T>
@@ -109,7 +106,7 @@ void backward_any(const char* operation, std::string_view name, const char* save
   const bool neighbours = (saved.col_stride == 1 && dy.col_stride == 1 && dx.col_stride == 1) || dx.cols <= 1;
   const bool contiguous = saved.contiguous() && dy.contiguous() && dx.contiguous();
   const StoreKernel past_caches = stores_of(bytes_of(dx), dx.data == saved.data || dx.data == dy.data, waits);
-  for_elements(dx.rows, dx.cols, contiguous, requested, kElementNanoseconds, [=](Index i, Index j, Index n) {
+  for_elements(dx.rows, dx.cols, contiguous, requested, waits, [=](Index i, Index j, Index n) {
     const T *s = saved.data + i * saved.row_stride + j, *d = dy.data + i * dy.row_stride + j;
     if (neighbours)
       return store_pieces(past_caches, dx.data + i * dx.row_stride + j, n,

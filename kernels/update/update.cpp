@@ -60,7 +60,7 @@ void split(const char* operation, std::size_t n, int arrays, int only_read, doub
            int requested, const Loop& loop) {
   const auto count = static_cast<Index>(n);
   const Record record(over_elements<float>, operation, "", count, 1, arrays, arrays - only_read);
-  parallel(plan_threads_if_ready(requested, static_cast<double>(count) * nanoseconds_per_element), [=](Member member) {
+  parallel(plan_threads(requested, static_cast<double>(count) * nanoseconds_per_element), [=](Member member) {
     const auto [first, end] = member.share(count, 1024);
     if (end > first) loop(first, end - first);
   });
