@@ -79,8 +79,10 @@ inline int plan_threads(int requested, double nanoseconds) noexcept {
   return ready_threads(most_threads(requested, nanoseconds), nanoseconds);
 }
 
+/// What a thread should have to do, in nanoseconds.
 inline constexpr double kThreadWork = 5000;
-/// Handing over takes 0.1 microseconds, between distant cores 0.5, and the data come from another core's cache.
+/// The same in calls of less. Handing over takes 0.1 microseconds, between distant cores 0.5, and the data come from
+/// another core's cache.
 inline constexpr double kReadyThreadWork = 2000;
 
 /// Where num_threads() comes from.

@@ -88,8 +88,8 @@ double pointwise(const PointOperands& o, const LossOptions& options, double nano
   const auto fits = [](const auto& view) { return view.data == nullptr || view.contiguous(); };
   const bool contiguous =
       fits(o.x) && fits(o.target) && fits(o.other) && fits(o.dx) && fits(options.weight) && fits(options.values);
-  const int threads = plan_threads(requested, static_cast<double>(n) * nanoseconds_per_element);
-  const double sum = ordered_sum((n + kSumBlockElements - 1) / kSumBlockElements, threads, [&](Index block) {
+  const Index blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
+  const double sum = ordered_sum(blocks, requested, static_cast<double>(n) * nanoseconds_per_element, [&](Index block) {
     const Index first = block * kSumBlockElements;
     return static_cast<double>(
         run_block(kernel, o, options, contiguous, first, std::min(kSumBlockElements, n - first), scale));

@@ -87,12 +87,12 @@ double sum_of_rows(const MatrixView<const float>& x, std::span<const Index> clas
                    const MatrixView<const float>& probabilities, const MatrixView<float>& dx, const ClassLossOptions& o,
                    float scale, int requested) {
   const LossKernels& kernels = active_table().loss;
-  const double row_nanoseconds = 30 + 0.4 * static_cast<double>(x.cols);
-  const int threads = plan_threads(requested, row_nanoseconds * static_cast<double>(x.rows));
+  const double nanoseconds = static_cast<double>(x.rows) * (30 + 0.4 * static_cast<double>(x.cols));
   const float smoothing = static_cast<float>(o.label_smoothing);
   const bool plain = classes.data() != nullptr && smoothing == 0;
-  if (plain && is_narrow(x.rows, x.cols)) return sum_of_narrow_rows(x, classes, dx, o, scale, threads);
-  return ordered_sum(x.rows, threads, [&](Index i) {
+  if (plain && is_narrow(x.rows, x.cols))
+    return sum_of_narrow_rows(x, classes, dx, o, scale, plan_threads(requested, nanoseconds));
+  return ordered_sum(x.rows, requested, nanoseconds, [&](Index i) {
     const float* row = x.data + i * x.row_stride;
     float* gradient = dx.data == nullptr ? nullptr : dx.data + i * dx.row_stride;
     const Index c = classes.data() == nullptr ? -1 : classes[static_cast<std::size_t>(i)];
@@ -287,8 +287,8 @@ double cosine_embedding_loss(const MatrixView<const float>& x, const MatrixView<
   const double count = divisor(options.reduction, static_cast<double>(x.rows), x.rows);
   if (x.rows == 0) return settled(0 / count);
   const RowKernels& kernels = active_table().rows;
-  const int threads = plan_threads(num_threads, static_cast<double>(x.rows) * (50 + 0.5 * static_cast<double>(x.cols)));
-  const double sum = ordered_sum(x.rows, threads, [&](Index i) {
+  const double nanoseconds = static_cast<double>(x.rows) * (50 + 0.5 * static_cast<double>(x.cols));
+  const double sum = ordered_sum(x.rows, num_threads, nanoseconds, [&](Index i) {
     const float *a = x.data + i * x.row_stride, *b = y.data + i * y.row_stride;
     constexpr double kLeast = 1e-12;
     const double aa = kernels.dot(a, a, x.cols) + kLeast, bb = kernels.dot(b, b, x.cols) + kLeast;

@@ -351,11 +351,10 @@ double norm(std::span<const float> x, int num_threads) {
   const auto n = static_cast<Index>(x.size()), blocks = (n + kSumBlockElements - 1) / kSumBlockElements;
   const Record record(over_elements<float>, "norm", "", n, 1, 1, 0);
   const auto dot = active_table().rows.dot;
-  return settled(
-      std::sqrt(ordered_sum(blocks, plan_threads(num_threads, static_cast<double>(n) * 0.05), [&](Index block) {
-        const Index first = block * kSumBlockElements;
-        return dot(x.data() + first, x.data() + first, std::min(kSumBlockElements, n - first));
-      })));
+  return settled(std::sqrt(ordered_sum(blocks, num_threads, static_cast<double>(n) * 0.05, [&](Index block) {
+    const Index first = block * kSumBlockElements;
+    return dot(x.data() + first, x.data() + first, std::min(kSumBlockElements, n - first));
+  })));
 }
 
 double clip_norm(std::span<float> gradients, double max_norm, int num_threads) {
