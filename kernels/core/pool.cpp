@@ -36,7 +36,8 @@ constexpr std::chrono::microseconds kPatienceWhenLate{2000};
 /// Where there are more threads than cores, whoever looks for work keeps another from doing it.
 constexpr std::chrono::microseconds kNoPatience{0};
 
-/// So often the caller looks whether others are done before it looks for what they have not begun.
+/// So often the caller looks whether others are done before it looks for what they have not begun: about 1 microsecond,
+/// in which parts of one size end.
 constexpr int kGrace = 128;
 
 /// Calls that follow each other faster than this are worth a thread that spins meanwhile.
