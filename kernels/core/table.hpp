@@ -71,7 +71,7 @@ struct FewRows {
   T* sums;
   Index sums_stride;
   const T* next;  // rows or columns, of the same stride, that are needed soon
-  Index run;      // elements that are asked for of each of these
+  Index run;      // of rows: elements from what is read to what is asked for; of columns: those that are asked for
 };
 
 /// Elements that one sum in the working precision covers, in sums over many; part of the numerics.

@@ -8,7 +8,7 @@
 
 namespace tilewright::detail {
 
-/// What comes after this block of B, asked for in whole runs of its rows or columns, some lines at a time.
+/// What comes after this block of B, asked for in whole runs of its columns, some lines at a time.
 template <class T>
 class FetchRuns {
  public:
@@ -23,10 +23,6 @@ class FetchRuns {
     done_ = 0;
     at_ += stride_;
   }
-  TILEWRIGHT_MEMBER void restart(const T* first) {
-    at_ = first;
-    done_ = 0;
-  }
 
  private:
   const T* at_;
@@ -39,51 +35,66 @@ inline constexpr int kLinesOf = (kRegisters * kLanes<T, A> * static_cast<int>(si
 
 /// B's rows are neighbours: eight of them at a time, the sums of all columns waiting in the first-level cache. One or
 /// two rows of A leave it to the hardware to fetch, which follows eight long runs well while little else is read; with
-/// more, the next eight rows are asked for meanwhile, one after the other, a few lines at a time: in bursts they stop
-/// the loads.
+/// more, what is needed soon is asked for in the order in which it will be read, a line of each row at a time.
+/// Everything that lies between lives in general registers: GCC would keep distances in vector registers, where their
+/// way back waits behind all multiplications, and so would the loads of the next columns.
 template <class T, class A, int R>
 void few_rows_across(const FewRows<T>& t) noexcept {
   constexpr int lanes = kLanes<T, A>, together = 8;
-  constexpr bool many_registers = kIsAvx512<A> || kIsNeon<A>;
-  constexpr int V = R > 4 && !many_registers ? 1 : 2;  // registers across
-  constexpr bool fetches = R > 2;
+  // Registers across. One line: with two, read once for all rows, Zen 5 takes half as long again from memory.
+  constexpr int V = (kIsAvx512<A> && R > 1) || (!kIsAvx512<A> && !kIsNeon<A> && R > 4) ? 1 : 2;
+  constexpr bool fetches = R > 1;
   constexpr int lines = kLinesOf<V, T, A>;
-  FetchRuns<T> soon(t.b, t.b_stride, t.run);
-  const auto some_rows = [&](Index p, auto count) __attribute__((always_inline)) {
+  const Index stride = t.b_stride, ahead = t.run < t.n ? t.run : t.n;
+  const auto some_rows = [&](Index p, const T* after, auto count) __attribute__((always_inline)) {
     constexpr int steps = decltype(count)::value;
-    const T* b = t.b + p * t.b_stride;
-    const T* a = t.a + p * R;
+    constexpr bool keeps = R == 1;  // the elements of A, in registers
     Vec<T, A> elements[R * steps];
-    constexpr bool keeps = R * steps <= (many_registers ? 16 : 8);  // the elements of A, in registers
     if constexpr (keeps) {
-#pragma GCC unroll 16
-      for (int i = 0; i < R * steps; ++i) elements[i] = simd::set<T, A>(a[i]);
+#pragma GCC unroll 8
+      for (int q = 0; q < steps; ++q) elements[q] = simd::set<T, A>(t.a[p + q]);
     }
     const auto columns = [&](Index j, auto across, auto... some) __attribute__((always_inline)) {
       constexpr int width = decltype(across)::value;
+      const T *a = t.a + p * R, *b = t.b + p * stride + j;
+      [[maybe_unused]] const Index soon = j + ahead < t.n ? ahead : after - b + (j + ahead - t.n);
+      T* sums = t.sums + j;
       Vec<T, A> s[R][width];
+      if constexpr (fetches) asm("" : "+r"(a), "+r"(b));
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r)
+      for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
         for (int v = 0; v < width; ++v)
-          s[r][v] = p == 0 ? simd::set<T, A>(0) : simd::load<T, A>(t.sums + r * t.sums_stride + j + v * lanes, some...);
+          s[r][v] = p == 0 ? simd::set<T, A>(0) : simd::load<T, A>(sums + v * lanes, some...);
+        sums += t.sums_stride;
+        asm("" : "+r"(sums));
+      }
 #pragma GCC unroll 8
       for (int q = 0; q < steps; ++q) {
-        Vec<T, A> bv[width];
-        if constexpr (fetches && width == V && steps == together) soon.template fetch<lines>();
+        if constexpr (fetches && width == V && steps == together)
 #pragma GCC unroll 2
-        for (int v = 0; v < width; ++v) bv[v] = simd::load<T, A>(b + q * t.b_stride + j + v * lanes, some...);
+          for (int l = 0; l < lines; ++l) __builtin_prefetch(b + soon + l * (64 / Index{sizeof(T)}), 0, 3);
+        Vec<T, A> bv[width];
+#pragma GCC unroll 2
+        for (int v = 0; v < width; ++v) bv[v] = simd::load<T, A>(b + v * lanes, some...);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          const Vec<T, A> av = keeps ? elements[q * R + r] : simd::set<T, A>(a[q * R + r]);
+          const Vec<T, A> av = keeps ? elements[q] : simd::set<T, A>(a[q * R + r]);
 #pragma GCC unroll 2
           for (int v = 0; v < width; ++v) s[r][v] = simd::multiply_add(av, bv[v], s[r][v]);
         }
+        b += stride;
+        if constexpr (fetches)
+          asm volatile("" : "+r"(b)::"memory");  // keeps the requests apart: in bursts they stop the loads
       }
+      sums = t.sums + j;
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r)
+      for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 2
-        for (int v = 0; v < width; ++v) simd::store(t.sums + r * t.sums_stride + j + v * lanes, s[r][v], some...);
+        for (int v = 0; v < width; ++v) simd::store(sums + v * lanes, s[r][v], some...);
+        sums += t.sums_stride;
+        asm("" : "+r"(sums));
+      }
     };
     Index j = 0;
     for (; j + V * lanes <= t.n; j += V * lanes) columns(j, std::integral_constant<int, V>());
@@ -93,10 +104,10 @@ void few_rows_across(const FewRows<T>& t) noexcept {
   };
   Index p = 0;
   for (; p + together <= t.k; p += together) {
-    soon.restart(p + 2 * together <= t.k ? t.b + (p + together) * t.b_stride : t.next);
-    some_rows(p, std::integral_constant<int, together>());
+    const T* after = p + 2 * together <= t.k ? t.b + (p + together) * stride : t.next;
+    some_rows(p, after, std::integral_constant<int, together>());
   }
-  for (; p < t.k; ++p) some_rows(p, std::integral_constant<int, 1>());
+  for (; p < t.k; ++p) some_rows(p, t.next, std::integral_constant<int, 1>());
 }
 
 /// B's columns are neighbours: squares of registers are transposed and multiplied at once. Meanwhile what comes after

@@ -259,22 +259,26 @@ void long_product(const Problem<T>& p, const Plan<T>& plan, int parts, T* buffer
   }
 }
 
-/// The kernel for m rows: of those for 1, 2, 4, 8.
-inline int few_rows_kernel(Index m) { return m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1; }
+/// The kernel for m rows: of those for 1, 2, 4, 8. Two rows of a and rows of b come faster with the third on a wide
+/// core.
+inline int few_rows_kernel(Index m, Layout b) {
+  if (m > 4) return 3;
+  return m > 2 || (m == 2 && b == Layout::lanes_adjacent && is_wide_core()) ? 2 : static_cast<int>(m) - 1;
+}
 
 /// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it.
 template <class T>
 bool few_rows_fit(const Problem<T>& p, Layout b) {
-  if (p.c.rows > kFewRows || p.kernels->few_rows_across[few_rows_kernel(p.c.rows)] == nullptr) return false;
+  if (p.c.rows > kFewRows || p.kernels->few_rows_across[few_rows_kernel(p.c.rows, b)] == nullptr) return false;
   // Rows of b can be read by tiles, too, whose sums need not wait in memory: that pays until the caches are too slow,
   // and with AVX-512's tall tiles from three rows on, unless b's rows crowd into a few sets of the caches: multiples of
   // 64 KiB apart (Zen 4), or up to four rows of a and multiples of 2 KiB (Zen 5).
   const Index bytes = p.a.cols * p.c.cols * Index{sizeof(T)}, stride = p.b.row_stride * Index{sizeof(T)};
   const bool crowded =
-      is_wide_core() ? p.c.rows <= 4 && stride % 2048 == 0 : is_near_multiple(stride, 64 << 10, 1 << 10);
+      is_wide_core() ? p.c.rows <= 4 || stride % 4096 == 0 : is_near_multiple(stride, 64 << 10, 1 << 10);
   const bool tall = p.c.rows > 2 && p.kernels->tile_rows == kMaxTileRows && !crowded;
   if (b == Layout::lanes_adjacent &&
-      (tall || bytes <= (p.c.rows > 4 ? cache_sizes().l3_bytes : cache_sizes().l2_bytes)))
+      (tall || bytes <= (p.c.rows > 4 ? cache_sizes().l3_bytes * 5 / 4 : cache_sizes().l2_bytes)))
     return false;
   return b != Layout::strided && p.c.cols >= 4 * p.kernels->tile_cols && p.c.col_stride == 1 && p.packed_b == nullptr &&
          p.a_sums == nullptr && p.b_sums == nullptr;
@@ -283,8 +287,7 @@ bool few_rows_fit(const Problem<T>& p, Layout b) {
 /// A few rows of a, one step of k after the other, in the memory given (rows of the kernel x k); rows that are missing
 /// are zeros.
 template <class T>
-const T* steps_of_a(const MatrixView<const T>& a, T* to) {
-  const Index rows = Index{1} << few_rows_kernel(a.rows);
+const T* steps_of_a(const MatrixView<const T>& a, Index rows, T* to) {
   if (rows == 1 && a.col_stride == 1) return a.data;
   for (Index k = 0; k < a.cols; ++k)
     for (Index i = 0; i < rows; ++i) to[k * rows + i] = i < a.rows ? a(i, k) : T(0);
@@ -297,17 +300,22 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
   const GemmKernels<T>& kernels = *p.kernels;
   const Index m = p.c.rows;
   const bool along = layout == Layout::steps_adjacent;
-  const int kernel = few_rows_kernel(m);
+  const int kernel = few_rows_kernel(m, layout);
   // Rows of b: the sums of so many columns share the first-level cache with eight pieces of rows; long ones where the
-  // hardware fetches them, of a kibibyte where the kernel does. Columns are followed through all of k.
-  constexpr Index kSums = (Index{16} << 10) / Index{sizeof(T)};
+  // hardware fetches them or that cache is larger than 32 KiB, else of a kibibyte. The rows of the sums do not meet in
+  // one place of the cache. Columns are followed through all of k.
+  constexpr Index kRun = 4096 / Index{sizeof(T)}, kApart = 192 / Index{sizeof(T)};
+  const bool wide = is_wide_core();
+  const bool by_hardware = m == 1 || (m == 2 && !wide);
+  const Index run = by_hardware ? 4 * kRun >> kernel : wide ? kRun : kRun / 4;
   // Where columns come from memory and two groups of them fit into the second-level cache, all of the next group comes
   // while one is computed, column by column: one long run of memory.
   const Index group = p.a.cols * kernels.lanes * Index{sizeof(T)};
   const bool whole =
       along && p.c.cols / kernels.lanes * group > cache_sizes().l3_bytes && 2 * group <= cache_sizes().l2_bytes * 3 / 4;
-  const Index chunk = whole ? kernels.lanes : along ? kernels.tile_cols : m > 2 ? kSums / 16 : kSums >> kernel;
-  alignas(64) T sums[kSums];
+  const Index chunk = whole ? kernels.lanes : along ? kernels.tile_cols : run;
+  const Index sums_stride = chunk + kApart;
+  alignas(64) T sums[kFewRows * (kRun + kApart)];
   const auto block = [&](Index j, Index k0, Index kc, T keep, bool last) {
     const Index n = std::min(chunk, columns.end - j);
     const T* b = p.b.data + k0 * p.b.row_stride + j * p.b.col_stride;
@@ -315,10 +323,11 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     const bool sideways = along ? last : j + chunk < columns.end;
     const T* next = sideways ? b + chunk * p.b.col_stride - (along ? k0 * p.b.row_stride : 0) : b + kc * p.b.row_stride;
     if (whole) next = p.b.data + (j + chunk + chunk * k0 / p.a.cols) * p.b.col_stride;
-    const Index stride = along ? p.b.col_stride : p.b.row_stride, run = whole ? p.a.cols : along ? kc : n;
-    const FewRows<T> t{steps + (k0 << kernel), b, stride, kc, n, sums, chunk, next, run};
+    const Index stride = along ? p.b.col_stride : p.b.row_stride;
+    const Index asked = whole ? p.a.cols : along ? kc : by_hardware ? 0 : std::min(run, kRun / 2);
+    const FewRows<T> t{steps + (k0 << kernel), b, stride, kc, n, sums, sums_stride, next, asked};
     (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
-    for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * chunk, &p.c(i, j), n, p.alpha, keep);
+    for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * sums_stride, &p.c(i, j), n, p.alpha, keep);
     if (!p.finishes || !last) return;
     for (Index s = 0; s < n; s += kMaxTileCols)
       finish(*p.kernels, p.epilogue, &p.c(0, j + s), p.c.row_stride, 0, j + s, m, std::min<Index>(kMaxTileCols, n - s));
@@ -371,7 +380,8 @@ Way<T> way_of(const Problem<T>& p, int requested) {
     return {Way<T>::long_k, threads, alone, threads * alone.elements(1) + round * p.c.size(), round};
   }
   const Plan<T> plan(p, p.a.cols, threads);
-  if (few_rows_fit(p, plan.b_layout)) return {Way<T>::few_rows, threads, plan, p.a.cols << few_rows_kernel(p.c.rows)};
+  if (few_rows_fit(p, plan.b_layout))
+    return {Way<T>::few_rows, threads, plan, p.a.cols << few_rows_kernel(p.c.rows, plan.b_layout)};
   return {Way<T>::blocked, threads, plan, plan.pack_a || plan.pack_b ? plan.elements(threads) : 0};
 }
 
@@ -384,7 +394,7 @@ void run(const Problem<T>& p, int requested) {
   const int threads = ready_threads(way.threads, work_of(p));
   if (way.kind == Way<T>::long_k) return long_product(p, plan, threads, buffer, way.round);
   if (way.kind == Way<T>::few_rows) {
-    const T* steps = steps_of_a(p.a, buffer);
+    const T* steps = steps_of_a(p.a, Index{1} << few_rows_kernel(p.c.rows, plan.b_layout), buffer);
     return parallel(threads, [&](Member member) {
       few_rows_product(p, steps, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
     });
