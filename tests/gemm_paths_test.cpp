@@ -334,24 +334,30 @@ TYPED_TEST(GemmPaths, RowsThatArePagesApart) {
   }
 }
 
-/// Columns that come from memory are fetched otherwise. These overlap, so that few elements are many bytes.
+/// Weights that come from memory are fetched otherwise. These overlap, so that few elements are many bytes: columns,
+/// and rows a page apart or on their way across lines.
 TYPED_TEST(GemmPaths, FewRowsOfWeightsBeyondTheCaches) {
   using T = TypeParam;
   constexpr Index block = 40;  // so few go another way
+  constexpr Index page = 4096 / Index{sizeof(T)};
   for (const Index k : {1030, 2048}) {
-    const Index n = std::min(detail::cache_sizes().l3_bytes, Index{64} << 20) / (k * Index{sizeof(T)}) + 137;
-    const Matrix<T> memory = random_matrix<T>(1, 3 * n + k, 1), a = random_matrix<T>(8, k, 2);
-    const MatrixView<const T> b(memory.data(), k, n, 1, 3);
-    Matrix<T> c(8, n), want(8, n);
-    for (Index j = 0; j < n; j += block) {
-      const Index cols = std::min(block, n - j);
-      gemm(a, b.block(0, j, k, cols), want.view().block(0, j, 8, cols), {.num_threads = 1});
-    }
-    for (const Index m : {1, 2, 3, 8})
-      for (const int threads : {1, 3}) {
-        gemm(a.view().row_block(0, m), b, c.view().row_block(0, m), {.num_threads = threads});
-        EXPECT_TRUE(std::equal(c.data(), c.data() + m * n, want.data())) << m << " rows, " << threads << " threads";
+    const Index n = std::min(detail::cache_sizes().l3_bytes, Index{64} << 20) * 4 / 3 / (k * Index{sizeof(T)}) + 137;
+    const Matrix<T> memory = random_matrix<T>(1, std::max(3 * n + k, k * page + n), 1), a = random_matrix<T>(8, k, 2);
+    const T* data = memory.data();
+    for (const MatrixView<const T> b : {MatrixView<const T>(data, k, n, 1, 3), MatrixView<const T>(data, k, n, page, 1),
+                                        MatrixView<const T>(data + 5, k, n, 7, 1)}) {
+      Matrix<T> c(8, n), want(8, n);
+      for (Index j = 0; j < n; j += block) {
+        const Index cols = std::min(block, n - j);
+        gemm(a, b.block(0, j, k, cols), want.view().block(0, j, 8, cols), {.num_threads = 1});
       }
+      for (const Index m : {1, 2, 3, 4, 5, 8})
+        for (const int threads : {1, 3}) {
+          gemm(a.view().row_block(0, m), b, c.view().row_block(0, m), {.num_threads = threads});
+          EXPECT_TRUE(std::equal(c.data(), c.data() + m * n, want.data()))
+              << m << " rows, " << threads << " threads, rows of b " << b.row_stride << " apart";
+        }
+    }
   }
 }
 
