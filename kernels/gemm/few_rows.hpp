@@ -8,27 +8,6 @@
 
 namespace tilewright::detail {
 
-/// What comes after this block of B, asked for in whole runs of its columns, some lines at a time.
-template <class T>
-class FetchRuns {
- public:
-  static constexpr Index kLine = 64 / Index{sizeof(T)};
-  TILEWRIGHT_MEMBER FetchRuns(const T* first, Index stride, Index run) : at_(first), stride_(stride), run_(run) {}
-  template <int kLines>
-  TILEWRIGHT_MEMBER void fetch() {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLines; ++i) __builtin_prefetch(at_ + done_ + i * kLine, 0, 2);
-    done_ += kLines * kLine;
-    if (done_ < run_) return;
-    done_ = 0;
-    at_ += stride_;
-  }
-
- private:
-  const T* at_;
-  Index stride_, run_, done_ = 0;
-};
-
 /// Cache lines that so many registers span.
 template <int kRegisters, class T, class A>
 inline constexpr int kLinesOf = (kRegisters * kLanes<T, A> * static_cast<int>(sizeof(T)) + 63) / 64;
@@ -110,13 +89,24 @@ void few_rows_across(const FewRows<T>& t) noexcept {
   for (; p < t.k; ++p) some_rows(p, t.next, std::integral_constant<int, 1>());
 }
 
-/// B's columns are neighbours: squares of registers are transposed and multiplied at once. Meanwhile what comes after
-/// this block is fetched, a long run of each column at a time.
+/// B's columns are neighbours: squares of registers are transposed and multiplied at once. Meanwhile as many lines as
+/// are read are asked for, of what is needed later: of these columns a kibibyte ahead (run = 0, up to four rows of A),
+/// or of those that come next, a long run of each at a time.
 template <class T, class A, int R>
 void few_rows_along(const FewRows<T>& t) noexcept {
   constexpr int lanes = kLanes<T, A>;
   constexpr int lines = kLinesOf<lanes, T, A>;
-  FetchRuns<T> soon(t.next, t.b_stride, t.run);
+  constexpr Index line = 64 / Index{sizeof(T)}, ahead = 1024 / Index{sizeof(T)};
+  const bool in_runs = R > 4 || t.run > 0;
+  const Index step = in_runs ? line : t.b_stride;
+  const T* soon = t.next;
+  Index done = 0;  // of a run
+  const auto asked = [&](Index some) __attribute__((always_inline)) {
+    done += some;
+    if (done < t.run) return;
+    soon += t.b_stride - done;
+    done = 0;
+  };
   for (Index j = 0; j < t.n; j += lanes) {
     const Index cols = t.n - j < lanes ? t.n - j : lanes;
     const T* b = t.b + j * t.b_stride;
@@ -127,19 +117,24 @@ void few_rows_along(const FewRows<T>& t) noexcept {
       Vec<T, A> square[lanes];
       const T* a = t.a + p * R;
       const Index steps = t.k - p < lanes ? t.k - p : lanes;
+      if (!in_runs) soon = p + ahead < t.k ? b + p + ahead : t.next + (p + ahead - t.k);
       if (steps == lanes && cols == lanes) {
 #pragma GCC unroll 16
         for (int i = 0; i < lanes; ++i) square[i] = simd::load<T, A>(b + i * t.b_stride + p);
         simd::transpose<T, A>(square);
 #pragma GCC unroll 16
         for (int i = 0; i < lanes; ++i) {
-          if (i % (lanes / lines) == 0) soon.template fetch<1>();
+          if (i % (lanes / lines) == 0) {
+            __builtin_prefetch(soon, 0, 2);
+            soon += step;
+            if constexpr (R > 4) asked(line);  // keeps these requests apart
+          }
 #pragma GCC unroll 8
           for (int r = 0; r < R; ++r) s[r] = simd::multiply_add(simd::set<T, A>(a[i * R + r]), square[i], s[r]);
         }
+        if (R <= 4 && in_runs) asked(lines * line);
         continue;
       }
-      soon.template fetch<lines>();
       const auto some = simd::first_lanes<T, A>(steps);
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i)

@@ -313,12 +313,14 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
   const bool wide = is_wide_core();
   const bool by_hardware = m == 1 || (m == 2 && !wide);
   const Index run = by_hardware ? 4 * kRun >> kernel : wide ? kRun : kRun / 4;
-  // Where columns come from memory and two groups of them fit into the second-level cache, all of the next group comes
-  // while one is computed, column by column: one long run of memory.
+  // Columns that come from memory: a wide core asks for up to four rows' a kibibyte ahead. Otherwise, where two groups
+  // of them fit into the second-level cache, all of the next group comes while one is computed, column by column: one
+  // long run of memory.
   const Index group = p.a.cols * kernels.lanes * Index{sizeof(T)};
-  const bool whole =
-      along && p.c.cols / kernels.lanes * group > cache_sizes().l3_bytes && 2 * group <= cache_sizes().l2_bytes * 3 / 4;
-  const Index chunk = whole ? kernels.lanes : along ? kernels.tile_cols : run;
+  const bool from_memory = along && p.c.cols / kernels.lanes * group > cache_sizes().l3_bytes;
+  const bool ahead = from_memory && wide && m <= 4;
+  const bool whole = from_memory && !ahead && 2 * group <= cache_sizes().l2_bytes * 3 / 4;
+  const Index chunk = whole || ahead ? kernels.lanes : along ? kernels.tile_cols : run;
   const Index sums_stride = chunk + kApart;
   alignas(64) T sums[kFewRows * (kRun + kApart)];
   const auto block = [&](Index j, Index k0, Index kc, T keep, bool last) {
@@ -329,7 +331,7 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     const T* next = sideways ? b + chunk * p.b.col_stride - (along ? k0 * p.b.row_stride : 0) : b + kc * p.b.row_stride;
     if (whole) next = p.b.data + (j + chunk + chunk * k0 / p.a.cols) * p.b.col_stride;
     const Index stride = along ? p.b.col_stride : p.b.row_stride;
-    const Index asked = whole ? p.a.cols : along ? kc : by_hardware ? 0 : std::min(run, kRun / 2);
+    const Index asked = ahead ? 0 : whole ? p.a.cols : along ? kc : by_hardware ? 0 : std::min(run, kRun / 2);
     const FewRows<T> t{steps + (k0 << kernel), b, stride, kc, n, sums, sums_stride, next, asked};
     (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
     for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * sums_stride, &p.c(i, j), n, p.alpha, keep);
