@@ -21,17 +21,17 @@ template <class T, class A, int R>
 void few_rows_across(const FewRows<T>& t) noexcept {
   constexpr int lanes = kLanes<T, A>, together = 8;
   // Registers across. One line: with two, read once for all rows, Zen 5 takes half as long again from memory.
-  constexpr int V = (kIsAvx512<A> && R > 1) || (!kIsAvx512<A> && !kIsNeon<A> && R > 4) ? 1 : 2;
-  constexpr bool fetches = R > 1;
+  constexpr int V = (kIsAvx512<A> && R > 2) || (!kIsAvx512<A> && !kIsNeon<A> && R > 4) ? 1 : 2;
+  constexpr bool fetches = R > 2;
   constexpr int lines = kLinesOf<V, T, A>;
   const Index stride = t.b_stride, ahead = t.run < t.n ? t.run : t.n;
   const auto some_rows = [&](Index p, const T* after, auto count) __attribute__((always_inline)) {
     constexpr int steps = decltype(count)::value;
-    constexpr bool keeps = R == 1;  // the elements of A, in registers
+    constexpr bool keeps = R * steps <= (kIsAvx512<A> || kIsNeon<A> ? 16 : 8);  // the elements of A, in registers
     Vec<T, A> elements[R * steps];
     if constexpr (keeps) {
-#pragma GCC unroll 8
-      for (int q = 0; q < steps; ++q) elements[q] = simd::set<T, A>(t.a[p + q]);
+#pragma GCC unroll 16
+      for (int i = 0; i < R * steps; ++i) elements[i] = simd::set<T, A>(t.a[p * R + i]);
     }
     const auto columns = [&](Index j, auto across, auto... some) __attribute__((always_inline)) {
       constexpr int width = decltype(across)::value;
@@ -58,7 +58,7 @@ void few_rows_across(const FewRows<T>& t) noexcept {
         for (int v = 0; v < width; ++v) bv[v] = simd::load<T, A>(b + v * lanes, some...);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          const Vec<T, A> av = keeps ? elements[q] : simd::set<T, A>(a[q * R + r]);
+          const Vec<T, A> av = keeps ? elements[q * R + r] : simd::set<T, A>(a[q * R + r]);
 #pragma GCC unroll 2
           for (int v = 0; v < width; ++v) s[r][v] = simd::multiply_add(av, bv[v], s[r][v]);
         }
