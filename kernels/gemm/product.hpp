@@ -269,22 +269,24 @@ Index bytes_of_b(const Problem<T>& p) {
   return p.a.cols * p.c.cols * Index{sizeof(T)};
 }
 
-/// The kernel for p's rows: of those for 1, 2, 4, 8. On a wide core rows of b from memory come faster with the third
-/// one, which asks for them.
+/// The kernel for p's rows: of those for 1, 2, 4, 8. With b from memory a wide core is faster with the last one from
+/// three rows on: the more it has to do with a line, the less its loads of what is still on the way keep requests for
+/// more from leaving (Zen 5, 4 x 4096 x 4096: 2.0 and 1.85 ms; from the caches 0.7 and 1.0).
 template <class T>
-int few_rows_kernel(const Problem<T>& p, Layout b) {
+int few_rows_kernel(const Problem<T>& p) {
   const Index m = p.c.rows;
-  if (m == 2 && b == Layout::lanes_adjacent && is_wide_core() && bytes_of_b(p) > cache_sizes().l3_bytes) return 2;
-  return m > 4 ? 3 : m > 2 ? 2 : static_cast<int>(m) - 1;
+  const bool from_memory = bytes_of_b(p) >= 2 * cache_sizes().l3_bytes;
+  if (m > 4 || (m > 2 && from_memory && is_wide_core() && p.kernels->lanes * sizeof(T) == 64)) return 3;
+  return m > 2 ? 2 : static_cast<int>(m) - 1;
 }
 
 /// Whether few_rows_product is faster than tiles: while reading b takes longer than what is done with it.
 template <class T>
 bool few_rows_fit(const Problem<T>& p, Layout b) {
-  if (p.c.rows > kFewRows || p.kernels->few_rows_across[few_rows_kernel(p, b)] == nullptr) return false;
+  if (p.c.rows > kFewRows || p.kernels->few_rows_across[few_rows_kernel(p)] == nullptr) return false;
   // Rows of b can be read by tiles, too, whose sums need not wait in memory: that pays until the caches are too slow,
   // and with AVX-512's tall tiles from three rows on, unless b's rows crowd into a few sets of the caches: multiples of
-  // 64 KiB apart (Zen 4), or up to four rows of a and multiples of 2 KiB (Zen 5).
+  // 64 KiB apart (Zen 4). On a wide core from five rows on, unless they are multiples of 4 KiB apart (Zen 5).
   const Index bytes = bytes_of_b(p), stride = p.b.row_stride * Index{sizeof(T)};
   const bool crowded =
       is_wide_core() ? p.c.rows <= 4 || stride % 4096 == 0 : is_near_multiple(stride, 64 << 10, 1 << 10);
@@ -312,9 +314,9 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
   const GemmKernels<T>& kernels = *p.kernels;
   const Index m = p.c.rows;
   const bool along = layout == Layout::steps_adjacent;
-  const int kernel = few_rows_kernel(p, layout);
-  // Rows of b: the sums of so many columns share the first-level cache with eight pieces of rows, whose next half comes
-  // meanwhile. The rows of the sums do not meet in one place of the cache. Columns are followed through all of k.
+  const int kernel = few_rows_kernel(p);
+  // Rows of b: the sums of so many columns share the first-level cache with eight pieces of rows and what of them comes
+  // next. The rows of the sums do not meet in one place of the cache. Columns are followed through all of k.
   constexpr Index kRun = 4096 / Index{sizeof(T)}, kApart = 192 / Index{sizeof(T)};
   const Index run = kernel < 2 ? 4 * kRun >> kernel : is_wide_core() ? kRun : kRun / 4;
   // Columns that come from memory: with registers of a line up to four rows ask for them a kibibyte ahead. Otherwise,
@@ -322,7 +324,7 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
   // by column: one long run of memory.
   const Index group = p.a.cols * kernels.lanes * Index{sizeof(T)};
   const bool from_memory = along && bytes_of_b(p) > cache_sizes().l3_bytes;
-  const bool ahead = from_memory && m <= 4 && kernels.lanes * sizeof(T) == 64;
+  const bool ahead = from_memory && kernel <= 2 && kernels.lanes * sizeof(T) == 64;
   const bool whole = from_memory && !ahead && 2 * group <= cache_sizes().l2_bytes * 3 / 4;
   const Index chunk = whole || ahead ? kernels.lanes : along ? kernels.tile_cols : run;
   const Index sums_stride = chunk + kApart;
@@ -335,7 +337,7 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
     const T* next = sideways ? b + chunk * p.b.col_stride - (along ? k0 * p.b.row_stride : 0) : b + kc * p.b.row_stride;
     if (whole) next = p.b.data + (j + chunk + chunk * k0 / p.a.cols) * p.b.col_stride;
     const Index stride = along ? p.b.col_stride : p.b.row_stride;
-    const Index asked = ahead ? 0 : whole ? p.a.cols : along ? kc : std::min(run, kRun / 2);
+    const Index asked = ahead ? 0 : whole ? p.a.cols : along ? kc : std::min(run, kRun * 3 / 8);
     const FewRows<T> t{steps + (k0 << kernel), b, stride, kc, n, sums, sums_stride, next, asked};
     (along ? kernels.few_rows_along[kernel] : kernels.few_rows_across[kernel])(t);
     for (Index i = 0; i < m; ++i) kernels.accumulate(sums + i * sums_stride, &p.c(i, j), n, p.alpha, keep);
@@ -391,8 +393,7 @@ Way<T> way_of(const Problem<T>& p, int requested) {
     return {Way<T>::long_k, threads, alone, threads * alone.elements(1) + round * p.c.size(), round};
   }
   const Plan<T> plan(p, p.a.cols, threads);
-  if (few_rows_fit(p, plan.b_layout))
-    return {Way<T>::few_rows, threads, plan, p.a.cols << few_rows_kernel(p, plan.b_layout)};
+  if (few_rows_fit(p, plan.b_layout)) return {Way<T>::few_rows, threads, plan, p.a.cols << few_rows_kernel(p)};
   return {Way<T>::blocked, threads, plan, plan.pack_a || plan.pack_b ? plan.elements(threads) : 0};
 }
 
@@ -405,7 +406,7 @@ void run(const Problem<T>& p, int requested) {
   const int threads = ready_threads(way.threads, work_of(p));
   if (way.kind == Way<T>::long_k) return long_product(p, plan, threads, buffer, way.round);
   if (way.kind == Way<T>::few_rows) {
-    const T* steps = steps_of_a(p.a, Index{1} << few_rows_kernel(p, plan.b_layout), buffer);
+    const T* steps = steps_of_a(p.a, Index{1} << few_rows_kernel(p), buffer);
     return parallel(threads, [&](Member member) {
       few_rows_product(p, steps, plan.b_layout, member.share(p.c.cols, p.kernels->tile_cols));
     });
