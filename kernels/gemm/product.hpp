@@ -319,12 +319,12 @@ void few_rows_product(const Problem<T>& p, const T* steps, Layout layout, Range 
   // next. The rows of the sums do not meet in one place of the cache. Columns are followed through all of k.
   constexpr Index kRun = 4096 / Index{sizeof(T)}, kApart = 192 / Index{sizeof(T)};
   const Index run = kernel < 2 ? 4 * kRun >> kernel : is_wide_core() ? kRun : kRun / 4;
-  // Columns that come from memory: with registers of a line up to four rows ask for them a kibibyte ahead. Otherwise,
-  // where two groups of them fit into the second-level cache, all of the next group comes while one is computed, column
-  // by column: one long run of memory.
+  // Columns that come from memory: by squares of 16 up to four rows ask for them a kibibyte ahead. Otherwise, where two
+  // groups of them fit into the second-level cache, all of the next group comes while one is computed, column by
+  // column: one long run of memory.
   const Index group = p.a.cols * kernels.lanes * Index{sizeof(T)};
   const bool from_memory = along && bytes_of_b(p) > cache_sizes().l3_bytes;
-  const bool ahead = from_memory && kernel <= 2 && kernels.lanes * sizeof(T) == 64;
+  const bool ahead = from_memory && kernel <= 2 && kernels.lanes == 16;
   const bool whole = from_memory && !ahead && 2 * group <= cache_sizes().l2_bytes * 3 / 4;
   const Index chunk = whole || ahead ? kernels.lanes : along ? kernels.tile_cols : run;
   const Index sums_stride = chunk + kApart;
