@@ -340,8 +340,9 @@ TYPED_TEST(GemmPaths, FewRowsOfWeightsBeyondTheCaches) {
   using T = TypeParam;
   constexpr Index block = 40;  // so few go another way
   constexpr Index page = 4096 / Index{sizeof(T)};
-  for (const Index k : {1030, 2048}) {
-    const Index n = std::min(detail::cache_sizes().l3_bytes, Index{64} << 20) * 4 / 3 / (k * Index{sizeof(T)}) + 137;
+  const Index cache = std::min(detail::cache_sizes().l3_bytes, Index{64} << 20);
+  for (const auto& [k, bytes] : {std::pair{Index{1030}, cache * 4 / 3}, {Index{2048}, cache * 2}}) {
+    const Index n = bytes / (k * Index{sizeof(T)}) + 137;
     const Matrix<T> memory = random_matrix<T>(1, std::max(3 * n + k, k * page + n), 1), a = random_matrix<T>(8, k, 2);
     const T* data = memory.data();
     for (const MatrixView<const T> b : {MatrixView<const T>(data, k, n, 1, 3), MatrixView<const T>(data, k, n, page, 1),
