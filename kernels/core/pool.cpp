@@ -162,7 +162,9 @@ struct ThreadPool::Team {
   bool is_ready(double nanoseconds) noexcept {
     Calls& mine = calls;
     const auto is = [](const Worker& w, State state) { return w.state.load(std::memory_order_relaxed) == state; };
-    const double wanted = std::clamp(nanoseconds / detail::kThreadWork, 1.0, static_cast<double>(workers.size()));
+    // Those beyond the cores get no parts and sleep on.
+    const std::size_t most = std::min(workers.size(), static_cast<std::size_t>(std::max(cores - 1, 1)));
+    const double wanted = std::clamp(nanoseconds / detail::kThreadWork, 1.0, static_cast<double>(most));
     const auto asleep = std::count_if(workers.begin(), workers.begin() + static_cast<std::ptrdiff_t>(wanted),
                                       [&](const Worker& w) { return is(w, kAsleep); });
     const bool is_small = nanoseconds < 2 * detail::kThreadWork;
